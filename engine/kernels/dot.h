@@ -1,0 +1,34 @@
+// Dot products over float32 rows, compiled for every SIMD target and dispatched at run time (Highway).
+//
+// Convention of all kernels: matrices are row-major, x[i * stride + j], stride in floats and >= dim. Any dim
+// >= 1 is right; rows that start on 64-byte boundaries are fastest. The order of additions differs between
+// targets, so results agree to about dim * 2^-24 relative to sum(|a_j * b_j|), not to the last bit. All
+// functions are thread-safe.
+#ifndef SWIFTLET_ENGINE_KERNELS_DOT_H_
+#define SWIFTLET_ENGINE_KERNELS_DOT_H_
+
+#include <cstddef>
+#include <cstdint>
+
+namespace swiftlet {
+
+// <a, b>. a, b: [dim].
+float Dot(const float* a, const float* b, size_t dim);
+
+// scores[i] = <query, items[i]>, i in [0, num_items).
+// query: [dim]. items: [num_items, dim] with row stride `stride`. scores: [num_items], must not overlap the
+// inputs.
+void DotRows(const float* query, const float* items, size_t num_items, size_t dim, size_t stride,
+             float* scores);
+
+// scores[i] = <query, items[rows[i]]>, i in [0, num_rows): for scattered rows; prefetches ahead.
+// rows: [num_rows]. scores: [num_rows].
+void DotGather(const float* query, const float* items, const uint32_t* rows, size_t num_rows, size_t dim,
+               size_t stride, float* scores);
+
+// y += alpha * x. x, y: [dim], must not overlap partially.
+void AddScaled(float alpha, const float* x, size_t dim, float* y);
+
+}  // namespace swiftlet
+
+#endif  // SWIFTLET_ENGINE_KERNELS_DOT_H_

@@ -1,0 +1,92 @@
+// The request pipeline over one snapshot: pure functions of their arguments, with per-thread scratch and no
+// allocation in the steady state. No locks, no clock, no I/O.
+#ifndef SWIFTLET_ENGINE_RECOMMENDER_H_
+#define SWIFTLET_ENGINE_RECOMMENDER_H_
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "engine/catalog_view.h"
+#include "engine/encoders/encoder.h"
+#include "engine/retrieval/retriever.h"
+#include "engine/snapshot/model_snapshot.h"
+#include "engine/user_state.h"
+
+namespace swiftlet {
+
+struct RecommendQuery {
+  uint32_t k = 0;                                       // >= 1
+  std::span<const ItemKey> exclude_items;               // unknown keys are ignored
+  std::span<const ItemKey> context_items;               // unknown keys are ignored
+  std::span<const std::string_view> any_of_categories;  // empty: no restriction
+  std::span<const std::string_view> none_of_categories;
+  bool exclude_seen = true;  // leave out the items of UserState::history
+  bool explain = false;
+};
+
+enum class ItemSource : uint8_t { kHistory, kLongTerm, kContext, kPopular };
+
+enum class ContributionKind : uint8_t { kEvent, kLongTerm, kContext, kItemBias, kPopularity };
+
+// One term of a score; the terms of an item add up to its score within 1e-4 relative to the largest |term|.
+struct Contribution {
+  ContributionKind kind = ContributionKind::kEvent;
+  uint32_t row = 0;            // kEvent, kContext: row of the item that caused it (CatalogView::ItemId)
+  uint32_t history_index = 0;  // kEvent: index into UserState::history
+  float weight = 0;            // attention weight of the slot
+  float score = 0;
+};
+
+struct RecommendedItem {
+  uint32_t row = 0;  // CatalogView::ItemId(row)
+  float score = 0;
+  uint32_t explanation_begin = 0, explanation_end = 0;  // into Recommendation::contributions
+};
+
+// Reused between requests: clear() keeps the capacity.
+struct Recommendation {
+  std::vector<RecommendedItem> items;        // best first
+  std::vector<Contribution> contributions;   // per item, largest score first; empty unless asked for
+  ItemSource source = ItemSource::kPopular;  // of all items: one answer has one source
+  uint32_t num_history_events_used = 0;
+  RetrievalStats retrieval;
+
+  std::span<const Contribution> ExplanationOf(const RecommendedItem& item) const {
+    return {contributions.data() + item.explanation_begin, item.explanation_end - item.explanation_begin};
+  }
+};
+
+// Buffers of one thread. One per thread; may be used with any snapshot.
+struct Scratch {
+  std::vector<EncoderSlot> slots;
+  std::vector<uint32_t> slot_rows, slot_history;  // per slot: item row, index into the history
+  AlignedVector<float> user_vector, weights, signs;
+  std::vector<uint32_t> category_ids, none_of_ids;
+  RowFilter filter;
+  RetrievalScratch retrieval;
+  std::vector<ScoredRow> results;
+};
+
+// The k best items for a user. The user vector is made of the newest encoder().max_events() events whose item
+// and class are known, the long-term vector and the context's items. With no slot at all, the most popular
+// allowed items, scored by popularity. `result` is cleared first. INVALID_ARGUMENT for k == 0 or a long-term
+// vector of another size. `view` must have been built for `snapshot`.
+absl::Status Recommend(const ModelSnapshot& snapshot, const CatalogView& view, const RecommendQuery& query,
+                       const UserState& user, Scratch& scratch, Recommendation* result);
+
+// Scores of `rows` (each < view.num_rows(); masked rows are scored too) in that order: the same numbers as
+// Recommend's. query.k, filters and exclude_seen are not looked at.
+absl::Status ScoreItems(const ModelSnapshot& snapshot, const CatalogView& view, const RecommendQuery& query,
+                        const UserState& user, std::span<const uint32_t> rows, Scratch& scratch,
+                        Recommendation* result);
+
+// The k rows with the largest cosine to `row`, which is left out itself. Filters of `query` apply
+// (exclude_seen does not); scores are cosines. A zero vector has cosine 0 to everything.
+absl::Status SimilarItems(const ModelSnapshot& snapshot, const CatalogView& view, const RecommendQuery& query,
+                          uint32_t row, Scratch& scratch, Recommendation* result);
+
+}  // namespace swiftlet
+
+#endif  // SWIFTLET_ENGINE_RECOMMENDER_H_

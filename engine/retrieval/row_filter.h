@@ -1,0 +1,57 @@
+// Which rows an answer may contain, as a predicate that the scan asks only for rows that would enter the top
+// k.
+#ifndef SWIFTLET_ENGINE_RETRIEVAL_ROW_FILTER_H_
+#define SWIFTLET_ENGINE_RETRIEVAL_ROW_FILTER_H_
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace swiftlet {
+
+// Rows to categories. Thread-safe.
+class CategoryIndex {
+ public:
+  virtual ~CategoryIndex() = default;
+  // Category ids of a row; ids are dense, in [0, num_categories()).
+  virtual std::span<const uint32_t> CategoriesOf(uint32_t row) const = 0;
+  virtual uint32_t num_categories() const = 0;
+};
+
+// One per thread: built anew for each request, without allocation once it has grown to the catalogue's size.
+//
+//   filter.Reset(num_rows, view.deleted_rows());
+//   filter.Exclude(row);  ...
+//   filter.SetCategories(&view, any_of_ids, has_any_of, none_of_ids);
+//   if (filter.Allows(row)) ...
+class RowFilter {
+ public:
+  // Forgets everything. num_rows: rows are in [0, num_rows). masked_rows: a borrowed bitmap of rows that no
+  // answer may contain (bit r % 64 of word r / 64), possibly shorter than num_rows (missing bits are 0),
+  // possibly empty.
+  void Reset(uint32_t num_rows, std::span<const uint64_t> masked_rows);
+  // Requires row < num_rows.
+  void Exclude(uint32_t row);
+  // any_of: allowed rows have at least one of these, unless has_any_of is false. none_of: allowed rows have
+  // none of these. `index` is borrowed until the next Reset.
+  void SetCategories(const CategoryIndex* index, std::span<const uint32_t> any_of, bool has_any_of,
+                     std::span<const uint32_t> none_of);
+
+  bool Allows(uint32_t row) const;
+  // True when Allows is true for every row that is not masked: nothing was excluded, no category is asked
+  // for.
+  bool IsTrivial() const { return excluded_rows_.empty() && categories_ == nullptr; }
+  uint32_t num_excluded() const { return static_cast<uint32_t>(excluded_rows_.size()); }
+
+ private:
+  std::span<const uint64_t> masked_;
+  std::vector<uint64_t> excluded_;       // bitmap; all zero but for excluded_rows_
+  std::vector<uint32_t> excluded_rows_;  // to clear the bitmap in O(excluded)
+  const CategoryIndex* categories_ = nullptr;
+  bool has_any_of_ = false;
+  std::vector<uint64_t> any_of_, none_of_;  // bitmaps over category ids
+};
+
+}  // namespace swiftlet
+
+#endif  // SWIFTLET_ENGINE_RETRIEVAL_ROW_FILTER_H_

@@ -1,0 +1,81 @@
+// manifest.json: what a snapshot is, and the checksums that prove it whole.
+//
+// Format version 1, all fields required unless marked:
+//   {
+//     "format_version": 1,
+//     "version": 7,                                  // increasing; the directory's name
+//     "created_ms": 1700000000000,
+//     "trained_through_ms": 1700000000000,           // arrival time of the newest event it was trained on;
+//     erasures
+//                                                    // that are younger mask the user in this snapshot
+//     "model_kind": "attention",                     // encoder; see engine/encoders
+//     "dim": 64, "row_stride": 64,                   // floats of a vector, and from a row to the next
+//     "num_items": 9066, "num_users": 671, "num_categories": 20,
+//     "embedding_space": "als-7",                    // vectors upserted for one space are meaningless in
+//     another "max_events": 50,                              // newest events the encoder looks at
+//     "event_types": [{"id": 6, "name": "rating", "weight": 1.0}],
+//     "event_classes": [{"type": 6, "min_value": null, "sign": 1}, {"type": 6, "min_value": 3.5, "sign": 1}],
+//     "training": {"fingerprint": "xxh3-128 hex of the events in training order", "num_events": 100004,
+//                  "parameters": {...}},             // free-form, for people
+//     "metrics": {"ndcg@10": 0.12},                  // optional; offline, measured through the engine
+//     "files": {"model.safetensors": {"bytes": 123, "xxh3_128": "32 hex digits"}, "user_vectors.sst": {...}}
+//   }
+#ifndef SWIFTLET_ENGINE_SNAPSHOT_MANIFEST_H_
+#define SWIFTLET_ENGINE_SNAPSHOT_MANIFEST_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "engine/event_types.h"
+
+namespace swiftlet {
+
+inline constexpr int kSnapshotFormatVersion = 1;
+inline constexpr char kManifestFile[] = "manifest.json";
+inline constexpr char kModelFile[] = "model.safetensors";
+inline constexpr char kUserVectorsFile[] = "user_vectors.sst";
+
+struct ManifestFile {
+  uint64_t bytes = 0;
+  std::string xxh3_128;  // 32 lower-case hex digits of XXH3-128 (canonical, big-endian) of the whole file
+};
+
+struct Manifest {
+  int format_version = kSnapshotFormatVersion;
+  int64_t version = 0;  // >= 1
+  int64_t created_ms = 0;
+  int64_t trained_through_ms = 0;
+  std::string model_kind;
+  uint32_t dim = 0;  // 1 to 4,096
+  uint32_t row_stride = 0;
+  uint64_t num_items = 0;  // 1 to 2^31
+  uint64_t num_users = 0;  // rows of user_vectors.sst; 0: no such file
+  uint32_t num_categories = 0;
+  std::string embedding_space;
+  uint32_t max_events = 50;
+  std::vector<EventType> event_types;
+  std::vector<EventClass> event_classes;
+  std::string training_fingerprint;
+  uint64_t num_training_events = 0;
+  std::map<std::string, std::string> training_parameters;
+  std::map<std::string, double> metrics;
+  std::map<std::string, ManifestFile> files;
+};
+
+// DATA_LOSS for text that is not a valid manifest; the message names the field, what was expected and what
+// was found.
+absl::StatusOr<Manifest> ParseManifest(std::string_view json);
+// Indented JSON that ParseManifest reads back to an equal manifest.
+std::string FormatManifest(const Manifest& manifest);
+
+// XXH3-128 of a file, as in ManifestFile. NOT_FOUND or UNAVAILABLE with the path and errno's text.
+absl::StatusOr<std::string> ChecksumFile(const std::string& path);
+
+}  // namespace swiftlet
+
+#endif  // SWIFTLET_ENGINE_SNAPSHOT_MANIFEST_H_

@@ -1,0 +1,57 @@
+// The directory that a trainer publishes snapshots into and servers load from:
+//
+//   models/1/ models/2/ ...     complete, immutable snapshots
+//   models/CURRENT              text: the version that was published last, "2\n"
+//   models/PINNED               text, only while an operator holds a version: "1\n"
+//   models/.staging-*/          being written; never loaded, removed by CleanStaging when abandoned
+//
+// Functions are thread-safe, and safe between one trainer and several servers.
+#ifndef SWIFTLET_ENGINE_SNAPSHOT_MODEL_DIRECTORY_H_
+#define SWIFTLET_ENGINE_SNAPSHOT_MODEL_DIRECTORY_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace swiftlet {
+
+class ModelDirectory {
+ public:
+  explicit ModelDirectory(std::string path) : path_(std::move(path)) {}
+
+  const std::string& path() const { return path_; }
+  std::string VersionPath(int64_t version) const;
+
+  // Creates the directory when missing.
+  absl::Status Create() const;
+  // A fresh, empty directory models/.staging-<pid>-<random> on the same file system.
+  absl::StatusOr<std::string> CreateStaging() const;
+  // Largest version that exists, plus 1.
+  absl::StatusOr<int64_t> NextVersion() const;
+  // Makes a fully written staging directory the version `version` (its manifest's): fsync, rename, replace
+  // CURRENT atomically, fsync. ALREADY_EXISTS when the version exists.
+  absl::Status Publish(const std::string& staging, int64_t version) const;
+  // Versions that exist, ascending.
+  absl::StatusOr<std::vector<int64_t>> ListVersions() const;
+  // Nothing when nothing was published. DATA_LOSS when the file does not hold a version.
+  absl::StatusOr<std::optional<int64_t>> ReadCurrent() const;
+  absl::StatusOr<std::optional<int64_t>> ReadPinned() const;
+  // version of nothing: unpin. Durable.
+  absl::Status WritePinned(std::optional<int64_t> version) const;
+  // Deletes all but the newest `keep` versions and those in `never`, renaming each away first. Returns what
+  // was deleted.
+  absl::StatusOr<std::vector<int64_t>> DeleteOld(int keep, const std::vector<int64_t>& never) const;
+  // Removes staging directories whose process is gone.
+  absl::Status CleanStaging() const;
+
+ private:
+  const std::string path_;
+};
+
+}  // namespace swiftlet
+
+#endif  // SWIFTLET_ENGINE_SNAPSHOT_MODEL_DIRECTORY_H_

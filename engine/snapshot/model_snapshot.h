@@ -1,0 +1,142 @@
+// A model snapshot in memory: one immutable version of item vectors, ids, metadata, popularity and encoder
+// weights, mapped from a snapshot directory. (Long-term user vectors lie beside it in user_vectors.sst, which
+// storage/ ingests.)
+//
+//   SWIFTLET_ASSIGN_OR_RETURN(std::shared_ptr<const ModelSnapshot> snapshot, ModelSnapshot::Load("models/7",
+//   {}));
+//
+// Tensors of model.safetensors, N items, d = dim, s = row_stride = RowStride(d), C categories. Row r is item
+// r.
+//   item.vectors           F32 [N, s]    output table v_i; columns d..s are zero
+//   item.input_vectors     F32 [N, s]    input table x_i of the encoder; absent: v_i serves as x_i
+//   item.bias              F32 [N]       b_i; absent: 0
+//   item.inverse_norms     F32 [N]       1 / |v_i|, 0 where v_i is zero
+//   item.attention_logits  F32 [N]       the item's own term of the attention logit; absent: 0
+//   item.keys              U64 [N]       ItemKeyOf(id), no key twice
+//   item.key_slots         U32 [2^m]     open addressing, linear probing from key & (2^m - 1): row + 1, 0 is
+//   empty;
+//                                        2^m >= 2 N
+//   item.id_offsets        U64 [N + 1]   id of row r: bytes [id_offsets[r], id_offsets[r + 1]) of
+//   item.id_bytes item.id_bytes          U8  [..] item.title_offsets     U64 [N + 1]   the same for titles,
+//   UTF-8; an empty title is an unknown one item.title_bytes       U8  [..] item.category_offsets  U64 [N +
+//   1]   category ids of row r: item.category_ids[category_offsets[r] ..] item.category_ids      U32 [..]
+//   each < C category.name_offsets  U64 [C + 1] category.name_bytes    U8  [..] item.popularity        F32
+//   [N]       >= 0; score of SOURCE_POPULAR item.popularity_order  U32 [N]       rows by popularity, highest
+//   first: a permutation encoder.input_map      F32 [d, s]    x = M v for items that were upserted later, x_a
+//   = sum_b M[a, b] v_b; absent: x = v attention.class_logits F32 [number of event_classes of the manifest]
+//   attention.position_logits F32 [P]
+//   attention.recency_logits  F32 [32]
+//   attention.slot_logits  F32 [2]       long-term slot, context slot
+#ifndef SWIFTLET_ENGINE_SNAPSHOT_MODEL_SNAPSHOT_H_
+#define SWIFTLET_ENGINE_SNAPSHOT_MODEL_SNAPSHOT_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/base/item_key.h"
+#include "engine/encoders/encoder.h"
+#include "engine/retrieval/retriever.h"
+#include "engine/snapshot/manifest.h"
+#include "engine/snapshot/safetensors.h"
+
+namespace swiftlet {
+
+struct SnapshotLoadOptions {
+  // Read every file once and compare its checksum with the manifest.
+  bool verify_checksums = true;
+  // Check every value: finite vectors, offsets in order, permutation, hash table. Costs one pass over the
+  // file.
+  bool verify_contents = true;
+};
+
+// Immutable and thread-safe.
+class ModelSnapshot {
+ public:
+  // Maps `directory`. NOT_FOUND when the directory or the manifest is missing; DATA_LOSS, naming file and
+  // reason, for anything truncated, corrupt, inconsistent or of another format version. Never crashes on
+  // hostile files.
+  static absl::StatusOr<std::shared_ptr<const ModelSnapshot>> Load(const std::string& directory,
+                                                                   const SnapshotLoadOptions& options);
+  ~ModelSnapshot();
+
+  const Manifest& manifest() const { return manifest_; }
+  int64_t version() const { return manifest_.version; }
+  uint32_t dim() const { return manifest_.dim; }
+  uint32_t stride() const { return manifest_.row_stride; }
+  uint32_t num_items() const { return static_cast<uint32_t>(manifest_.num_items); }
+
+  // Row of a key, if the snapshot has it.
+  std::optional<uint32_t> FindRow(ItemKey key) const;
+  // The rest requires row < num_items().
+  ItemKey Key(uint32_t row) const { return keys_[row]; }
+  std::string_view ItemId(uint32_t row) const { return Text(id_offsets_, id_bytes_, row); }
+  std::string_view Title(uint32_t row) const { return Text(title_offsets_, title_bytes_, row); }
+  std::span<const uint32_t> CategoryIds(uint32_t row) const {
+    return category_ids_.subspan(category_offsets_[row], category_offsets_[row + 1] - category_offsets_[row]);
+  }
+  std::string_view CategoryName(uint32_t id) const {
+    return Text(category_offsets_of_names_, category_name_bytes_, id);
+  }
+  uint32_t num_categories() const { return manifest_.num_categories; }
+
+  // Output table, with bias.
+  const ItemMatrix& items() const { return items_; }
+  std::span<const float> ItemVector(uint32_t row) const {
+    return {items_.vectors + size_t{row} * stride(), dim()};
+  }
+  // Input table row, [dim].
+  const float* InputVector(uint32_t row) const { return input_vectors_ + size_t{row} * stride(); }
+  float Bias(uint32_t row) const { return items_.bias == nullptr ? 0.0f : items_.bias[row]; }
+  std::span<const float> inverse_norms() const { return inverse_norms_; }
+  float AttentionLogit(uint32_t row) const {
+    return attention_logits_.empty() ? 0.0f : attention_logits_[row];
+  }
+  float Popularity(uint32_t row) const { return popularity_[row]; }
+  std::span<const uint32_t> popularity_order() const { return popularity_order_; }
+
+  // x = M v for an item that is not in the snapshot. vector: [dim]; input_vector: [dim] out.
+  void MapToInput(std::span<const float> vector, std::span<float> input_vector) const;
+
+  const UserEncoder& encoder() const { return *encoder_; }
+  const Retriever& retriever() const { return *retriever_; }
+  // Class of an event, or nothing when the model was trained without events of this type.
+  std::optional<uint32_t> ClassOf(EventTypeId type, float value) const;
+
+  // Bytes mapped.
+  uint64_t size_bytes() const { return file_->bytes().size(); }
+  // Reads every page once, so that requests meet no page fault.
+  void Prefault() const;
+  // <directory>/user_vectors.sst, or empty when the snapshot has no user vectors.
+  const std::string& user_vectors_path() const { return user_vectors_path_; }
+
+ private:
+  ModelSnapshot() = default;
+  static std::string_view Text(std::span<const uint64_t> offsets, std::span<const char> bytes, uint32_t i) {
+    return {bytes.data() + offsets[i], offsets[i + 1] - offsets[i]};
+  }
+  absl::Status Bind(const std::string& model_path, const SnapshotLoadOptions& options);
+
+  Manifest manifest_;
+  std::unique_ptr<SafetensorsFile> file_;
+  std::string user_vectors_path_;
+  ItemMatrix items_;
+  const float* input_vectors_ = nullptr;
+  const float* input_map_ = nullptr;  // [dim, stride] or null
+  std::span<const float> inverse_norms_, attention_logits_, popularity_;
+  std::span<const uint64_t> keys_, id_offsets_, title_offsets_, category_offsets_, category_offsets_of_names_;
+  std::span<const uint32_t> key_slots_, category_ids_, popularity_order_;
+  std::span<const char> id_bytes_, title_bytes_, category_name_bytes_;
+  std::vector<float> class_signs_;
+  std::unique_ptr<const UserEncoder> encoder_;
+  std::unique_ptr<const Retriever> retriever_;
+};
+
+}  // namespace swiftlet
+
+#endif  // SWIFTLET_ENGINE_SNAPSHOT_MODEL_SNAPSHOT_H_

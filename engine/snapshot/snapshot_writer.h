@@ -1,0 +1,54 @@
+// Writing a snapshot directory.
+//
+//   SnapshotContents contents;                 // fill manifest facts, vectors, ids, ...
+//   SWIFTLET_RETURN_IF_ERROR(WriteSnapshot(staging_dir, contents));     // see model_directory.h for
+//   publishing
+#ifndef SWIFTLET_ENGINE_SNAPSHOT_SNAPSHOT_WRITER_H_
+#define SWIFTLET_ENGINE_SNAPSHOT_SNAPSHOT_WRITER_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "engine/base/aligned_vector.h"
+#include "engine/snapshot/manifest.h"
+
+namespace swiftlet {
+
+// Everything of a snapshot but user_vectors.sst, in memory. Shapes as in model_snapshot.h, with unpadded rows
+// [N, dim].
+struct SnapshotContents {
+  // format_version, dim, row_stride, num_items, num_categories and files are filled by the writer; the caller
+  // sets the rest (num_users: rows of user_vectors.sst, when that file is in the directory already).
+  Manifest manifest;
+  uint32_t dim = 0;
+  std::vector<std::string> item_ids;                      // [N], valid ids, no id twice
+  std::vector<float> item_vectors;                        // [N, dim]
+  std::vector<float> item_input_vectors;                  // [N, dim] or empty
+  std::vector<float> item_bias;                           // [N] or empty
+  std::vector<float> item_attention_logits;               // [N] or empty
+  std::vector<float> item_popularity;                     // [N], >= 0
+  std::vector<std::string> item_titles;                   // [N] or empty
+  std::vector<std::vector<std::string>> item_categories;  // [N] or empty
+  std::vector<float> input_map;                           // [dim, dim] or empty
+  std::vector<float> class_logits;                        // [manifest.event_classes.size()]
+  std::vector<float> position_logits;                     // [P], P >= 1
+  std::vector<float> recency_logits;                      // [kNumRecencyBuckets]
+  float long_term_logit = 0;
+  float context_logit = 0;
+};
+
+// Writes model.safetensors and manifest.json (with checksums, also of user_vectors.sst when the file is
+// there) into `directory`, which must exist, and fsyncs both. INVALID_ARGUMENT for inconsistent shapes, an
+// invalid or duplicate id, two ids with one key (both are named), or a number that is not finite (item and
+// field are named).
+absl::Status WriteSnapshot(const std::string& directory, const SnapshotContents& contents);
+
+// Replaces the metrics of a written snapshot's manifest: write temporary, fsync, rename.
+absl::Status UpdateManifestMetrics(const std::string& directory,
+                                   const std::map<std::string, double>& metrics);
+
+}  // namespace swiftlet
+
+#endif  // SWIFTLET_ENGINE_SNAPSHOT_SNAPSHOT_WRITER_H_

@@ -1,0 +1,124 @@
+// The server's one RocksDB, opened for writing: users, items, events and per-snapshot user vectors.
+// Thread-safe.
+//
+//   SWIFTLET_ASSIGN_OR_RETURN(std::unique_ptr<Database> db, Database::Open({.path = "data"},
+//   EventTypeTable::Default())); SWIFTLET_ASSIGN_OR_RETURN(RecordResult r, db->RecordEvents(events, now_ms));
+//
+// Every write is one atomic batch, in the write-ahead log and (unless sync_writes is off) fsynced before the
+// call returns; concurrent callers share the fsync (RocksDB's group commit). Errors: INVALID_ARGUMENT for a
+// bad argument, RESOURCE_EXHAUSTED for a full disk or stalled writes, DATA_LOSS for corruption, UNAVAILABLE
+// for other I/O errors, each with the path. Calls block on disk: never on a gRPC polling thread.
+#ifndef SWIFTLET_STORAGE_DATABASE_H_
+#define SWIFTLET_STORAGE_DATABASE_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "engine/event_types.h"
+#include "storage/records.h"
+
+namespace swiftlet {
+
+struct DatabaseOptions {
+  std::string path;
+  uint32_t max_history_events =
+      200;  // per user; older ones are dropped from the history, not from the event log
+  int64_t block_cache_bytes = int64_t{64} << 20;
+  bool sync_writes = true;
+  int64_t event_retention_ms = 0;                             // 0: for ever
+  int64_t idempotency_window_ms = int64_t{24} * 3600 * 1000;  // > 0
+};
+
+struct RecordResult {
+  uint32_t num_recorded = 0;
+  uint32_t num_duplicates = 0;
+};
+
+// Facts for metrics.
+struct DatabaseStats {
+  std::map<std::string, uint64_t> properties;  // RocksDB's, by short name, such as "block_cache_usage_bytes"
+};
+
+// Where users live. An interface, so that a shared store can take RocksDB's place when users outgrow one
+// machine.
+class UserStore {
+ public:
+  virtual ~UserStore() = default;
+
+  // Stores all events or none. An event whose non-empty event_id was recorded within the idempotency window
+  // (by an earlier call, a concurrent call, or earlier in this batch) is counted as a duplicate and not
+  // stored. now_ms: arrival.
+  virtual absl::StatusOr<RecordResult> RecordEvents(std::span<const EventRecord> events, int64_t now_ms) = 0;
+  // The stored history, ordered by event time then arrival, newest last; empty for an unknown user. `history`
+  // is replaced.
+  virtual absl::Status ReadHistory(std::string_view user_id, std::vector<HistoryEvent>* history) = 0;
+  // The long-term vector in the snapshot version's family; empty when there is none, or when the user was
+  // erased after `trained_through_ms` of that version. `vector` is replaced. NOT_FOUND when the version was
+  // not ingested.
+  virtual absl::Status ReadLongTerm(int64_t version, std::string_view user_id,
+                                    std::vector<float>* vector) = 0;
+  // Erases history and long-term vectors (of all versions, by an erasure record), and masks the user's logged
+  // events from training. Idempotent.
+  virtual absl::Status DeleteUser(std::string_view user_id, int64_t now_ms) = 0;
+};
+
+class Database final : public UserStore {
+ public:
+  // Creates the directory and families when missing. FAILED_PRECONDITION when the path holds something else,
+  // when another process has it open, when its format is newer, or when `event_types` gives an id that the
+  // database already uses another name.
+  static absl::StatusOr<std::unique_ptr<Database>> Open(const DatabaseOptions& options,
+                                                        const EventTypeTable& event_types);
+  ~Database() override;
+
+  absl::StatusOr<RecordResult> RecordEvents(std::span<const EventRecord> events, int64_t now_ms) override;
+  absl::Status ReadHistory(std::string_view user_id, std::vector<HistoryEvent>* history) override;
+  absl::Status ReadLongTerm(int64_t version, std::string_view user_id, std::vector<float>* vector) override;
+  absl::Status DeleteUser(std::string_view user_id, int64_t now_ms) override;
+
+  // --- items ---
+  // Stores the items as they shall be read back (the caller has merged changes with what was there). One
+  // atomic batch.
+  absl::Status WriteItems(std::span<const CatalogItem> items);
+  absl::StatusOr<std::optional<CatalogItem>> ReadItem(ItemKey key);
+  // Calls fn for every stored item (deleted ones too), in order of key, from one consistent view.
+  absl::Status ForEachItem(const std::function<void(CatalogItem)>& fn);
+  // Ids of keys, in order; empty where unknown.
+  absl::StatusOr<std::vector<std::string>> ReadItemIds(std::span<const ItemKey> keys);
+
+  // --- user vectors of snapshots ---
+  // Ingests a snapshot's user_vectors.sst as the family user_vectors@<version>, by hard link where the file
+  // system allows (the snapshot keeps its file). Does nothing when the family is there already. dim: floats
+  // of every vector.
+  absl::Status IngestUserVectors(int64_t version, uint32_t dim, const std::string& sst_path,
+                                 int64_t trained_through_ms);
+  // Drops the family; OK when it is not there.
+  absl::Status DropUserVectors(int64_t version);
+  absl::StatusOr<std::vector<int64_t>> IngestedVersions();
+
+  // --- upkeep ---
+  // Drops event log ranges older than the retention, event ids older than the window. Called by the server
+  // about once a minute; quick.
+  absl::Status Maintain(int64_t now_ms);
+  // Writes a few bytes and syncs: OK when the disk takes writes again.
+  absl::Status CheckWritable();
+  DatabaseStats Stats() const;
+
+ private:
+  struct Impl;
+  explicit Database(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace swiftlet
+
+#endif  // SWIFTLET_STORAGE_DATABASE_H_

@@ -1,0 +1,68 @@
+// A sharded in-memory cache of users over a UserStore: histories, and the long-term vector of the version
+// asked for.
+//
+// Read your writes: RecordEvents and DeleteUser update the cache after the commit and before they return;
+// fills and writes of one user are ordered, so that a fill never brings back an older history. Thread-safe.
+#ifndef SWIFTLET_STORAGE_USER_CACHE_H_
+#define SWIFTLET_STORAGE_USER_CACHE_H_
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "engine/user_state.h"
+#include "storage/database.h"
+
+namespace swiftlet {
+
+// Immutable once shared.
+struct CachedUser {
+  std::vector<HistoryEvent> history;
+  std::vector<float> long_term;  // of `version`; empty when the user has none
+  int64_t version = 0;           // snapshot version of long_term; 0: none was loaded
+
+  UserState State() const { return {.history = history, .long_term = long_term}; }
+};
+
+struct UserCacheStats {
+  uint64_t hits = 0, misses = 0, evictions = 0;
+  uint64_t entries = 0, bytes = 0;
+};
+
+class UserCache {
+ public:
+  struct Options {
+    int64_t capacity_bytes = int64_t{256} << 20;  // keys, histories, vectors and overhead, all counted
+    uint32_t max_history_events = 200;            // the store's
+    uint32_t num_shards = 64;                     // a power of two
+  };
+  // `store` must outlive this.
+  UserCache(UserStore* store, const Options& options);
+  ~UserCache();
+
+  // What is cached for this user and version (0: no long-term vector is wanted), or null. Never blocks on
+  // I/O.
+  std::shared_ptr<const CachedUser> Find(std::string_view user_id, int64_t version);
+  // The same, reading the store where needed. Blocks on disk. Concurrent calls for one user share one read.
+  absl::StatusOr<std::shared_ptr<const CachedUser>> Get(std::string_view user_id, int64_t version);
+
+  // Through to the store, then to the cache.
+  absl::StatusOr<RecordResult> RecordEvents(std::span<const EventRecord> events, int64_t now_ms);
+  absl::Status DeleteUser(std::string_view user_id, int64_t now_ms);
+
+  UserCacheStats Stats() const;
+
+ private:
+  struct Shard;
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace swiftlet
+
+#endif  // SWIFTLET_STORAGE_USER_CACHE_H_
