@@ -17,23 +17,12 @@
 #include "absl/container/flat_hash_map.h"
 #include "engine/base/aligned_vector.h"
 #include "engine/base/item_key.h"
+#include "engine/catalog_item.h"
 #include "engine/retrieval/retriever.h"
 #include "engine/retrieval/row_filter.h"
 #include "engine/snapshot/model_snapshot.h"
 
 namespace swiftlet {
-
-// What the item store knows about one item: the input of a view.
-struct CatalogItem {
-  std::string item_id;
-  bool deleted = false;
-  bool has_metadata = false;
-  std::string title;
-  std::vector<std::string> categories;
-  // In the embedding space `space`, or empty.
-  std::vector<float> vector;
-  std::string space;
-};
 
 // Immutable and thread-safe. Holds the snapshot it was built for only by reference: the snapshot must outlive
 // it.

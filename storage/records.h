@@ -17,12 +17,13 @@
 #define SWIFTLET_STORAGE_RECORDS_H_
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "engine/catalog_view.h"
+#include "engine/catalog_item.h"
 #include "engine/event_types.h"
 
 namespace swiftlet {
