@@ -2,8 +2,9 @@
 //
 // Convention of all kernels: matrices are row-major, x[i * stride + j], stride in floats and >= dim. Any dim
 // >= 1 is right; rows that start on 64-byte boundaries are fastest. The order of additions differs between
-// targets, so results agree to about dim * 2^-24 relative to sum(|a_j * b_j|), not to the last bit. All
-// functions are thread-safe.
+// targets, so results agree to about dim * 2^-24 relative to sum(|a_j * b_j|), not to the last bit. On one
+// target, though, all functions here add in the same order: a row has the same score, to the last bit,
+// whichever of them computed it, and wherever it stands in a block. All functions are thread-safe.
 #ifndef SWIFTLET_ENGINE_KERNELS_DOT_H_
 #define SWIFTLET_ENGINE_KERNELS_DOT_H_
 
@@ -25,6 +26,12 @@ void DotRows(const float* query, const float* items, size_t num_items, size_t di
 // rows: [num_rows]. scores: [num_rows].
 void DotGather(const float* query, const float* items, const uint32_t* rows, size_t num_rows, size_t dim,
                size_t stride, float* scores);
+
+// scores[i] = <query, rows[i]>, i in [0, num_rows). rows: [num_rows] pointers to [dim] each.
+void DotPointers(const float* query, const float* const* rows, size_t num_rows, size_t dim, float* scores);
+
+// scores[i] = scale[i] * scores[i] + bias[i], i in [0, n). scale, bias: [n] each, or null: 1 and 0.
+void ScaleAndShift(const float* scale, const float* bias, size_t n, float* scores);
 
 // y += alpha * x. x, y: [dim], must not overlap partially.
 void AddScaled(float alpha, const float* x, size_t dim, float* y);

@@ -1,0 +1,79 @@
+#include "engine/retrieval/exact_retriever.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "engine/kernels/dot.h"
+
+namespace swiftlet {
+namespace {
+
+// Rows scored before their scores are looked at: 4 KB of scores stay in the first-level cache.
+constexpr size_t kBlockRows = 1024;
+
+}  // namespace
+
+RetrievalStats SearchExact(std::span<const ItemMatrix> parts, const RetrievalQuery& query,
+                           RetrievalScratch& scratch, std::vector<ScoredRow>& results) {
+  results.clear();
+  RetrievalStats stats;
+  stats.proven_exact = true;
+  size_t num_rows = 0;
+  bool ascending = true;  // every row number is above all that were scanned before it
+  uint64_t next_row = 0;
+  for (const ItemMatrix& part : parts) {
+    ascending = ascending && part.first_row >= next_row;
+    next_row = uint64_t{part.first_row} + part.num_items;
+    num_rows += part.num_items;
+  }
+  const size_t k = std::min(query.k, num_rows);
+  if (k == 0) return stats;
+
+  // Candidates are cut back to the best k whenever there are more than `limit`, and a block adds at most
+  // kBlockRows: half of the slack is there so that the cutting stays rare.
+  const size_t limit = 2 * k + 64;
+  if (scratch.scores.size() < kBlockRows) scratch.scores.resize(kBlockRows);
+  if (scratch.candidates.size() < limit + kBlockRows) scratch.candidates.resize(limit + kBlockRows);
+  float* const scores = scratch.scores.data();
+  ScoredRow* const candidates = scratch.candidates.data();
+
+  float threshold = -std::numeric_limits<float>::infinity();
+  size_t count = 0;
+  for (const ItemMatrix& part : parts) {
+    for (size_t begin = 0; begin < part.num_items; begin += kBlockRows) {
+      const size_t n = std::min(kBlockRows, part.num_items - begin);
+      DotRows(query.vector.data(), part.vectors + begin * part.stride, n, part.dim, part.stride, scores);
+      ScaleAndShift(part.scale == nullptr ? nullptr : part.scale + begin,
+                    part.bias == nullptr ? nullptr : part.bias + begin, n, scores);
+      ScoredRow* const added = candidates + count;
+      size_t num_added =
+          CollectAtLeast(scores, n, threshold, static_cast<uint32_t>(part.first_row + begin), added);
+      if (query.filter != nullptr && num_added > 0) {
+        num_added = static_cast<size_t>(
+            std::remove_if(added, added + num_added,
+                           [&](const ScoredRow& candidate) { return !query.filter->Allows(candidate.row); }) -
+            added);
+      }
+      count += num_added;
+      if (count > limit) {
+        count = SelectTopK(candidates, count, k);
+        threshold = candidates[k - 1].score;
+        // Equal scores go to the lower row, and all rows to come are higher: they must be better.
+        if (ascending) threshold = std::nextafter(threshold, std::numeric_limits<float>::infinity());
+      }
+    }
+    stats.rows_scored += part.num_items;
+    stats.bytes_read += uint64_t{part.num_items} * part.dim * sizeof(float);
+  }
+  count = SelectTopK(candidates, count, k);
+  results.assign(candidates, candidates + count);
+  return stats;
+}
+
+RetrievalStats ExactRetriever::Search(const RetrievalQuery& query, RetrievalScratch& scratch,
+                                      std::vector<ScoredRow>& results) const {
+  return SearchExact({&items_, 1}, query, scratch, results);
+}
+
+}  // namespace swiftlet

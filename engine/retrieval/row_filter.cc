@@ -1,0 +1,60 @@
+#include "engine/retrieval/row_filter.h"
+
+#include <algorithm>
+
+namespace swiftlet {
+namespace {
+
+bool TestBit(std::span<const uint64_t> bits, uint32_t i) {
+  return i / 64 < bits.size() && (bits[i / 64] >> (i % 64) & 1) != 0;
+}
+
+// Sets the bits of `ids` in a bitmap that is cleared and has room for `size` bits. Ids beyond it are left
+// out.
+void FillBitmap(std::span<const uint32_t> ids, uint32_t size, std::vector<uint64_t>& bits) {
+  bits.assign((size_t{size} + 63) / 64, 0);
+  for (const uint32_t id : ids) {
+    if (id < size) bits[id / 64] |= uint64_t{1} << (id % 64);
+  }
+}
+
+}  // namespace
+
+void RowFilter::Reset(uint32_t num_rows, std::span<const uint64_t> masked_rows) {
+  for (const uint32_t row : excluded_rows_) excluded_[row / 64] = 0;
+  excluded_rows_.clear();
+  const size_t words = (size_t{num_rows} + 63) / 64;
+  if (excluded_.size() < words) excluded_.resize(words);
+  masked_ = masked_rows;
+  categories_ = nullptr;
+  has_any_of_ = false;
+}
+
+void RowFilter::Exclude(uint32_t row) {
+  const uint64_t bit = uint64_t{1} << (row % 64);
+  if ((excluded_[row / 64] & bit) != 0) return;
+  excluded_[row / 64] |= bit;
+  excluded_rows_.push_back(row);
+}
+
+void RowFilter::SetCategories(const CategoryIndex* index, std::span<const uint32_t> any_of, bool has_any_of,
+                              std::span<const uint32_t> none_of) {
+  categories_ = has_any_of || !none_of.empty() ? index : nullptr;
+  if (categories_ == nullptr) return;
+  has_any_of_ = has_any_of;
+  FillBitmap(any_of, index->num_categories(), any_of_);
+  FillBitmap(none_of, index->num_categories(), none_of_);
+}
+
+bool RowFilter::Allows(uint32_t row) const {
+  if (TestBit(masked_, row) || TestBit(excluded_, row)) return false;
+  if (categories_ == nullptr) return true;
+  bool has_one = !has_any_of_;
+  for (const uint32_t id : categories_->CategoriesOf(row)) {
+    if (TestBit(none_of_, id)) return false;
+    has_one = has_one || TestBit(any_of_, id);
+  }
+  return has_one;
+}
+
+}  // namespace swiftlet
