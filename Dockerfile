@@ -1,0 +1,46 @@
+# Two images from one build: the server and the trainer.
+#
+#   docker build --target server  -t swiftlet-server  .
+#   docker build --target trainer -t swiftlet-trainer .
+#
+# Both run as a user without rights and keep everything in the volume /var/lib/swiftlet (data/ and models/).
+
+FROM debian:bookworm-slim AS build
+WORKDIR /src
+COPY deploy/lib.sh deploy/lib.sh
+RUN bash -c 'set -euo pipefail; source deploy/lib.sh; install_packages /tmp/packages.log "${build_packages[@]}"' \
+    && rm -rf /var/lib/apt/lists/*
+COPY CMakeLists.txt CMakePresets.json ./
+COPY proto proto
+COPY engine engine
+COPY storage storage
+COPY server server
+COPY client client
+RUN cmake --preset release -DSWIFTLET_TESTS=OFF \
+    && ninja -C build/release swiftlet-server swiftlet-trainer swiftlet \
+    && strip build/release/bin/*
+
+FROM debian:bookworm-slim AS runtime
+# Runtime libraries only.
+RUN apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
+      libgrpc++1.51 libprotobuf32 libabsl20220623 librocksdb7.8 libspdlog1.10 libprometheus-cpp-core1.0 \
+      libprometheus-cpp-pull1.0 libhwy1 libxxhash0 zlib1g \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --uid 10001 --no-create-home --home-dir /var/lib/swiftlet swiftlet \
+    && install -d -o swiftlet -g swiftlet /var/lib/swiftlet /var/lib/swiftlet/data /var/lib/swiftlet/models
+USER swiftlet
+WORKDIR /var/lib/swiftlet
+VOLUME /var/lib/swiftlet
+COPY --from=build /src/build/release/bin/swiftlet /usr/local/bin/
+
+FROM runtime AS trainer
+COPY --from=build /src/build/release/bin/swiftlet-trainer /usr/local/bin/
+ENTRYPOINT ["/usr/local/bin/swiftlet-trainer"]
+
+FROM runtime AS server
+COPY --from=build /src/build/release/bin/swiftlet-server /usr/local/bin/
+EXPOSE 50051 9464
+# Live once the event and catalogue services answer; whether recommendations are served is readiness, not health.
+HEALTHCHECK --interval=5s --timeout=2s --start-period=10s CMD ["/usr/local/bin/swiftlet", "status", "--live"]
+ENTRYPOINT ["/usr/local/bin/swiftlet-server", "--listen", "0.0.0.0:50051", "--metrics", "0.0.0.0:9464", \
+            "--data-dir", "/var/lib/swiftlet/data", "--model-dir", "/var/lib/swiftlet/models"]
