@@ -15,9 +15,10 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
-#include "engine/base/aligned_vector.h"
 #include "engine/base/item_key.h"
 #include "engine/catalog_item.h"
+#include "engine/internal/added_rows.h"
+#include "engine/internal/cow_map.h"
 #include "engine/retrieval/retriever.h"
 #include "engine/retrieval/row_filter.h"
 #include "engine/snapshot/model_snapshot.h"
@@ -26,27 +27,35 @@ namespace swiftlet {
 
 // Immutable and thread-safe. Holds the snapshot it was built for only by reference: the snapshot must outlive
 // it.
+//
+// The view is a function of the items' states alone: Build(all) and any chain of With() that ends in the same
+// states agree on everything but the numbers of added rows.
 class CatalogView final : public CategoryIndex {
  public:
-  // `changes`: everything the item store holds, in any order, no id twice. A vector counts only where its
-  // space is the snapshot's and its size is dim.
+  // `changes`: everything the item store holds, in any order, no id twice; each is the full state of its
+  // item. A vector counts only where its space is the snapshot's, its size is dim and all of it is finite. An
+  // item of the snapshot without such a vector, or with the very vector of the snapshot, keeps its snapshot
+  // row; one with another vector keeps the bias, attention logit and popularity of that row. Without metadata
+  // here the snapshot's count.
   static std::shared_ptr<const CatalogView> Build(const ModelSnapshot& snapshot,
                                                   std::span<const CatalogItem> changes);
-  // The view after `changes` on top of this one; shares what it can.
+  // The view after `changes` on top of this one; shares what it can: the cost is that of a few chunks of rows
+  // and hash shards for each change, plus two bits for each item.
   std::shared_ptr<const CatalogView> With(std::span<const CatalogItem> changes) const;
 
-  uint32_t num_rows() const;
-  // Added rows as a matrix (first_row = base); num_items may be 0.
-  const ItemMatrix& added_items() const { return added_; }
-  std::span<const float> added_inverse_norms() const { return added_inverse_norms_; }
-  // Bitmap over [0, num_rows()): deleted or replaced.
+  uint32_t num_rows() const { return num_base_rows_ + added_.size(); }
+  // Added rows as matrices in ascending order of rows, the first at row base; none when nothing was added.
+  std::span<const ItemMatrix> added_items() const { return added_.parts(); }
+  // The same with scale = 1 / |v| and no bias: for cosines.
+  std::span<const ItemMatrix> added_items_by_cosine() const { return added_.cosine_parts(); }
+  // Bitmap over [0, num_rows()): deleted, replaced, or of no item any more.
   std::span<const uint64_t> masked_rows() const { return masked_; }
   bool IsMasked(uint32_t row) const { return (masked_[row / 64] >> (row % 64) & 1) != 0; }
 
   // The row that stands for an item now, also when it is deleted (see IsMasked). Nothing: no vector is known.
   std::optional<uint32_t> FindRow(ItemKey key) const;
 
-  // For any row < num_rows().
+  // For any row < num_rows(); a masked row that stands for no item any more may have no id.
   std::string_view ItemId(uint32_t row) const;
   std::string_view Title(uint32_t row) const;
   std::span<const uint32_t> CategoriesOf(uint32_t row) const override;
@@ -58,19 +67,49 @@ class CatalogView final : public CategoryIndex {
   float Bias(uint32_t row) const;
   float AttentionLogit(uint32_t row) const;
   float Popularity(uint32_t row) const;
+  // 1 / |v|, 0 for the zero vector.
+  float InverseNorm(uint32_t row) const;
+  // The snapshot row that an added row stands in for. Requires row >= base.
+  std::optional<uint32_t> BaseRowOf(uint32_t row) const;
 
-  // Items of the store without a vector in this snapshot's space.
-  uint64_t num_items_without_vector() const { return without_vector_.size(); }
-  uint64_t num_overlay_items() const;
+  // Items of the store, not deleted, without a vector in this snapshot's space.
+  uint64_t num_items_without_vector() const { return num_without_vector_; }
+  // Items of the store that have a row here.
+  uint64_t num_overlay_items() const { return entries_.size() - num_without_row_; }
 
  private:
-  CatalogView() = default;
-  // Members are the implementer's choice; these are what the accessors above need.
-  const ModelSnapshot* snapshot_ = nullptr;
-  ItemMatrix added_;
-  AlignedVector<float> added_inverse_norms_;
+  struct Entry {
+    uint32_t row = kNoRow;
+    bool deleted = false;
+  };
+  struct CategoryNames {
+    std::vector<std::string> added;                  // names of ids from the snapshot's num_categories() on
+    absl::flat_hash_map<std::string, uint32_t> ids;  // of all categories
+  };
+
+  explicit CatalogView(const ModelSnapshot& snapshot);
+  CatalogView(const CatalogView&) = default;
+
+  void Apply(const CatalogItem& item);
+  // The row of an item whose vector is its own: sets vector and facts.
+  uint32_t PutVector(const CatalogItem& item, std::optional<uint32_t> base_row, uint32_t old_added_row);
+  std::vector<uint32_t> CategoryIdsOf(const CatalogItem& item);
+  void SetMasked(uint32_t row, bool masked);
+  // Null unless the store has metadata of this snapshot row.
+  const ItemMetadata* BaseMetadata(uint32_t row) const;
+  void SetBaseMetadata(uint32_t row, std::shared_ptr<const ItemMetadata> metadata);
+  bool IsUsable(const CatalogItem& item) const;
+
+  const ModelSnapshot* snapshot_;
+  uint32_t num_base_rows_;
+  AddedRows added_;
   std::vector<uint64_t> masked_;
-  absl::flat_hash_map<ItemKey, CatalogItem> without_vector_;
+  CowMap<ItemKey, Entry> entries_;  // every item of the store
+  uint64_t num_without_vector_ = 0, num_without_row_ = 0;
+  std::vector<uint64_t> has_base_metadata_;  // bitmap over [0, base): base_metadata_ has it; empty: none has
+  CowMap<uint32_t, std::shared_ptr<const ItemMetadata>> base_metadata_;
+  std::shared_ptr<const CategoryNames> category_names_;
+  CategoryNames* own_category_names_ = nullptr;  // while the view is being made: names that no other view has
 };
 
 }  // namespace swiftlet

@@ -62,28 +62,33 @@ struct Recommendation {
 struct Scratch {
   std::vector<EncoderSlot> slots;
   std::vector<uint32_t> slot_rows, slot_history;  // per slot: item row, index into the history
-  AlignedVector<float> user_vector, weights, signs;
+  std::vector<const float*> slot_vectors;
+  AlignedVector<float> user_vector, weights, signs, dots;
   std::vector<uint32_t> category_ids, none_of_ids;
   RowFilter filter;
   RetrievalScratch retrieval;
-  std::vector<ScoredRow> results;
+  std::vector<ScoredRow> results, added_results;
 };
 
 // The k best items for a user. The user vector is made of the newest encoder().max_events() events whose item
-// and class are known, the long-term vector and the context's items. With no slot at all, the most popular
-// allowed items, scored by popularity. `result` is cleared first. INVALID_ARGUMENT for k == 0 or a long-term
-// vector of another size. `view` must have been built for `snapshot`.
+// and class are known (in this order, newest first; ages count from the newest of them), the long-term vector
+// and the context's items. Deleted items do not appear in answers, but still count as history and context.
+// With no slot at all, the most popular allowed items, scored by popularity. `result` is cleared first.
+// INVALID_ARGUMENT for k == 0 or a long-term vector of another size. `view` must have been built for
+// `snapshot`.
 absl::Status Recommend(const ModelSnapshot& snapshot, const CatalogView& view, const RecommendQuery& query,
                        const UserState& user, Scratch& scratch, Recommendation* result);
 
-// Scores of `rows` (each < view.num_rows(); masked rows are scored too) in that order: the same numbers as
-// Recommend's. query.k, filters and exclude_seen are not looked at.
+// Scores of `rows` (masked rows are scored too) in that order: the same numbers as Recommend's, to the last
+// bit while retrieval is exact. query.k, filters and exclude_seen are not looked at. INVALID_ARGUMENT for a
+// row that is not below view.num_rows().
 absl::Status ScoreItems(const ModelSnapshot& snapshot, const CatalogView& view, const RecommendQuery& query,
                         const UserState& user, std::span<const uint32_t> rows, Scratch& scratch,
                         Recommendation* result);
 
 // The k rows with the largest cosine to `row`, which is left out itself. Filters of `query` apply
-// (exclude_seen does not); scores are cosines. A zero vector has cosine 0 to everything.
+// (exclude_seen does not); scores are cosines, in [-1, 1]. A zero vector has cosine 0 to everything. `source`
+// says nothing here, and `explain` is ignored. INVALID_ARGUMENT for k == 0 or row >= view.num_rows().
 absl::Status SimilarItems(const ModelSnapshot& snapshot, const CatalogView& view, const RecommendQuery& query,
                           uint32_t row, Scratch& scratch, Recommendation* result);
 

@@ -1,0 +1,244 @@
+#include "engine/catalog_view.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+namespace swiftlet {
+namespace {
+
+bool TestBit(std::span<const uint64_t> bits, uint32_t i) { return (bits[i / 64] >> (i % 64) & 1) != 0; }
+
+void SetBit(std::span<uint64_t> bits, uint32_t i, bool value) {
+  const uint64_t bit = uint64_t{1} << (i % 64);
+  bits[i / 64] = value ? bits[i / 64] | bit : bits[i / 64] & ~bit;
+}
+
+size_t BitmapWords(size_t bits) { return (bits + 63) / 64; }
+
+}  // namespace
+
+CatalogView::CatalogView(const ModelSnapshot& snapshot)
+    : snapshot_(&snapshot),
+      num_base_rows_(snapshot.num_items()),
+      added_(snapshot.num_items(), snapshot.dim(), snapshot.items().bias != nullptr),
+      masked_(BitmapWords(snapshot.num_items())) {
+  auto names = std::make_shared<CategoryNames>();
+  for (uint32_t id = 0; id < snapshot.num_categories(); ++id) {
+    names->ids.emplace(std::string(snapshot.CategoryName(id)), id);
+  }
+  category_names_ = std::move(names);
+}
+
+std::shared_ptr<const CatalogView> CatalogView::Build(const ModelSnapshot& snapshot,
+                                                      std::span<const CatalogItem> changes) {
+  return CatalogView(snapshot).With(changes);
+}
+
+std::shared_ptr<const CatalogView> CatalogView::With(std::span<const CatalogItem> changes) const {
+  std::shared_ptr<CatalogView> next(new CatalogView(*this));
+  for (const CatalogItem& item : changes) next->Apply(item);
+  next->added_.UpdateParts();
+  next->own_category_names_ = nullptr;
+  return next;
+}
+
+bool CatalogView::IsUsable(const CatalogItem& item) const {
+  return item.space == snapshot_->manifest().embedding_space && item.vector.size() == snapshot_->dim() &&
+         std::all_of(item.vector.begin(), item.vector.end(), [](float x) { return std::isfinite(x); });
+}
+
+void CatalogView::Apply(const CatalogItem& item) {
+  const ItemKey key = ItemKeyOf(item.item_id);
+  const std::optional<uint32_t> base_row = snapshot_->FindRow(key);
+  const Entry* const found = entries_.Find(key);
+  const bool is_new = found == nullptr;
+  const Entry old = is_new ? Entry{} : *found;
+  const uint32_t old_added_row = old.row != kNoRow && old.row >= num_base_rows_ ? old.row : kNoRow;
+
+  bool has_own_vector = IsUsable(item);
+  if (has_own_vector && base_row.has_value()) {
+    const std::span<const float> base_vector = snapshot_->ItemVector(*base_row);
+    has_own_vector = !std::equal(item.vector.begin(), item.vector.end(), base_vector.begin());
+  }
+  std::shared_ptr<ItemMetadata> metadata = std::make_shared<ItemMetadata>();
+  metadata->item_id = item.item_id;
+  metadata->has_metadata = item.has_metadata;
+  if (item.has_metadata) {
+    metadata->title = item.title;
+    metadata->categories = CategoryIdsOf(item);
+  }
+
+  Entry entry{.row = kNoRow, .deleted = item.deleted};
+  if (has_own_vector) {
+    entry.row = PutVector(item, base_row, old_added_row);
+    added_.SetMetadata(entry.row - num_base_rows_, std::move(metadata));
+    SetMasked(entry.row, item.deleted);
+    if (base_row.has_value()) {
+      SetMasked(*base_row, true);
+      SetBaseMetadata(*base_row, nullptr);
+    }
+  } else {
+    if (old_added_row != kNoRow) {
+      added_.SetMetadata(old_added_row - num_base_rows_, std::make_shared<ItemMetadata>());
+      added_.Release(old_added_row - num_base_rows_);
+      SetMasked(old_added_row, true);
+    }
+    if (base_row.has_value()) {
+      entry.row = *base_row;
+      SetMasked(*base_row, item.deleted);
+      SetBaseMetadata(*base_row, item.has_metadata ? std::move(metadata) : nullptr);
+    }
+  }
+
+  const auto count = [](uint64_t& counter, bool before, bool after) { counter += uint64_t{after} - before; };
+  count(num_without_row_, !is_new && old.row == kNoRow, entry.row == kNoRow);
+  count(num_without_vector_, !is_new && old.row == kNoRow && !old.deleted,
+        entry.row == kNoRow && !entry.deleted);
+  entries_.Set(key, entry);
+}
+
+uint32_t CatalogView::PutVector(const CatalogItem& item, std::optional<uint32_t> base_row,
+                                uint32_t old_added_row) {
+  uint32_t i;
+  if (old_added_row != kNoRow) {
+    i = old_added_row - num_base_rows_;
+    const std::span<const float> old = added_.vector(i);
+    if (std::equal(item.vector.begin(), item.vector.end(), old.begin())) return old_added_row;
+  } else {
+    i = added_.Allocate();
+    masked_.resize(BitmapWords(num_rows()));
+  }
+  std::vector<float> input_vector(item.vector.size());
+  snapshot_->MapToInput(item.vector, input_vector);
+  added_.SetVector(i, item.vector, input_vector);
+  if (base_row.has_value()) {
+    added_.SetFacts(i, *base_row, snapshot_->Bias(*base_row), snapshot_->AttentionLogit(*base_row),
+                    snapshot_->Popularity(*base_row));
+  } else {
+    added_.SetFacts(i, kNoRow, 0, 0, 0);
+  }
+  return num_base_rows_ + i;
+}
+
+std::vector<uint32_t> CatalogView::CategoryIdsOf(const CatalogItem& item) {
+  std::vector<uint32_t> ids;
+  for (const std::string& name : item.categories) {
+    std::optional<uint32_t> id = FindCategory(name);
+    if (!id.has_value()) {
+      if (own_category_names_ == nullptr) {
+        auto names = std::make_shared<CategoryNames>(*category_names_);
+        own_category_names_ = names.get();
+        category_names_ = std::move(names);
+      }
+      id = num_categories();
+      own_category_names_->ids.emplace(name, *id);
+      own_category_names_->added.push_back(name);
+    }
+    ids.push_back(*id);
+  }
+  return ids;
+}
+
+void CatalogView::SetMasked(uint32_t row, bool masked) { SetBit(masked_, row, masked); }
+
+const ItemMetadata* CatalogView::BaseMetadata(uint32_t row) const {
+  if (has_base_metadata_.empty() || !TestBit(has_base_metadata_, row)) return nullptr;
+  return base_metadata_.Find(row)->get();
+}
+
+void CatalogView::SetBaseMetadata(uint32_t row, std::shared_ptr<const ItemMetadata> metadata) {
+  if (metadata == nullptr) {
+    if (BaseMetadata(row) == nullptr) return;
+    SetBit(has_base_metadata_, row, false);
+    base_metadata_.Erase(row);
+    return;
+  }
+  if (has_base_metadata_.empty()) has_base_metadata_.resize(BitmapWords(num_base_rows_));
+  SetBit(has_base_metadata_, row, true);
+  base_metadata_.Set(row, std::move(metadata));
+}
+
+std::optional<uint32_t> CatalogView::FindRow(ItemKey key) const {
+  if (entries_.size() > 0) {
+    if (const Entry* entry = entries_.Find(key); entry != nullptr) {
+      if (entry->row == kNoRow) return std::nullopt;
+      return entry->row;
+    }
+  }
+  return snapshot_->FindRow(key);
+}
+
+std::string_view CatalogView::ItemId(uint32_t row) const {
+  return row < num_base_rows_ ? snapshot_->ItemId(row) : added_.metadata(row - num_base_rows_).item_id;
+}
+
+std::string_view CatalogView::Title(uint32_t row) const {
+  if (row < num_base_rows_) {
+    const ItemMetadata* metadata = BaseMetadata(row);
+    return metadata == nullptr ? snapshot_->Title(row) : std::string_view(metadata->title);
+  }
+  const uint32_t i = row - num_base_rows_;
+  const uint32_t base_row = added_.base_row(i);
+  if (added_.metadata(i).has_metadata || base_row == kNoRow) return added_.metadata(i).title;
+  return snapshot_->Title(base_row);
+}
+
+std::span<const uint32_t> CatalogView::CategoriesOf(uint32_t row) const {
+  if (row < num_base_rows_) {
+    const ItemMetadata* metadata = BaseMetadata(row);
+    if (metadata == nullptr) return snapshot_->CategoryIds(row);
+    return metadata->categories;
+  }
+  const uint32_t i = row - num_base_rows_;
+  const uint32_t base_row = added_.base_row(i);
+  if (added_.metadata(i).has_metadata || base_row == kNoRow) return added_.metadata(i).categories;
+  return snapshot_->CategoryIds(base_row);
+}
+
+std::string_view CatalogView::CategoryName(uint32_t id) const {
+  if (id < snapshot_->num_categories()) return snapshot_->CategoryName(id);
+  return category_names_->added[id - snapshot_->num_categories()];
+}
+
+uint32_t CatalogView::num_categories() const {
+  return snapshot_->num_categories() + static_cast<uint32_t>(category_names_->added.size());
+}
+
+std::optional<uint32_t> CatalogView::FindCategory(std::string_view name) const {
+  const auto it = category_names_->ids.find(absl::string_view(name.data(), name.size()));
+  if (it == category_names_->ids.end()) return std::nullopt;
+  return it->second;
+}
+
+std::span<const float> CatalogView::ItemVector(uint32_t row) const {
+  return row < num_base_rows_ ? snapshot_->ItemVector(row) : added_.vector(row - num_base_rows_);
+}
+
+const float* CatalogView::InputVector(uint32_t row) const {
+  return row < num_base_rows_ ? snapshot_->InputVector(row) : added_.input_vector(row - num_base_rows_);
+}
+
+float CatalogView::Bias(uint32_t row) const {
+  return row < num_base_rows_ ? snapshot_->Bias(row) : added_.bias(row - num_base_rows_);
+}
+
+float CatalogView::AttentionLogit(uint32_t row) const {
+  return row < num_base_rows_ ? snapshot_->AttentionLogit(row) : added_.attention_logit(row - num_base_rows_);
+}
+
+float CatalogView::Popularity(uint32_t row) const {
+  return row < num_base_rows_ ? snapshot_->Popularity(row) : added_.popularity(row - num_base_rows_);
+}
+
+float CatalogView::InverseNorm(uint32_t row) const {
+  return row < num_base_rows_ ? snapshot_->inverse_norms()[row] : added_.inverse_norm(row - num_base_rows_);
+}
+
+std::optional<uint32_t> CatalogView::BaseRowOf(uint32_t row) const {
+  const uint32_t base_row = added_.base_row(row - num_base_rows_);
+  if (base_row == kNoRow) return std::nullopt;
+  return base_row;
+}
+
+}  // namespace swiftlet

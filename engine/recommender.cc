@@ -1,0 +1,300 @@
+#include "engine/recommender.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <tuple>
+
+#include "absl/strings/str_cat.h"
+#include "engine/kernels/dot.h"
+#include "engine/retrieval/exact_retriever.h"
+
+namespace swiftlet {
+namespace {
+
+void Clear(Recommendation* result) {
+  result->items.clear();
+  result->contributions.clear();
+  result->source = ItemSource::kPopular;
+  result->num_history_events_used = 0;
+  result->retrieval = {};
+}
+
+absl::Status CheckK(const RecommendQuery& query) {
+  if (query.k == 0) return absl::InvalidArgumentError("k is 0, expected at least 1");
+  return absl::OkStatus();
+}
+
+// The filter of a query, without what the history excludes.
+void BuildFilter(const CatalogView& view, const RecommendQuery& query, Scratch& scratch) {
+  RowFilter& filter = scratch.filter;
+  filter.Reset(view.num_rows(), view.masked_rows());
+  for (const ItemKey key : query.exclude_items) {
+    if (const std::optional<uint32_t> row = view.FindRow(key); row.has_value()) filter.Exclude(*row);
+  }
+  const auto find_ids = [&](std::span<const std::string_view> names, std::vector<uint32_t>& ids) {
+    ids.clear();
+    for (const std::string_view name : names) {
+      if (const std::optional<uint32_t> id = view.FindCategory(name); id.has_value()) ids.push_back(*id);
+    }
+  };
+  find_ids(query.any_of_categories, scratch.category_ids);
+  find_ids(query.none_of_categories, scratch.none_of_ids);
+  filter.SetCategories(&view, scratch.category_ids, !query.any_of_categories.empty(), scratch.none_of_ids);
+}
+
+// later - earlier, at least 0, at most the largest int64.
+int64_t Age(int64_t later, int64_t earlier) {
+  int64_t age;
+  if (__builtin_sub_overflow(later, earlier, &age)) {
+    return later > earlier ? std::numeric_limits<int64_t>::max() : 0;
+  }
+  return std::max<int64_t>(age, 0);
+}
+
+void AddSlot(Scratch& scratch, const EncoderSlot& slot, uint32_t row, uint32_t history_index) {
+  scratch.slots.push_back(slot);
+  scratch.slot_vectors.push_back(slot.vector);
+  scratch.slot_rows.push_back(row);
+  scratch.slot_history.push_back(history_index);
+}
+
+// Fills the slots, and with exclude_seen excludes the history's items from scratch.filter. Sets source and
+// num_history_events_used.
+void BuildSlots(const ModelSnapshot& snapshot, const CatalogView& view, const RecommendQuery& query,
+                const UserState& user, bool exclude_seen, Scratch& scratch, Recommendation* result) {
+  scratch.slots.clear();
+  scratch.slot_vectors.clear();
+  scratch.slot_rows.clear();
+  scratch.slot_history.clear();
+  const uint32_t max_events = snapshot.encoder().max_events();
+  uint32_t num_events = 0;
+  int64_t newest_ms = 0;
+  for (size_t i = user.history.size(); i-- > 0;) {
+    if (num_events == max_events && !exclude_seen) break;
+    const HistoryEvent& event = user.history[i];
+    const std::optional<uint32_t> row = view.FindRow(event.item_key);
+    if (!row.has_value()) continue;
+    if (exclude_seen) scratch.filter.Exclude(*row);
+    if (num_events == max_events) continue;
+    const std::optional<uint32_t> event_class = snapshot.ClassOf(event.type, event.value);
+    if (!event_class.has_value()) continue;
+    if (num_events == 0) newest_ms = event.timestamp_ms;
+    AddSlot(scratch,
+            {.kind = SlotKind::kEvent,
+             .event_class = *event_class,
+             .position = num_events,
+             .age_ms = Age(newest_ms, event.timestamp_ms),
+             .item_logit = view.AttentionLogit(*row),
+             .vector = view.InputVector(*row)},
+            *row, static_cast<uint32_t>(i));
+    ++num_events;
+  }
+  if (!user.long_term.empty()) {
+    AddSlot(scratch, {.kind = SlotKind::kLongTerm, .vector = user.long_term.data()}, 0, 0);
+  }
+  for (const ItemKey key : query.context_items) {
+    if (const std::optional<uint32_t> row = view.FindRow(key); row.has_value()) {
+      AddSlot(scratch, {.kind = SlotKind::kContext, .vector = view.InputVector(*row)}, *row, 0);
+    }
+  }
+  result->num_history_events_used = num_events;
+  if (num_events > 0) {
+    result->source = ItemSource::kHistory;
+  } else if (!user.long_term.empty()) {
+    result->source = ItemSource::kLongTerm;
+  } else if (!scratch.slots.empty()) {
+    result->source = ItemSource::kContext;
+  } else {
+    result->source = ItemSource::kPopular;
+  }
+}
+
+// scratch.user_vector, weights and signs from the slots, of which there is at least one.
+void Encode(const ModelSnapshot& snapshot, Scratch& scratch) {
+  scratch.user_vector.resize(snapshot.dim());
+  scratch.weights.resize(scratch.slots.size());
+  scratch.signs.resize(scratch.slots.size());
+  snapshot.encoder().Encode(scratch.slots, scratch.user_vector, scratch.weights, scratch.signs);
+}
+
+absl::Status CheckLongTerm(const ModelSnapshot& snapshot, const UserState& user) {
+  if (!user.long_term.empty() && user.long_term.size() != snapshot.dim()) {
+    return absl::InvalidArgumentError(absl::StrCat("the long-term vector has ", user.long_term.size(),
+                                                   " values, the snapshot's dim is ", snapshot.dim()));
+  }
+  return absl::OkStatus();
+}
+
+// The best k of scratch.results (snapshot rows) and scratch.added_results, into scratch.results.
+void MergeAddedResults(size_t k, Scratch& scratch) {
+  if (scratch.added_results.empty()) return;
+  scratch.results.insert(scratch.results.end(), scratch.added_results.begin(), scratch.added_results.end());
+  scratch.results.resize(SelectTopK(scratch.results.data(), scratch.results.size(), k));
+}
+
+void AddStats(const RetrievalStats& more, RetrievalStats* stats) {
+  stats->rows_scored += more.rows_scored;
+  stats->bytes_read += more.bytes_read;
+  stats->proven_exact = stats->proven_exact && more.proven_exact;
+}
+
+void AddPopularItems(const ModelSnapshot& snapshot, const CatalogView& view, uint32_t k,
+                     const RowFilter& filter, Recommendation* result) {
+  const uint32_t num_base_rows = snapshot.num_items();
+  const auto add = [&](uint32_t row) {
+    if (filter.Allows(row)) result->items.push_back({.row = row, .score = view.Popularity(row)});
+  };
+  for (const uint32_t base_row : snapshot.popularity_order()) {
+    if (result->items.size() == k) return;
+    ++result->retrieval.rows_scored;
+    uint32_t row = base_row;
+    if (view.IsMasked(base_row)) {
+      // Deleted, or replaced by an added row that takes its place in the order.
+      const std::optional<uint32_t> now = view.FindRow(snapshot.Key(base_row));
+      if (!now.has_value() || *now == base_row) continue;
+      row = *now;
+    }
+    add(row);
+  }
+  // New items have no popularity yet; no item of the snapshot has less.
+  for (uint32_t row = num_base_rows; row < view.num_rows() && result->items.size() < k; ++row) {
+    ++result->retrieval.rows_scored;
+    if (!view.BaseRowOf(row).has_value()) add(row);
+  }
+}
+
+ContributionKind KindOf(SlotKind kind) {
+  switch (kind) {
+    case SlotKind::kEvent:
+      return ContributionKind::kEvent;
+    case SlotKind::kLongTerm:
+      return ContributionKind::kLongTerm;
+    case SlotKind::kContext:
+      return ContributionKind::kContext;
+  }
+  return ContributionKind::kEvent;
+}
+
+// Newest event first among equals. Terms of absurd vectors may overflow to NaN, which counts as the least.
+bool ComesBefore(const Contribution& a, const Contribution& b) {
+  const auto order = [](float score) {
+    return std::isnan(score) ? -std::numeric_limits<float>::infinity() : score;
+  };
+  return std::tuple(-order(a.score), a.kind, b.history_index, a.row) <
+         std::tuple(-order(b.score), b.kind, a.history_index, b.row);
+}
+
+// Appends the terms of one item's score, largest first.
+void Explain(const CatalogView& view, Scratch& scratch, RecommendedItem& item, Recommendation* result) {
+  std::vector<Contribution>& all = result->contributions;
+  const size_t begin = all.size();
+  if (result->source == ItemSource::kPopular) {
+    all.push_back({.kind = ContributionKind::kPopularity, .score = item.score});
+  } else {
+    const std::span<const float> vector = view.ItemVector(item.row);
+    scratch.dots.resize(scratch.slots.size());
+    DotPointers(vector.data(), scratch.slot_vectors.data(), scratch.slots.size(), vector.size(),
+                scratch.dots.data());
+    for (size_t j = 0; j < scratch.slots.size(); ++j) {
+      all.push_back({.kind = KindOf(scratch.slots[j].kind),
+                     .row = scratch.slot_rows[j],
+                     .history_index = scratch.slot_history[j],
+                     .weight = scratch.weights[j],
+                     .score = scratch.weights[j] * scratch.signs[j] * scratch.dots[j]});
+    }
+    if (const float bias = view.Bias(item.row); bias != 0) {
+      all.push_back({.kind = ContributionKind::kItemBias, .score = bias});
+    }
+    std::sort(all.begin() + static_cast<ptrdiff_t>(begin), all.end(), ComesBefore);
+  }
+  item.explanation_begin = static_cast<uint32_t>(begin);
+  item.explanation_end = static_cast<uint32_t>(all.size());
+}
+
+}  // namespace
+
+absl::Status Recommend(const ModelSnapshot& snapshot, const CatalogView& view, const RecommendQuery& query,
+                       const UserState& user, Scratch& scratch, Recommendation* result) {
+  Clear(result);
+  if (absl::Status status = CheckK(query); !status.ok()) return status;
+  if (absl::Status status = CheckLongTerm(snapshot, user); !status.ok()) return status;
+  BuildFilter(view, query, scratch);
+  BuildSlots(snapshot, view, query, user, query.exclude_seen, scratch, result);
+  if (scratch.slots.empty()) {
+    result->retrieval.proven_exact = true;
+    AddPopularItems(snapshot, view, query.k, scratch.filter, result);
+  } else {
+    Encode(snapshot, scratch);
+    const RetrievalQuery search{.vector = scratch.user_vector, .k = query.k, .filter = &scratch.filter};
+    result->retrieval = snapshot.retriever().Search(search, scratch.retrieval, scratch.results);
+    AddStats(SearchExact(view.added_items(), search, scratch.retrieval, scratch.added_results),
+             &result->retrieval);
+    MergeAddedResults(query.k, scratch);
+    for (const ScoredRow& best : scratch.results) {
+      result->items.push_back({.row = best.row, .score = best.score});
+    }
+  }
+  if (query.explain) {
+    for (RecommendedItem& item : result->items) Explain(view, scratch, item, result);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ScoreItems(const ModelSnapshot& snapshot, const CatalogView& view, const RecommendQuery& query,
+                        const UserState& user, std::span<const uint32_t> rows, Scratch& scratch,
+                        Recommendation* result) {
+  Clear(result);
+  if (absl::Status status = CheckLongTerm(snapshot, user); !status.ok()) return status;
+  for (const uint32_t row : rows) {
+    if (row >= view.num_rows()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("row ", row, " is not in the catalogue of ", view.num_rows(), " rows"));
+    }
+  }
+  BuildSlots(snapshot, view, query, user, /*exclude_seen=*/false, scratch, result);
+  if (!scratch.slots.empty()) Encode(snapshot, scratch);
+  for (const uint32_t row : rows) {
+    const float score =
+        scratch.slots.empty()
+            ? view.Popularity(row)
+            : Dot(scratch.user_vector.data(), view.ItemVector(row).data(), snapshot.dim()) + view.Bias(row);
+    result->items.push_back({.row = row, .score = score});
+  }
+  result->retrieval.rows_scored = rows.size();
+  result->retrieval.proven_exact = true;
+  if (query.explain) {
+    for (RecommendedItem& item : result->items) Explain(view, scratch, item, result);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SimilarItems(const ModelSnapshot& snapshot, const CatalogView& view, const RecommendQuery& query,
+                          uint32_t row, Scratch& scratch, Recommendation* result) {
+  Clear(result);
+  if (absl::Status status = CheckK(query); !status.ok()) return status;
+  if (row >= view.num_rows()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("row ", row, " is not in the catalogue of ", view.num_rows(), " rows"));
+  }
+  BuildFilter(view, query, scratch);
+  scratch.filter.Exclude(row);
+  const std::span<const float> vector = view.ItemVector(row);
+  scratch.user_vector.assign(vector.size(), 0.0f);
+  AddScaled(view.InverseNorm(row), vector.data(), vector.size(), scratch.user_vector.data());
+  const RetrievalQuery search{.vector = scratch.user_vector, .k = query.k, .filter = &scratch.filter};
+  ItemMatrix base = snapshot.items();
+  base.bias = nullptr;
+  base.scale = snapshot.inverse_norms().data();
+  result->retrieval = SearchExact({&base, 1}, search, scratch.retrieval, scratch.results);
+  AddStats(SearchExact(view.added_items_by_cosine(), search, scratch.retrieval, scratch.added_results),
+           &result->retrieval);
+  MergeAddedResults(query.k, scratch);
+  for (const ScoredRow& best : scratch.results) {
+    result->items.push_back({.row = best.row, .score = std::clamp(best.score, -1.0f, 1.0f)});
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace swiftlet
