@@ -1,8 +1,9 @@
 // The server's one RocksDB, opened for writing: users, items, events and per-snapshot user vectors.
 // Thread-safe.
 //
-//   SWIFTLET_ASSIGN_OR_RETURN(std::unique_ptr<Database> db, Database::Open({.path = "data"},
-//   EventTypeTable::Default())); SWIFTLET_ASSIGN_OR_RETURN(RecordResult r, db->RecordEvents(events, now_ms));
+//   SWIFTLET_ASSIGN_OR_RETURN(std::unique_ptr<Database> db,
+//                             Database::Open({.path = "data"}, EventTypeTable::Default()));
+//   SWIFTLET_ASSIGN_OR_RETURN(RecordResult r, db->RecordEvents(events, now_ms));
 //
 // Every write is one atomic batch, in the write-ahead log and (unless sync_writes is off) fsynced before the
 // call returns; concurrent callers share the fsync (RocksDB's group commit). Errors: INVALID_ARGUMENT for a
@@ -30,8 +31,8 @@ namespace swiftlet {
 
 struct DatabaseOptions {
   std::string path;
-  uint32_t max_history_events =
-      200;  // per user; older ones are dropped from the history, not from the event log
+  // Per user, > 0; older ones are dropped from the history, not from the event log.
+  uint32_t max_history_events = 200;
   int64_t block_cache_bytes = int64_t{64} << 20;
   bool sync_writes = true;
   int64_t event_retention_ms = 0;                             // 0: for ever
@@ -41,6 +42,9 @@ struct DatabaseOptions {
 struct RecordResult {
   uint32_t num_recorded = 0;
   uint32_t num_duplicates = 0;
+  // For each event of the call, in order: its arrival number, or 0 for a duplicate. Arrival numbers of one
+  // user's events grow in the order in which the store applied them.
+  std::vector<uint64_t> arrivals;
 };
 
 // Facts for metrics.
@@ -116,7 +120,7 @@ class Database final : public UserStore {
  private:
   struct Impl;
   explicit Database(std::unique_ptr<Impl> impl);
-  std::unique_ptr<Impl> impl_;
+  const std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace swiftlet

@@ -45,22 +45,24 @@ class UserCache {
   UserCache(UserStore* store, const Options& options);
   ~UserCache();
 
-  // What is cached for this user and version (0: no long-term vector is wanted), or null. Never blocks on
-  // I/O.
+  // What is cached for this user and version, or null. Version 0: no long-term vector is wanted, and the
+  // result has none; pass it for a snapshot without user vectors. Unknown users are cached too. Never blocks
+  // on I/O.
   std::shared_ptr<const CachedUser> Find(std::string_view user_id, int64_t version);
-  // The same, reading the store where needed. Blocks on disk. Concurrent calls for one user share one read.
+  // The same, reading the store where needed; never null. Blocks on disk. Concurrent calls for one user share
+  // one read. A version that the store does not have gives an empty vector, which is not cached.
   absl::StatusOr<std::shared_ptr<const CachedUser>> Get(std::string_view user_id, int64_t version);
 
-  // Through to the store, then to the cache.
+  // Through to the store, then to the cache. A user whose write failed or whose concurrent writes came back
+  // out of order leaves the cache.
   absl::StatusOr<RecordResult> RecordEvents(std::span<const EventRecord> events, int64_t now_ms);
   absl::Status DeleteUser(std::string_view user_id, int64_t now_ms);
 
   UserCacheStats Stats() const;
 
  private:
-  struct Shard;
   struct Impl;
-  std::unique_ptr<Impl> impl_;
+  const std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace swiftlet

@@ -1,0 +1,143 @@
+// What the database_*.cc files share. Private to storage/.
+#ifndef SWIFTLET_STORAGE_DATABASE_IMPL_H_
+#define SWIFTLET_STORAGE_DATABASE_IMPL_H_
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "engine/base/mutex.h"
+#include "rocksdb/db.h"
+#include "rocksdb/listener.h"
+#include "rocksdb/write_batch.h"
+#include "storage/database.h"
+#include "storage/key_queue.h"
+#include "storage/schema.h"
+
+namespace swiftlet {
+
+// Knows whether RocksDB has stopped writes because flushes or compactions are far behind. Thread-safe.
+class StallListener final : public rocksdb::EventListener {
+ public:
+  void OnStallConditionsChanged(const rocksdb::WriteStallInfo& info) override {
+    const bool was = info.condition.prev == rocksdb::WriteStallCondition::kStopped;
+    const bool is = info.condition.cur == rocksdb::WriteStallCondition::kStopped;
+    num_stopped_.fetch_add(static_cast<int>(is) - static_cast<int>(was));
+  }
+  bool stopped() const { return num_stopped_.load(std::memory_order_relaxed) > 0; }
+
+ private:
+  std::atomic<int> num_stopped_{0};  // families
+};
+
+// An open file descriptor.
+class FileHandle {
+ public:
+  explicit FileHandle(int fd = -1) : fd_(fd) {}
+  ~FileHandle();
+  FileHandle(FileHandle&& other) noexcept : fd_(other.fd_) { other.fd_ = -1; }
+  FileHandle& operator=(FileHandle&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    return *this;
+  }
+  int fd() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+// An ingested version. Keeps the family alive while a reader uses it, also after it was dropped.
+struct UserVectors {
+  UserVectors(rocksdb::DB* db_in, rocksdb::ColumnFamilyHandle* family_in, const UserVectorsRecord& record_in)
+      : db(db_in), family(family_in), record(record_in) {}
+  ~UserVectors() { db->DestroyColumnFamilyHandle(family).PermitUncheckedError(); }
+  UserVectors(const UserVectors&) = delete;
+  UserVectors& operator=(const UserVectors&) = delete;
+
+  rocksdb::DB* const db;
+  rocksdb::ColumnFamilyHandle* const family;
+  const UserVectorsRecord record;
+};
+
+// Which item id a key stands for: the ids seen lately, by a second hash. Bounded, thread-safe.
+class KnownItemIds {
+ public:
+  enum class Answer { kUnknown, kSame, kOther };
+  Answer Find(ItemKey key, std::string_view item_id) const;
+  void Add(ItemKey key, std::string_view item_id);
+
+ private:
+  static constexpr size_t kMaxKeysPerShard = 1 << 13;
+  struct Shard {
+    mutable Mutex mu;
+    absl::flat_hash_map<ItemKey, uint64_t> hashes ABSL_GUARDED_BY(mu);
+  };
+  std::array<Shard, 64> shards_;
+};
+
+struct Database::Impl {
+  explicit Impl(const DatabaseOptions& options_in) : options(options_in) {}
+  ~Impl();
+
+  // --- opening (database.cc) ---
+  absl::Status LockDirectory();
+  absl::Status OpenRocksDb();
+  absl::Status CheckFormat();
+  absl::Status AdoptEventTypes(const EventTypeTable& table);
+  absl::Status RecoverArrival();
+  absl::Status OpenUserVectors();
+
+  absl::Status Error(const rocksdb::Status& status, std::string_view what) const;
+  // One atomic batch, durable when it returns OK (unless sync_writes is off).
+  absl::Status Write(rocksdb::WriteBatch* batch, std::string_view what);
+  absl::Status WriteSynced(rocksdb::WriteBatch* batch, std::string_view what);
+  // `count` consecutive arrival numbers, all larger than any before; returns the first.
+  uint64_t NextArrivals(int64_t now_ms, uint64_t count);
+  absl::Status CheckNow(int64_t now_ms) const;
+  // Adds to `batch` what is missing in item_ids. INVALID_ARGUMENT when the key belongs to another id.
+  // `new_ids` collects the key of what was added, for after the commit.
+  absl::Status RegisterItemId(std::string_view item_id, std::string_view field, rocksdb::WriteBatch* batch,
+                              absl::flat_hash_map<ItemKey, std::string_view>* new_ids);
+
+  // --- user vectors (database_user_vectors.cc) ---
+  std::shared_ptr<const UserVectors> FindUserVectors(int64_t version) const ABSL_LOCKS_EXCLUDED(vectors_mu);
+  absl::Status DropLocked(int64_t version) ABSL_EXCLUSIVE_LOCKS_REQUIRED(ingest_mu);
+
+  // Constant after opening.
+  const DatabaseOptions options;
+  FamilySettings settings;
+  std::shared_ptr<std::atomic<int64_t>> event_id_cutoff_ms = std::make_shared<std::atomic<int64_t>>(0);
+  std::shared_ptr<StallListener> stalls = std::make_shared<StallListener>();
+  std::shared_ptr<rocksdb::Statistics> statistics;
+  std::array<bool, 256> known_types{};
+  FileHandle marker;  // holds the lock; outlives the DB
+  std::unique_ptr<rocksdb::DB> db;
+  std::map<int64_t, rocksdb::ColumnFamilyHandle*> unclaimed_vectors;  // while opening
+  std::vector<rocksdb::ColumnFamilyHandle*> handles;                  // of the families below and "default"
+  rocksdb::ColumnFamilyHandle *users = nullptr, *items = nullptr, *item_ids = nullptr, *events = nullptr,
+                              *event_ids = nullptr, *meta = nullptr;
+
+  KeyQueue queue;  // users and event ids of writes in progress
+  KnownItemIds known_items;
+
+  Mutex arrival_mu;
+  uint64_t last_arrival ABSL_GUARDED_BY(arrival_mu) = 0;
+
+  Mutex maintain_mu;
+  int64_t retention_cutoff_ms ABSL_GUARDED_BY(maintain_mu) = 0;
+
+  Mutex ingest_mu;  // one ingestion or drop at a time; held across I/O
+  mutable Mutex vectors_mu ABSL_ACQUIRED_AFTER(ingest_mu);
+  std::map<int64_t, std::shared_ptr<const UserVectors>> vectors ABSL_GUARDED_BY(vectors_mu);
+};
+
+}  // namespace swiftlet
+
+#endif  // SWIFTLET_STORAGE_DATABASE_IMPL_H_
