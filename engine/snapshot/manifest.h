@@ -6,13 +6,12 @@
 //     "version": 7,                                  // increasing; the directory's name
 //     "created_ms": 1700000000000,
 //     "trained_through_ms": 1700000000000,           // arrival time of the newest event it was trained on;
-//     erasures
-//                                                    // that are younger mask the user in this snapshot
+//                                                    // younger erasures mask the user in this snapshot
 //     "model_kind": "attention",                     // encoder; see engine/encoders
 //     "dim": 64, "row_stride": 64,                   // floats of a vector, and from a row to the next
 //     "num_items": 9066, "num_users": 671, "num_categories": 20,
-//     "embedding_space": "als-7",                    // vectors upserted for one space are meaningless in
-//     another "max_events": 50,                              // newest events the encoder looks at
+//     "embedding_space": "als-7",                    // upserted vectors of another space mean nothing here
+//     "max_events": 50,                              // newest events the encoder looks at
 //     "event_types": [{"id": 6, "name": "rating", "weight": 1.0}],
 //     "event_classes": [{"type": 6, "min_value": null, "sign": 1}, {"type": 6, "min_value": 3.5, "sign": 1}],
 //     "training": {"fingerprint": "xxh3-128 hex of the events in training order", "num_events": 100004,
@@ -20,6 +19,7 @@
 //     "metrics": {"ndcg@10": 0.12},                  // optional; offline, measured through the engine
 //     "files": {"model.safetensors": {"bytes": 123, "xxh3_128": "32 hex digits"}, "user_vectors.sst": {...}}
 //   }
+// A min_value of null is minus infinity. Unknown fields are ignored: later versions may add some.
 #ifndef SWIFTLET_ENGINE_SNAPSHOT_MANIFEST_H_
 #define SWIFTLET_ENGINE_SNAPSHOT_MANIFEST_H_
 

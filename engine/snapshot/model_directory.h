@@ -28,24 +28,26 @@ class ModelDirectory {
 
   // Creates the directory when missing.
   absl::Status Create() const;
-  // A fresh, empty directory models/.staging-<pid>-<random> on the same file system.
+  // A fresh, empty directory models/.staging-<pid>-<random> on the same file system. It is this process's
+  // (and locked, so that processes in other containers see that) until it is published or the process ends.
   absl::StatusOr<std::string> CreateStaging() const;
-  // Largest version that exists, plus 1.
+  // Largest version that exists or that CURRENT names, plus 1.
   absl::StatusOr<int64_t> NextVersion() const;
   // Makes a fully written staging directory the version `version` (its manifest's): fsync, rename, replace
-  // CURRENT atomically, fsync. ALREADY_EXISTS when the version exists.
+  // CURRENT atomically, fsync. ALREADY_EXISTS when the version exists, INVALID_ARGUMENT when the manifest
+  // says another version; staging is left as it was then.
   absl::Status Publish(const std::string& staging, int64_t version) const;
-  // Versions that exist, ascending.
+  // Versions that exist, ascending. NOT_FOUND when there is no such directory.
   absl::StatusOr<std::vector<int64_t>> ListVersions() const;
   // Nothing when nothing was published. DATA_LOSS when the file does not hold a version.
   absl::StatusOr<std::optional<int64_t>> ReadCurrent() const;
   absl::StatusOr<std::optional<int64_t>> ReadPinned() const;
   // version of nothing: unpin. Durable.
   absl::Status WritePinned(std::optional<int64_t> version) const;
-  // Deletes all but the newest `keep` versions and those in `never`, renaming each away first. Returns what
-  // was deleted.
+  // Deletes all but the newest `keep` versions, those in `never`, and those that CURRENT and PINNED name,
+  // renaming each away first. Returns what was deleted. Mappings of deleted files stay valid.
   absl::StatusOr<std::vector<int64_t>> DeleteOld(int keep, const std::vector<int64_t>& never) const;
-  // Removes staging directories whose process is gone.
+  // Removes staging directories (and what else an interrupted call left) whose process is gone.
   absl::Status CleanStaging() const;
 
  private:

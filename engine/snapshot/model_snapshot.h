@@ -2,31 +2,37 @@
 // weights, mapped from a snapshot directory. (Long-term user vectors lie beside it in user_vectors.sst, which
 // storage/ ingests.)
 //
-//   SWIFTLET_ASSIGN_OR_RETURN(std::shared_ptr<const ModelSnapshot> snapshot, ModelSnapshot::Load("models/7",
-//   {}));
+//   SWIFTLET_ASSIGN_OR_RETURN(auto snapshot, ModelSnapshot::Load("models/7", {}));
 //
 // Tensors of model.safetensors, N items, d = dim, s = row_stride = RowStride(d), C categories. Row r is item
-// r.
-//   item.vectors           F32 [N, s]    output table v_i; columns d..s are zero
-//   item.input_vectors     F32 [N, s]    input table x_i of the encoder; absent: v_i serves as x_i
-//   item.bias              F32 [N]       b_i; absent: 0
-//   item.inverse_norms     F32 [N]       1 / |v_i|, 0 where v_i is zero
-//   item.attention_logits  F32 [N]       the item's own term of the attention logit; absent: 0
-//   item.keys              U64 [N]       ItemKeyOf(id), no key twice
-//   item.key_slots         U32 [2^m]     open addressing, linear probing from key & (2^m - 1): row + 1, 0 is
-//   empty;
-//                                        2^m >= 2 N
-//   item.id_offsets        U64 [N + 1]   id of row r: bytes [id_offsets[r], id_offsets[r + 1]) of
-//   item.id_bytes item.id_bytes          U8  [..] item.title_offsets     U64 [N + 1]   the same for titles,
-//   UTF-8; an empty title is an unknown one item.title_bytes       U8  [..] item.category_offsets  U64 [N +
-//   1]   category ids of row r: item.category_ids[category_offsets[r] ..] item.category_ids      U32 [..]
-//   each < C category.name_offsets  U64 [C + 1] category.name_bytes    U8  [..] item.popularity        F32
-//   [N]       >= 0; score of SOURCE_POPULAR item.popularity_order  U32 [N]       rows by popularity, highest
-//   first: a permutation encoder.input_map      F32 [d, s]    x = M v for items that were upserted later, x_a
-//   = sum_b M[a, b] v_b; absent: x = v attention.class_logits F32 [number of event_classes of the manifest]
-//   attention.position_logits F32 [P]
+// r. Every tensor starts at a multiple of 64 bytes of the file.
+//
+// clang-format off
+//   item.vectors              F32 [N, s]   output table v_i; columns d..s are zero
+//   item.input_vectors        F32 [N, s]   input table x_i of the encoder; absent: v_i serves as x_i
+//   item.bias                 F32 [N]      b_i; absent: 0
+//   item.inverse_norms        F32 [N]      1 / |v_i|, 0 where v_i is zero
+//   item.attention_logits     F32 [N]      the item's own term of the attention logit; absent: 0
+//   item.keys                 U64 [N]      ItemKeyOf(id), no key twice
+//   item.key_slots            U32 [2^m]    open addressing, linear probing from key & (2^m - 1): row + 1, 0 is
+//                                          empty; 2^m >= 2 N
+//   item.id_offsets           U64 [N + 1]  id of row r: bytes [id_offsets[r], id_offsets[r + 1]) of item.id_bytes
+//   item.id_bytes             U8  [..]
+//   item.title_offsets        U64 [N + 1]  the same for titles, UTF-8; an empty title is an unknown one
+//   item.title_bytes          U8  [..]
+//   item.category_offsets     U64 [N + 1]  category ids of row r: item.category_ids[category_offsets[r] ..]
+//   item.category_ids         U32 [..]     each < C
+//   category.name_offsets     U64 [C + 1]
+//   category.name_bytes       U8  [..]
+//   item.popularity           F32 [N]      >= 0; score of SOURCE_POPULAR
+//   item.popularity_order     U32 [N]      rows by popularity, highest first: a permutation
+//   encoder.input_map         F32 [d, s]   x = M v for items that were upserted later, x_a = sum_b M[a, b] v_b;
+//                                          absent: x = v
+//   attention.class_logits    F32 [number of event_classes of the manifest]
+//   attention.position_logits F32 [P]      P >= 1
 //   attention.recency_logits  F32 [32]
-//   attention.slot_logits  F32 [2]       long-term slot, context slot
+//   attention.slot_logits     F32 [2]      long-term slot, context slot
+// clang-format on
 #ifndef SWIFTLET_ENGINE_SNAPSHOT_MODEL_SNAPSHOT_H_
 #define SWIFTLET_ENGINE_SNAPSHOT_MODEL_SNAPSHOT_H_
 
@@ -50,8 +56,9 @@ namespace swiftlet {
 struct SnapshotLoadOptions {
   // Read every file once and compare its checksum with the manifest.
   bool verify_checksums = true;
-  // Check every value: finite vectors, offsets in order, permutation, hash table. Costs one pass over the
-  // file.
+  // Check every value: finite vectors, norms, UTF-8, keys, order. Costs one pass over the file. When off,
+  // what memory safety rests on (shapes, offsets, category ids, permutation, hash table) is checked all the
+  // same.
   bool verify_contents = true;
 };
 

@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -30,11 +31,31 @@ struct TensorView {
   std::span<const std::byte> data;  // exactly product(shape) * DTypeBytes(dtype)
 
   uint64_t num_elements() const;
-  // Requires the right dtype (CHECK) and alignment.
+  // True when the data starts at a multiple of the element's size. Always so in files that WriteSafetensors
+  // wrote; the format itself does not promise it.
+  bool is_aligned() const;
+  // Requires an element type of dtype's size and kind, and is_aligned(): checked, ends the process. F16 and
+  // BF16 are seen as uint16_t, U8 also as char.
   template <typename T>
   std::span<const T> as() const {
+    CheckAccess(DTypeMatches<T>(dtype));
     return {reinterpret_cast<const T*>(data.data()), data.size() / sizeof(T)};
   }
+
+ private:
+  template <typename T>
+  static constexpr bool DTypeMatches(DType dtype) {
+    if constexpr (std::is_same_v<T, float>) return dtype == DType::kF32;
+    if constexpr (std::is_same_v<T, double>) return dtype == DType::kF64;
+    if constexpr (std::is_same_v<T, uint64_t>) return dtype == DType::kU64;
+    if constexpr (std::is_same_v<T, uint32_t>) return dtype == DType::kU32;
+    if constexpr (std::is_same_v<T, int64_t>) return dtype == DType::kI64;
+    if constexpr (std::is_same_v<T, int32_t>) return dtype == DType::kI32;
+    if constexpr (std::is_same_v<T, uint16_t>) return dtype == DType::kF16 || dtype == DType::kBF16;
+    if constexpr (sizeof(T) == 1) return dtype == DType::kU8;
+    return false;
+  }
+  void CheckAccess(bool dtype_matches) const;
 };
 
 // A read-only memory-mapped file. Immutable and thread-safe; unmapped on destruction.

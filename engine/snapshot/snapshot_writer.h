@@ -1,8 +1,7 @@
 // Writing a snapshot directory.
 //
 //   SnapshotContents contents;                 // fill manifest facts, vectors, ids, ...
-//   SWIFTLET_RETURN_IF_ERROR(WriteSnapshot(staging_dir, contents));     // see model_directory.h for
-//   publishing
+//   SWIFTLET_RETURN_IF_ERROR(WriteSnapshot(staging, contents));   // model_directory.h publishes it
 #ifndef SWIFTLET_ENGINE_SNAPSHOT_SNAPSHOT_WRITER_H_
 #define SWIFTLET_ENGINE_SNAPSHOT_SNAPSHOT_WRITER_H_
 
@@ -20,7 +19,8 @@ namespace swiftlet {
 // [N, dim].
 struct SnapshotContents {
   // format_version, dim, row_stride, num_items, num_categories and files are filled by the writer; the caller
-  // sets the rest (num_users: rows of user_vectors.sst, when that file is in the directory already).
+  // sets the rest (num_users: rows of user_vectors.sst, when that file is in the directory already). An empty
+  // model_kind becomes "attention".
   Manifest manifest;
   uint32_t dim = 0;
   std::vector<std::string> item_ids;                      // [N], valid ids, no id twice

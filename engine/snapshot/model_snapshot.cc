@@ -1,0 +1,197 @@
+#include "engine/snapshot/model_snapshot.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "engine/base/status_macros.h"
+#include "engine/encoders/attention.h"
+#include "engine/kernels/dot.h"
+#include "engine/retrieval/exact_retriever.h"
+#include "engine/snapshot/file_io.h"
+#include "engine/snapshot/snapshot_checks.h"
+#include "engine/snapshot/tensor_binder.h"
+
+namespace swiftlet {
+namespace {
+
+constexpr uint64_t kMaxManifestBytes = uint64_t{16} << 20;
+
+// Last part of a path, trailing slashes aside.
+std::string_view BaseName(std::string_view path) {
+  while (path.size() > 1 && path.ends_with('/')) path.remove_suffix(1);
+  const size_t slash = path.rfind('/');
+  return slash == std::string_view::npos ? path : path.substr(slash + 1);
+}
+
+absl::StatusOr<Manifest> LoadManifest(const std::string& directory) {
+  const std::string path = absl::StrCat(directory, "/", kManifestFile);
+  SWIFTLET_ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(path, kMaxManifestBytes));
+  absl::StatusOr<Manifest> manifest = ParseManifest(text);
+  if (!manifest.ok()) return absl::DataLossError(absl::StrCat(path, ": ", manifest.status().message()));
+  if (manifest->model_kind != kAttentionModelKind) {
+    return absl::DataLossError(absl::StrCat(path, ": model_kind: expected \"", kAttentionModelKind,
+                                            "\", found \"", manifest->model_kind, "\""));
+  }
+  const std::string_view name = BaseName(directory);
+  int64_t version = 0;
+  if (absl::SimpleAtoi(absl::string_view(name.data(), name.size()), &version) &&
+      version != manifest->version) {
+    return absl::DataLossError(absl::StrCat(path, ": version: expected ", version,
+                                            ", the directory's name, found ", manifest->version));
+  }
+  return manifest;
+}
+
+absl::Status CheckFile(const std::string& path, const ManifestFile& expected, bool verify_checksum) {
+  absl::StatusOr<uint64_t> bytes = FileSize(path);
+  // A file that the manifest lists is a part of the snapshot: without it the snapshot is corrupt.
+  if (absl::IsNotFound(bytes.status())) return absl::DataLossError(bytes.status().message());
+  if (!bytes.ok()) return bytes.status();
+  if (*bytes != expected.bytes) {
+    return absl::DataLossError(
+        absl::StrCat(path, ": expected ", expected.bytes, " bytes (manifest), found ", *bytes));
+  }
+  if (!verify_checksum) return absl::OkStatus();
+  SWIFTLET_ASSIGN_OR_RETURN(const std::string checksum, ChecksumFile(path));
+  if (checksum != expected.xxh3_128) {
+    return absl::DataLossError(absl::StrCat(path, ": corrupt: expected XXH3-128 ", expected.xxh3_128,
+                                            " (manifest), found ", checksum));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<const ModelSnapshot>> ModelSnapshot::Load(const std::string& directory,
+                                                                         const SnapshotLoadOptions& options) {
+  std::shared_ptr<ModelSnapshot> snapshot(new ModelSnapshot);
+  SWIFTLET_ASSIGN_OR_RETURN(snapshot->manifest_, LoadManifest(directory));
+  const Manifest& manifest = snapshot->manifest_;
+  for (const auto& [name, file] : manifest.files) {
+    SWIFTLET_RETURN_IF_ERROR(CheckFile(absl::StrCat(directory, "/", name), file, options.verify_checksums));
+  }
+  const std::string model_path = absl::StrCat(directory, "/", kModelFile);
+  SWIFTLET_ASSIGN_OR_RETURN(snapshot->file_, SafetensorsFile::Open(model_path));
+  SWIFTLET_RETURN_IF_ERROR(snapshot->Bind(model_path, options));
+  if (manifest.num_users > 0) {
+    snapshot->user_vectors_path_ = absl::StrCat(directory, "/", kUserVectorsFile);
+  }
+  return std::shared_ptr<const ModelSnapshot>(std::move(snapshot));
+}
+
+ModelSnapshot::~ModelSnapshot() = default;
+
+absl::Status ModelSnapshot::Bind(const std::string& model_path, const SnapshotLoadOptions& options) {
+  const uint64_t n = manifest_.num_items;
+  const uint64_t stride = manifest_.row_stride;
+  const uint64_t num_categories = manifest_.num_categories;
+  constexpr uint64_t kAny = TensorBinder::kAnyLength;
+
+  SnapshotTensors t(manifest_);
+  TensorBinder binder(*file_, model_path);
+  binder.Required("item.vectors", {n, stride}, &t.vectors);
+  binder.Optional("item.input_vectors", {n, stride}, &t.input_vectors);
+  binder.Optional("item.bias", {n}, &t.bias);
+  binder.Required("item.inverse_norms", {n}, &t.inverse_norms);
+  binder.Optional("item.attention_logits", {n}, &t.attention_logits);
+  binder.Required("item.keys", {n}, &t.keys);
+  binder.Required("item.key_slots", {kAny}, &t.key_slots);
+  binder.Required("item.id_offsets", {n + 1}, &t.id_offsets);
+  binder.Required("item.id_bytes", {kAny}, &t.id_bytes);
+  binder.Required("item.title_offsets", {n + 1}, &t.title_offsets);
+  binder.Required("item.title_bytes", {kAny}, &t.title_bytes);
+  binder.Required("item.category_offsets", {n + 1}, &t.category_offsets);
+  binder.Required("item.category_ids", {kAny}, &t.category_ids);
+  binder.Required("category.name_offsets", {num_categories + 1}, &t.category_name_offsets);
+  binder.Required("category.name_bytes", {kAny}, &t.category_name_bytes);
+  binder.Required("item.popularity", {n}, &t.popularity);
+  binder.Required("item.popularity_order", {n}, &t.popularity_order);
+  binder.Optional("encoder.input_map", {manifest_.dim, stride}, &t.input_map);
+  binder.Required("attention.class_logits", {manifest_.event_classes.size()}, &t.class_logits);
+  binder.Required("attention.position_logits", {kAny}, &t.position_logits);
+  binder.Required("attention.recency_logits", {kNumRecencyBuckets}, &t.recency_logits);
+  binder.Required("attention.slot_logits", {2}, &t.slot_logits);
+  SWIFTLET_RETURN_IF_ERROR(binder.status());
+
+  absl::Status status = CheckStructure(t);
+  if (status.ok() && options.verify_contents) status = CheckValues(t);
+  if (!status.ok()) return absl::DataLossError(absl::StrCat(model_path, ": ", status.message()));
+
+  items_ = ItemMatrix{.vectors = t.vectors.data(),
+                      .bias = t.bias.empty() ? nullptr : t.bias.data(),
+                      .scale = nullptr,
+                      .num_items = n,
+                      .dim = manifest_.dim,
+                      .stride = stride,
+                      .first_row = 0};
+  input_vectors_ = t.input_vectors.empty() ? t.vectors.data() : t.input_vectors.data();
+  input_map_ = t.input_map.empty() ? nullptr : t.input_map.data();
+  inverse_norms_ = t.inverse_norms;
+  attention_logits_ = t.attention_logits;
+  popularity_ = t.popularity;
+  keys_ = t.keys;
+  key_slots_ = t.key_slots;
+  id_offsets_ = t.id_offsets;
+  id_bytes_ = t.id_bytes;
+  title_offsets_ = t.title_offsets;
+  title_bytes_ = t.title_bytes;
+  category_offsets_ = t.category_offsets;
+  category_ids_ = t.category_ids;
+  category_offsets_of_names_ = t.category_name_offsets;
+  category_name_bytes_ = t.category_name_bytes;
+  popularity_order_ = t.popularity_order;
+  for (const EventClass& c : manifest_.event_classes) class_signs_.push_back(c.sign);
+  encoder_ = std::make_unique<AttentionEncoder>(AttentionParameters{.class_logits = t.class_logits,
+                                                                    .class_signs = class_signs_,
+                                                                    .position_logits = t.position_logits,
+                                                                    .recency_logits = t.recency_logits,
+                                                                    .long_term_logit = t.slot_logits[0],
+                                                                    .context_logit = t.slot_logits[1],
+                                                                    .max_events = manifest_.max_events});
+  retriever_ = std::make_unique<ExactRetriever>(items_);
+  return absl::OkStatus();
+}
+
+std::optional<uint32_t> ModelSnapshot::FindRow(ItemKey key) const {
+  const size_t mask = key_slots_.size() - 1;
+  // Ends: Load has seen an empty slot.
+  for (size_t slot = key & mask;; slot = (slot + 1) & mask) {
+    const uint32_t row_plus_1 = key_slots_[slot];
+    if (row_plus_1 == 0) return std::nullopt;
+    if (keys_[row_plus_1 - 1] == key) return row_plus_1 - 1;
+  }
+}
+
+void ModelSnapshot::MapToInput(std::span<const float> vector, std::span<float> input_vector) const {
+  if (input_map_ == nullptr) {
+    std::copy_n(vector.begin(), dim(), input_vector.begin());
+  } else {
+    DotRows(vector.data(), input_map_, dim(), dim(), stride(), input_vector.data());
+  }
+}
+
+std::optional<uint32_t> ModelSnapshot::ClassOf(EventTypeId type, float value) const {
+  std::optional<uint32_t> found;
+  for (uint32_t i = 0; i < manifest_.event_classes.size(); ++i) {
+    const EventClass& c = manifest_.event_classes[i];
+    // Classes of one type are in ascending order: the last one that reaches down to the value.
+    if (c.type == type && value >= c.min_value) found = i;
+  }
+  return found;
+}
+
+void ModelSnapshot::Prefault() const {
+  const std::span<const std::byte> bytes = file_->bytes();
+  ::madvise(const_cast<std::byte*>(bytes.data()), bytes.size(), MADV_WILLNEED);  // A hint: may fail.
+  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  for (size_t i = 0; i < bytes.size(); i += page) {
+    static_cast<void>(*static_cast<const volatile std::byte*>(&bytes[i]));
+  }
+}
+
+}  // namespace swiftlet

@@ -1,0 +1,297 @@
+#include "engine/snapshot/snapshot_writer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "engine/base/item_key.h"
+#include "engine/base/status_macros.h"
+#include "engine/encoders/attention.h"
+#include "engine/snapshot/file_io.h"
+#include "engine/snapshot/safetensors.h"
+#include "engine/snapshot/snapshot_checks.h"
+
+namespace swiftlet {
+namespace {
+
+constexpr uint64_t kMaxManifestBytes = uint64_t{16} << 20;
+
+// Texts one after another, as in the tensors.
+struct PackedTexts {
+  std::vector<uint64_t> offsets = {0};
+  std::string bytes;
+  void Add(std::string_view text) {
+    bytes += text;
+    offsets.push_back(bytes.size());
+  }
+};
+
+// Tensors that are computed from the contents.
+struct DerivedTensors {
+  AlignedVector<float> vectors, input_vectors, input_map;  // padded rows
+  std::vector<float> inverse_norms, slot_logits;
+  std::vector<uint64_t> keys, category_offsets = {0};
+  std::vector<uint32_t> key_slots, category_ids, popularity_order;
+  PackedTexts ids, titles, category_names;
+};
+
+std::string ItemName(const SnapshotContents& c, size_t row) {
+  return absl::StrCat("item \"", absl::Utf8SafeCHexEscape(c.item_ids[row]), "\" (row ", row, ")");
+}
+
+absl::Status CheckSize(std::string_view field, size_t expected, size_t found, bool optional) {
+  if (found == expected || (optional && found == 0)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(std::string(field), ": expected ", expected,
+                                                 optional ? " elements or none" : " elements", ", found ",
+                                                 found));
+}
+
+// values: [N, per_item]
+absl::Status CheckItemNumbers(const SnapshotContents& c, std::string_view field,
+                              const std::vector<float>& values, size_t per_item, bool not_negative = false) {
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (std::isfinite(values[i]) && !(not_negative && values[i] < 0)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat(std::string(field), ": ", ItemName(c, i / per_item), ": expected a finite number",
+                     not_negative ? " of at least 0" : "", ", found ", values[i]));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckNumbers(std::string_view field, std::span<const float> values) {
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (std::isfinite(values[i])) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat(std::string(field), "[", i, "]: expected a finite number, found ", values[i]));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckContents(const SnapshotContents& c) {
+  const size_t n = c.item_ids.size(), d = c.dim;
+  if (d < 1 || d > 4096)
+    return absl::InvalidArgumentError(absl::StrCat("dim: expected 1 to 4096, found ", d));
+  if (n < 1 || n > size_t{1} << 31) {
+    return absl::InvalidArgumentError(absl::StrCat("item_ids: expected 1 to 2^31 items, found ", n));
+  }
+  SWIFTLET_RETURN_IF_ERROR(CheckSize("item_vectors", n * d, c.item_vectors.size(), false));
+  SWIFTLET_RETURN_IF_ERROR(CheckSize("item_input_vectors", n * d, c.item_input_vectors.size(), true));
+  SWIFTLET_RETURN_IF_ERROR(CheckSize("item_bias", n, c.item_bias.size(), true));
+  SWIFTLET_RETURN_IF_ERROR(CheckSize("item_attention_logits", n, c.item_attention_logits.size(), true));
+  SWIFTLET_RETURN_IF_ERROR(CheckSize("item_popularity", n, c.item_popularity.size(), false));
+  SWIFTLET_RETURN_IF_ERROR(CheckSize("item_titles", n, c.item_titles.size(), true));
+  SWIFTLET_RETURN_IF_ERROR(CheckSize("item_categories", n, c.item_categories.size(), true));
+  SWIFTLET_RETURN_IF_ERROR(CheckSize("input_map", d * d, c.input_map.size(), true));
+  SWIFTLET_RETURN_IF_ERROR(
+      CheckSize("class_logits", c.manifest.event_classes.size(), c.class_logits.size(), false));
+  SWIFTLET_RETURN_IF_ERROR(CheckSize("recency_logits", kNumRecencyBuckets, c.recency_logits.size(), false));
+  if (c.position_logits.empty())
+    return absl::InvalidArgumentError("position_logits: expected at least 1, found 0");
+
+  SWIFTLET_RETURN_IF_ERROR(CheckItemNumbers(c, "item_vectors", c.item_vectors, d));
+  SWIFTLET_RETURN_IF_ERROR(CheckItemNumbers(c, "item_input_vectors", c.item_input_vectors, d));
+  SWIFTLET_RETURN_IF_ERROR(CheckItemNumbers(c, "item_bias", c.item_bias, 1));
+  SWIFTLET_RETURN_IF_ERROR(CheckItemNumbers(c, "item_attention_logits", c.item_attention_logits, 1));
+  SWIFTLET_RETURN_IF_ERROR(CheckItemNumbers(c, "item_popularity", c.item_popularity, 1, true));
+  SWIFTLET_RETURN_IF_ERROR(CheckNumbers("input_map", c.input_map));
+  SWIFTLET_RETURN_IF_ERROR(CheckNumbers("class_logits", c.class_logits));
+  SWIFTLET_RETURN_IF_ERROR(CheckNumbers("position_logits", c.position_logits));
+  SWIFTLET_RETURN_IF_ERROR(CheckNumbers("recency_logits", c.recency_logits));
+  const float slot_logits[] = {c.long_term_logit, c.context_logit};
+  SWIFTLET_RETURN_IF_ERROR(CheckNumbers("long_term_logit, context_logit", slot_logits));
+  for (const auto& [name, value] : c.manifest.metrics) {
+    if (!std::isfinite(value)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("metrics.", name, ": expected a finite number, found ", value));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Ids, keys and the hash table over them.
+absl::Status BuildIds(const SnapshotContents& c, DerivedTensors& t) {
+  const size_t n = c.item_ids.size();
+  t.key_slots.assign(NumKeySlots(n), 0);
+  const uint64_t mask = t.key_slots.size() - 1;
+  t.keys.reserve(n);
+  for (size_t row = 0; row < n; ++row) {
+    const std::string& id = c.item_ids[row];
+    if (!IsValidId(id)) {
+      return absl::InvalidArgumentError(absl::StrCat("item_ids: ", ItemName(c, row), ": expected 1 to ",
+                                                     kMaxIdBytes, " bytes of UTF-8 without NUL, found ",
+                                                     id.size(), " bytes"));
+    }
+    const ItemKey key = ItemKeyOf(id);
+    uint64_t slot = key & mask;
+    for (; t.key_slots[slot] != 0; slot = (slot + 1) & mask) {
+      const size_t other = t.key_slots[slot] - 1;
+      if (t.keys[other] != key) continue;
+      return absl::InvalidArgumentError(
+          absl::StrCat("item_ids: ", ItemName(c, other), " and ", ItemName(c, row),
+                       c.item_ids[other] == id ? " are the same id" : " have the same key", " ", key));
+    }
+    t.key_slots[slot] = static_cast<uint32_t>(row + 1);
+    t.keys.push_back(key);
+    t.ids.Add(id);
+  }
+  return absl::OkStatus();
+}
+
+// Titles and categories.
+absl::Status BuildMetadata(const SnapshotContents& c, DerivedTensors& t) {
+  absl::flat_hash_map<std::string, uint32_t> category_ids;
+  for (size_t row = 0; row < c.item_ids.size(); ++row) {
+    const std::string_view title = c.item_titles.empty() ? std::string_view() : c.item_titles[row];
+    if (!IsValidUtf8(title)) {
+      return absl::InvalidArgumentError(absl::StrCat("item_titles: ", ItemName(c, row), ": no valid UTF-8"));
+    }
+    t.titles.Add(title);
+    const size_t begin = t.category_ids.size();
+    for (const std::string& name :
+         c.item_categories.empty() ? std::vector<std::string>() : c.item_categories[row]) {
+      if (!IsValidId(name)) {
+        return absl::InvalidArgumentError(absl::StrCat(
+            "item_categories: ", ItemName(c, row), ": expected names of 1 to ", kMaxIdBytes,
+            " bytes of UTF-8 without NUL, found \"", absl::Utf8SafeCHexEscape(name.substr(0, 80)), "\""));
+      }
+      const auto [it, added] = category_ids.try_emplace(name, static_cast<uint32_t>(category_ids.size()));
+      if (added) t.category_names.Add(name);
+      t.category_ids.push_back(it->second);
+    }
+    const auto first = t.category_ids.begin() + static_cast<ptrdiff_t>(begin);
+    std::sort(first, t.category_ids.end());
+    t.category_ids.erase(std::unique(first, t.category_ids.end()), t.category_ids.end());
+    t.category_offsets.push_back(t.category_ids.size());
+  }
+  return absl::OkStatus();
+}
+
+AlignedVector<float> PadRows(const std::vector<float>& rows, size_t dim) {
+  const size_t stride = RowStride(dim), num_rows = rows.size() / dim;
+  AlignedVector<float> padded(num_rows * stride);
+  for (size_t r = 0; r < num_rows; ++r) std::copy_n(&rows[r * dim], dim, &padded[r * stride]);
+  return padded;
+}
+
+void BuildNumbers(const SnapshotContents& c, DerivedTensors& t) {
+  t.vectors = PadRows(c.item_vectors, c.dim);
+  t.input_vectors = PadRows(c.item_input_vectors, c.dim);
+  t.input_map = PadRows(c.input_map, c.dim);
+  const std::span<const float> vectors = c.item_vectors;
+  for (size_t row = 0; row < c.item_ids.size(); ++row) {
+    t.inverse_norms.push_back(InverseNorm(vectors.subspan(row * c.dim, c.dim)));
+  }
+  t.popularity_order.resize(c.item_ids.size());
+  std::iota(t.popularity_order.begin(), t.popularity_order.end(), 0u);
+  std::stable_sort(t.popularity_order.begin(), t.popularity_order.end(),
+                   [&](uint32_t a, uint32_t b) { return c.item_popularity[a] > c.item_popularity[b]; });
+  t.slot_logits = {c.long_term_logit, c.context_logit};
+}
+
+std::vector<NamedTensor> NameTensors(const SnapshotContents& c, const DerivedTensors& t) {
+  const uint64_t n = c.item_ids.size(), stride = RowStride(c.dim);
+  std::vector<NamedTensor> tensors;
+  const auto add = [&](std::string name, DType dtype, std::vector<uint64_t> shape, const auto& values) {
+    tensors.push_back({std::move(name), {dtype, std::move(shape), std::as_bytes(std::span(values))}});
+  };
+  const auto add_list = [&](std::string name, DType dtype, const auto& values) {
+    add(std::move(name), dtype, {values.size()}, values);
+  };
+  add("item.vectors", DType::kF32, {n, stride}, t.vectors);
+  if (!t.input_vectors.empty()) add("item.input_vectors", DType::kF32, {n, stride}, t.input_vectors);
+  if (!c.item_bias.empty()) add_list("item.bias", DType::kF32, c.item_bias);
+  add_list("item.inverse_norms", DType::kF32, t.inverse_norms);
+  if (!c.item_attention_logits.empty())
+    add_list("item.attention_logits", DType::kF32, c.item_attention_logits);
+  add_list("item.keys", DType::kU64, t.keys);
+  add_list("item.key_slots", DType::kU32, t.key_slots);
+  add_list("item.id_offsets", DType::kU64, t.ids.offsets);
+  add_list("item.id_bytes", DType::kU8, t.ids.bytes);
+  add_list("item.title_offsets", DType::kU64, t.titles.offsets);
+  add_list("item.title_bytes", DType::kU8, t.titles.bytes);
+  add_list("item.category_offsets", DType::kU64, t.category_offsets);
+  add_list("item.category_ids", DType::kU32, t.category_ids);
+  add_list("category.name_offsets", DType::kU64, t.category_names.offsets);
+  add_list("category.name_bytes", DType::kU8, t.category_names.bytes);
+  add_list("item.popularity", DType::kF32, c.item_popularity);
+  add_list("item.popularity_order", DType::kU32, t.popularity_order);
+  if (!t.input_map.empty()) add("encoder.input_map", DType::kF32, {c.dim, stride}, t.input_map);
+  add_list("attention.class_logits", DType::kF32, c.class_logits);
+  add_list("attention.position_logits", DType::kF32, c.position_logits);
+  add_list("attention.recency_logits", DType::kF32, c.recency_logits);
+  add_list("attention.slot_logits", DType::kF32, t.slot_logits);
+  return tensors;
+}
+
+absl::StatusOr<ManifestFile> DescribeFile(const std::string& path) {
+  ManifestFile file;
+  SWIFTLET_ASSIGN_OR_RETURN(file.bytes, FileSize(path));
+  SWIFTLET_ASSIGN_OR_RETURN(file.xxh3_128, ChecksumFile(path));
+  return file;
+}
+
+std::string TemporaryManifestName() { return absl::StrCat(".manifest-", RandomSuffix()); }
+
+}  // namespace
+
+absl::Status WriteSnapshot(const std::string& directory, const SnapshotContents& c) {
+  SWIFTLET_RETURN_IF_ERROR(CheckContents(c));
+  DerivedTensors t;
+  SWIFTLET_RETURN_IF_ERROR(BuildIds(c, t));
+  SWIFTLET_RETURN_IF_ERROR(BuildMetadata(c, t));
+  BuildNumbers(c, t);
+
+  Manifest manifest = c.manifest;
+  manifest.format_version = kSnapshotFormatVersion;
+  if (manifest.model_kind.empty()) manifest.model_kind = kAttentionModelKind;
+  if (manifest.model_kind != kAttentionModelKind) {
+    return absl::InvalidArgumentError(absl::StrCat("manifest: model_kind: expected \"", kAttentionModelKind,
+                                                   "\", found \"", manifest.model_kind, "\""));
+  }
+  manifest.dim = c.dim;
+  manifest.row_stride = static_cast<uint32_t>(RowStride(c.dim));
+  manifest.num_items = c.item_ids.size();
+  manifest.num_categories = static_cast<uint32_t>(t.category_names.offsets.size() - 1);
+  manifest.files.clear();
+  const std::string users_path = absl::StrCat(directory, "/", kUserVectorsFile);
+  absl::StatusOr<ManifestFile> users = DescribeFile(users_path);
+  if (users.ok()) {
+    SWIFTLET_RETURN_IF_ERROR(SyncPath(users_path));
+    manifest.files[kUserVectorsFile] = *std::move(users);
+  } else if (!absl::IsNotFound(users.status())) {
+    return users.status();
+  }
+  // The reader is the judge of a manifest; asked before the big file is written.
+  manifest.files[kModelFile] = {.bytes = 0, .xxh3_128 = std::string(32, '0')};
+  if (const auto read_back = ParseManifest(FormatManifest(manifest)); !read_back.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("manifest: ", read_back.status().message()));
+  }
+
+  const std::string model_path = absl::StrCat(directory, "/", kModelFile);
+  SWIFTLET_RETURN_IF_ERROR(
+      WriteSafetensors(model_path, NameTensors(c, t), {{"format", "swiftlet-snapshot-1"}}));
+  SWIFTLET_ASSIGN_OR_RETURN(manifest.files[kModelFile], DescribeFile(model_path));
+  return ReplaceFile(directory, kManifestFile, TemporaryManifestName(), FormatManifest(manifest));
+}
+
+absl::Status UpdateManifestMetrics(const std::string& directory,
+                                   const std::map<std::string, double>& metrics) {
+  const std::string path = absl::StrCat(directory, "/", kManifestFile);
+  for (const auto& [name, value] : metrics) {
+    if (!std::isfinite(value)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ": metrics.", name, ": expected a finite number, found ", value));
+    }
+  }
+  SWIFTLET_ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(path, kMaxManifestBytes));
+  absl::StatusOr<Manifest> manifest = ParseManifest(text);
+  if (!manifest.ok()) return absl::DataLossError(absl::StrCat(path, ": ", manifest.status().message()));
+  manifest->metrics = metrics;
+  return ReplaceFile(directory, kManifestFile, TemporaryManifestName(), FormatManifest(*manifest));
+}
+
+}  // namespace swiftlet

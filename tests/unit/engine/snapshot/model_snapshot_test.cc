@@ -1,0 +1,150 @@
+#include "engine/snapshot/model_snapshot.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "tests/testing/random_snapshot.h"
+#include "tests/testing/temp_dir.h"
+
+namespace swiftlet {
+namespace {
+
+using testing::RandomSnapshot;
+using testing::RandomSnapshotOptions;
+using testing::TempDir;
+using testing::WriteAndLoad;
+
+// Everything that was put in comes out.
+void ExpectSame(const ModelSnapshot& s, const SnapshotContents& c) {
+  ASSERT_EQ(s.num_items(), c.item_ids.size());
+  ASSERT_EQ(s.dim(), c.dim);
+  ASSERT_EQ(s.stride(), RowStride(c.dim));
+  for (uint32_t r = 0; r < s.num_items(); ++r) {
+    EXPECT_EQ(s.ItemId(r), c.item_ids[r]);
+    EXPECT_EQ(s.Key(r), ItemKeyOf(c.item_ids[r]));
+    EXPECT_EQ(s.FindRow(s.Key(r)), r);
+    EXPECT_EQ(s.Title(r), c.item_titles.empty() ? "" : c.item_titles[r]);
+    EXPECT_EQ(s.Bias(r), c.item_bias.empty() ? 0.0f : c.item_bias[r]);
+    EXPECT_EQ(s.AttentionLogit(r), c.item_attention_logits.empty() ? 0.0f : c.item_attention_logits[r]);
+    EXPECT_EQ(s.Popularity(r), c.item_popularity[r]);
+    std::set<std::string> categories, expected_categories;
+    for (const uint32_t id : s.CategoryIds(r)) categories.emplace(s.CategoryName(id));
+    if (!c.item_categories.empty()) {
+      expected_categories.insert(c.item_categories[r].begin(), c.item_categories[r].end());
+    }
+    EXPECT_EQ(categories, expected_categories);
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(s.ItemVector(r).data()) % 64, 0u);
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(s.InputVector(r)) % 64, 0u);
+    const std::vector<float>& input = c.item_input_vectors.empty() ? c.item_vectors : c.item_input_vectors;
+    double squares = 0;
+    for (uint32_t j = 0; j < s.dim(); ++j) {
+      EXPECT_EQ(s.ItemVector(r)[j], c.item_vectors[r * c.dim + j]);
+      EXPECT_EQ(s.InputVector(r)[j], input[r * c.dim + j]);
+      squares += double{s.ItemVector(r)[j]} * s.ItemVector(r)[j];
+    }
+    EXPECT_NEAR(s.inverse_norms()[r] * std::sqrt(squares), 1.0, 1e-6);
+    if (r > 0) EXPECT_GE(s.Popularity(s.popularity_order()[r - 1]), s.Popularity(s.popularity_order()[r]));
+  }
+  for (int i = 0; i < 1000; ++i) {
+    const std::string id = absl::StrCat("nobody-", i);
+    EXPECT_EQ(s.FindRow(ItemKeyOf(id)), std::nullopt);
+  }
+}
+
+TEST(ModelSnapshotTest, HoldsWhatWasWritten) {
+  for (const uint32_t dim : {1u, 15u, 16u, 17u, 64u}) {
+    TempDir dir;
+    const SnapshotContents c = RandomSnapshot({.num_items = 257, .dim = dim});
+    const auto snapshot = WriteAndLoad(dir.path(), c);
+    ExpectSame(*snapshot, c);
+    EXPECT_EQ(snapshot->num_categories(), 5u);
+    EXPECT_EQ(snapshot->encoder().max_events(), 50u);
+    EXPECT_EQ(snapshot->user_vectors_path(), "");
+    snapshot->Prefault();
+  }
+}
+
+TEST(ModelSnapshotTest, OptionalPartsMayBeAbsent) {
+  TempDir dir;
+  const SnapshotContents c = RandomSnapshot({.num_items = 1,
+                                             .dim = 3,
+                                             .num_categories = 0,
+                                             .with_bias = false,
+                                             .with_input_vectors = false,
+                                             .with_attention_logits = false,
+                                             .with_titles = false});
+  const auto snapshot = WriteAndLoad(dir.path(), c);
+  ExpectSame(*snapshot, c);
+  const float v[] = {1, 2, 3};
+  float x[3] = {};
+  snapshot->MapToInput(v, x);
+  EXPECT_EQ(std::vector<float>(x, x + 3), std::vector<float>(v, v + 3));
+}
+
+TEST(ModelSnapshotTest, MapsVectorsToTheInputTable) {
+  TempDir dir;
+  const SnapshotContents c = RandomSnapshot({.num_items = 5, .dim = 19});
+  const auto snapshot = WriteAndLoad(dir.path(), c);
+  std::vector<float> x(19);
+  snapshot->MapToInput(snapshot->ItemVector(2), x);
+  for (size_t a = 0; a < 19; ++a) {
+    double expected = 0;
+    for (size_t b = 0; b < 19; ++b) expected += double{c.input_map[a * 19 + b]} * c.item_vectors[2 * 19 + b];
+    EXPECT_NEAR(x[a], expected, 1e-5) << a;
+  }
+}
+
+TEST(ModelSnapshotTest, FindsTheClassOfAnEvent) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  TempDir dir;
+  const auto snapshot = WriteAndLoad(
+      dir.path(),
+      RandomSnapshot({.event_classes = {
+                          {6, -kInfinity, -1.0f}, {1, -kInfinity, 1.0f}, {6, 2.5f, 1.0f}, {6, 4.0f, 1.0f}}}));
+  EXPECT_EQ(snapshot->ClassOf(6, -1e30f), 0u);
+  EXPECT_EQ(snapshot->ClassOf(6, 2.4f), 0u);
+  EXPECT_EQ(snapshot->ClassOf(6, 2.5f), 2u);
+  EXPECT_EQ(snapshot->ClassOf(6, 4.0f), 3u);
+  EXPECT_EQ(snapshot->ClassOf(6, 1e30f), 3u);
+  EXPECT_EQ(snapshot->ClassOf(1, 0), 1u);
+  EXPECT_EQ(snapshot->ClassOf(2, 0), std::nullopt);
+  EXPECT_EQ(snapshot->ClassOf(0, 0), std::nullopt);
+}
+
+TEST(ModelSnapshotTest, EncodesWithTheParametersThatWereWritten) {
+  TempDir dir;
+  SnapshotContents c = RandomSnapshot({.num_items = 4, .dim = 8});
+  const auto snapshot = WriteAndLoad(dir.path(), c);
+  const EncoderSlot slots[] = {
+      {.kind = SlotKind::kLongTerm, .vector = snapshot->InputVector(0)},
+      {.kind = SlotKind::kContext, .vector = snapshot->InputVector(1)},
+      {.kind = SlotKind::kEvent, .event_class = 1, .position = 2, .vector = snapshot->InputVector(2)}};
+  std::vector<float> user(8), weights(3), signs(3);
+  snapshot->encoder().Encode(slots, user, weights, signs);
+  const double logits[] = {c.long_term_logit, c.context_logit,
+                           double{c.class_logits[1]} + c.position_logits[2] + c.recency_logits[0]};
+  double total = 0;
+  for (const double l : logits) total += std::exp(l);
+  for (int j = 0; j < 3; ++j) EXPECT_NEAR(weights[j], std::exp(logits[j]) / total, 1e-5) << j;
+}
+
+TEST(ModelSnapshotTest, MissingDirectoryIsNotFound) {
+  TempDir dir;
+  EXPECT_TRUE(absl::IsNotFound(ModelSnapshot::Load(dir.File("9"), {}).status()));
+  EXPECT_TRUE(absl::IsNotFound(ModelSnapshot::Load(dir.path(), {}).status()));
+}
+
+TEST(ModelSnapshotTest, RefusesADirectoryNamedForAnotherVersion) {
+  TempDir dir;
+  ASSERT_TRUE(testing::WriteRandomSnapshot(dir.File("7"), {.version = 8}).ok());
+  const auto snapshot = ModelSnapshot::Load(dir.File("7"), {});
+  EXPECT_TRUE(absl::IsDataLoss(snapshot.status()));
+  EXPECT_NE(snapshot.status().ToString().find("version: expected 7"), std::string::npos) << snapshot.status();
+}
+
+}  // namespace
+}  // namespace swiftlet
