@@ -1,0 +1,112 @@
+#include "server/admin_service.h"
+
+#include <chrono>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "engine/kernels/cpu_target.h"
+#include "server/version.h"
+
+namespace swiftlet {
+namespace {
+
+v1::SnapshotState ToProto(SnapshotState state) {
+  switch (state) {
+    case SnapshotState::kAvailable:
+      return v1::SNAPSHOT_STATE_AVAILABLE;
+    case SnapshotState::kLoading:
+      return v1::SNAPSHOT_STATE_LOADING;
+    case SnapshotState::kWarming:
+      return v1::SNAPSHOT_STATE_WARMING;
+    case SnapshotState::kServing:
+      return v1::SNAPSHOT_STATE_SERVING;
+    case SnapshotState::kDraining:
+      return v1::SNAPSHOT_STATE_DRAINING;
+    case SnapshotState::kRetired:
+      return v1::SNAPSHOT_STATE_RETIRED;
+    case SnapshotState::kFailed:
+      return v1::SNAPSHOT_STATE_FAILED;
+  }
+  return v1::SNAPSHOT_STATE_UNSPECIFIED;
+}
+
+void ToProto(const SnapshotSummary& summary, v1::SnapshotInfo* info) {
+  info->set_version(summary.version);
+  info->set_state(ToProto(summary.state));
+  info->set_error(summary.error);
+  info->set_pinned(summary.pinned);
+  if (!summary.manifest.has_value()) return;
+  const Manifest& manifest = *summary.manifest;
+  info->set_model_kind(manifest.model_kind);
+  info->set_dim(static_cast<int32_t>(manifest.dim));
+  info->set_num_items(static_cast<int64_t>(manifest.num_items));
+  info->set_num_users(static_cast<int64_t>(manifest.num_users));
+  info->set_created_ms(manifest.created_ms);
+  uint64_t size_bytes = 0;
+  for (const auto& [name, file] : manifest.files) size_bytes += file.bytes;
+  info->set_size_bytes(static_cast<int64_t>(size_bytes));
+  info->mutable_metrics()->insert(manifest.metrics.begin(), manifest.metrics.end());
+}
+
+}  // namespace
+
+grpc::ServerUnaryReactor* AdminService::ListSnapshots(grpc::CallbackServerContext* context,
+                                                      const grpc::ByteBuffer* in, grpc::ByteBuffer* out) {
+  return ServeOnWorker<v1::ListSnapshotsRequest>(
+      core_->gate, Method::kListSnapshots, context, in, out,
+      [this](const Call& call, v1::ListSnapshotsRequest&) {
+        const absl::StatusOr<std::vector<SnapshotSummary>> summaries = core_->snapshots->List();
+        if (!summaries.ok()) return call.Finish(summaries.status());
+        v1::ListSnapshotsResponse response;
+        for (const SnapshotSummary& summary : *summaries) ToProto(summary, response.add_snapshots());
+        call.Finish(response);
+      });
+}
+
+grpc::ServerUnaryReactor* AdminService::LoadSnapshot(grpc::CallbackServerContext* context,
+                                                     const grpc::ByteBuffer* in, grpc::ByteBuffer* out) {
+  return ServeInline<v1::LoadSnapshotRequest>(
+      core_->gate, Method::kLoadSnapshot, context, in, out,
+      [this](const Call& call, const v1::LoadSnapshotRequest& request) {
+        if (absl::Status status = core_->validator.Check(request); !status.ok()) return call.Finish(status);
+        const auto start = std::chrono::steady_clock::now();
+        core_->snapshots->LoadSnapshot(
+            request.version(), [call, start](absl::StatusOr<SnapshotSummary> summary) {
+              if (!summary.ok()) return call.Finish(summary.status());
+              v1::LoadSnapshotResponse response;
+              ToProto(*summary, response.mutable_snapshot());
+              response.set_seconds(
+                  std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+              call.Finish(response);
+            });
+      });
+}
+
+grpc::ServerUnaryReactor* AdminService::GetStatus(grpc::CallbackServerContext* context,
+                                                  const grpc::ByteBuffer* in, grpc::ByteBuffer* out) {
+  return ServeOnWorker<v1::GetStatusRequest>(
+      core_->gate, Method::kGetStatus, context, in, out, [this](const Call& call, v1::GetStatusRequest&) {
+        v1::GetStatusResponse response;
+        response.set_server_version(kServerVersion);
+        response.set_start_time_ms(core_->start_time_ms);
+        if (const std::optional<SnapshotSummary> serving = core_->snapshots->Serving(); serving.has_value()) {
+          ToProto(*serving, response.mutable_serving());
+        }
+        response.set_draining(core_->draining.load());
+        response.set_cpu_target(ActiveCpuTarget());
+        if (const std::shared_ptr<const ServingState> state = core_->catalog->Acquire(); state != nullptr) {
+          response.set_num_overlay_items(static_cast<int64_t>(state->view->num_overlay_items()));
+          response.set_num_items_without_vector(
+              static_cast<int64_t>(state->view->num_items_without_vector()));
+        }
+        const UserCacheStats cache = core_->users->Stats();
+        response.set_user_cache_entries(static_cast<int64_t>(cache.entries));
+        response.set_user_cache_bytes(static_cast<int64_t>(cache.bytes));
+        response.set_last_load_error(core_->snapshots->last_error());
+        response.set_resident_bytes(ResidentBytes());
+        call.Finish(response);
+      });
+}
+
+}  // namespace swiftlet

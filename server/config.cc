@@ -1,0 +1,247 @@
+#include "server/config.h"
+
+#include <google/protobuf/descriptor.h>
+#include <google/protobuf/io/tokenizer.h>
+#include <google/protobuf/text_format.h>
+
+#include <cerrno>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <optional>
+#include <sstream>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+
+namespace swiftlet {
+namespace {
+
+using google::protobuf::TextFormat;
+
+constexpr int64_t kMiB = int64_t{1} << 20;
+constexpr int64_t kHourMs = int64_t{3600} * 1000;
+
+// Finds where a field path such as "limits.max_k" or "event_types[2].name" stands in the file: "line:column",
+// or nothing for a field that the file does not set.
+std::optional<std::string> Locate(const TextFormat::ParseInfoTree& root, const std::string& path) {
+  const TextFormat::ParseInfoTree* tree = &root;
+  const google::protobuf::Descriptor* message = v1::ServerConfig::descriptor();
+  std::istringstream parts(path);
+  std::string part;
+  TextFormat::ParseLocation location;
+  while (tree != nullptr && message != nullptr && std::getline(parts, part, '.')) {
+    int index = -1;
+    if (const size_t bracket = part.find('['); bracket != std::string::npos) {
+      index = std::atoi(part.c_str() + bracket + 1);
+      part.resize(bracket);
+    }
+    const google::protobuf::FieldDescriptor* field = message->FindFieldByName(part);
+    if (field == nullptr) break;
+    if (field->is_repeated() && index < 0) index = 0;
+    const TextFormat::ParseLocation here = tree->GetLocation(field, index);
+    if (here.line < 0) break;
+    location = here;
+    message = field->message_type();
+    tree = message == nullptr ? nullptr : tree->GetTreeForNested(field, index);
+  }
+  if (location.line < 0) return std::nullopt;
+  return absl::StrCat(location.line + 1, ":", location.column + 1);
+}
+
+// Gathers every error, so that a file is put right in one go.
+class Checker {
+ public:
+  using Locator = std::function<std::string(const std::string& path)>;
+  explicit Checker(Locator locate) : locate_(std::move(locate)) {}
+
+  void Error(const std::string& path, const std::string& reason) {
+    errors_.push_back(absl::StrCat(locate_(path), path, ": ", reason));
+  }
+  // 0 means `fallback`.
+  template <typename Int>
+  Int Number(const std::string& path, Int value, Int fallback, Int min, Int max) {
+    if (value == 0) return fallback;
+    if (value < min || value > max) {
+      Error(path, absl::StrCat(value, " is not in [", min, ", ", max, "]"));
+      return fallback;
+    }
+    return value;
+  }
+  std::string OneOf(const std::string& path, const std::string& value,
+                    const std::vector<std::string>& allowed) {
+    if (value.empty()) return allowed.front();
+    for (const std::string& a : allowed) {
+      if (value == a) return value;
+    }
+    Error(path,
+          absl::StrCat("\"", absl::CHexEscape(value), "\" is not one of ", absl::StrJoin(allowed, ", ")));
+    return allowed.front();
+  }
+  // "host:port" with a port in [0, 65535]; IPv6 hosts in brackets.
+  void HostPort(const std::string& path, const std::string& value) {
+    const size_t colon = value.rfind(':');
+    int port = -1;
+    const bool good = colon != std::string::npos && colon > 0 && colon + 1 < value.size() &&
+                      value.size() - colon <= 6 && absl::SimpleAtoi(value.substr(colon + 1), &port) &&
+                      port >= 0 && port <= 65535 && value.find_first_of(" \t\n") == std::string::npos &&
+                      (value.find(':') == colon || (value[0] == '[' && value[colon - 1] == ']'));
+    if (!good) {
+      Error(path, absl::StrCat("\"", absl::CHexEscape(value),
+                               "\" is not host:port with a port in [0, 65535] (an IPv6 host in brackets)"));
+    }
+  }
+  absl::Status status() const {
+    return errors_.empty() ? absl::OkStatus() : absl::InvalidArgumentError(absl::StrJoin(errors_, "\n"));
+  }
+
+ private:
+  const Locator locate_;
+  std::vector<std::string> errors_;
+};
+
+void ResolveEventTypes(const v1::ServerConfig& config, Checker& check, ServerOptions& options) {
+  if (config.event_types().empty()) return;
+  std::vector<EventType> types;
+  for (int i = 0; i < config.event_types_size(); ++i) {
+    const v1::EventTypeConfig& type = config.event_types(i);
+    const std::string path = absl::StrCat("event_types[", i, "]");
+    if (type.id() < 1 || type.id() > 255) {
+      return check.Error(path + ".id", absl::StrCat(type.id(), " is not in [1, 255]"));
+    }
+    if (!std::isfinite(type.weight()) || type.weight() == 0 || std::abs(type.weight()) > 100) {
+      return check.Error(path + ".weight", absl::StrCat(type.weight(), " is not in [-100, 100], without 0"));
+    }
+    // One at a time, so that the error points to the entry that is wrong.
+    types.push_back(
+        {.id = static_cast<EventTypeId>(type.id()), .name = type.name(), .weight = type.weight()});
+    absl::StatusOr<EventTypeTable> table = EventTypeTable::Create(types);
+    if (!table.ok()) return check.Error(path, std::string(table.status().message()));
+    options.event_types = *std::move(table);
+  }
+}
+
+absl::StatusOr<ServerOptions> Resolve(const v1::ServerConfig& config, const Checker::Locator& locate) {
+  Checker check(locate);
+  ServerOptions options;
+  if (!config.listen_address().empty()) options.listen_address = config.listen_address();
+  if (options.listen_address.rfind("unix:", 0) != 0) check.HostPort("listen_address", options.listen_address);
+  if (!config.metrics_address().empty()) options.metrics_address = config.metrics_address();
+  if (options.metrics_address == "off") {
+    options.metrics_address.clear();
+  } else {
+    check.HostPort("metrics_address", options.metrics_address);
+  }
+  if (!config.data_dir().empty()) options.data_dir = config.data_dir();
+  if (!config.model_dir().empty()) options.model_dir = config.model_dir();
+  if (options.data_dir == options.model_dir) {
+    check.Error("model_dir", absl::StrCat("\"", options.model_dir, "\" is data_dir too: they must differ"));
+  }
+  options.port_file = config.port_file();
+
+  options.log.json = check.OneOf("log.format", config.log().format(), {"text", "json"}) == "json";
+  options.log.level = config.log().level().empty() ? "info" : config.log().level();
+  check.OneOf("log.level", options.log.level, {"debug", "info", "warn", "error"});
+
+  const v1::LimitsConfig& limits = config.limits();
+  RequestLimits& l = options.limits;
+  l.max_k = check.Number("limits.max_k", limits.max_k(), 1000, 1, 100000);
+  l.max_history_events =
+      check.Number("limits.max_history_events", limits.max_history_events(), 200, 1, 10000);
+  l.max_batch_size = check.Number("limits.max_batch_size", limits.max_batch_size(), 1000, 1, 100000);
+  options.max_concurrent_requests =
+      check.Number("limits.max_concurrent_requests", limits.max_concurrent_requests(), 1024, 1, 1000000);
+  options.max_message_bytes = check.Number<int64_t>("limits.max_message_bytes", limits.max_message_bytes(),
+                                                    4 * kMiB, 1024, 256 * kMiB);
+
+  const v1::StorageConfig& storage = config.storage();
+  constexpr int64_t kMaxCacheBytes = int64_t{1} << 44;
+  options.user_cache_bytes = check.Number<int64_t>("storage.user_cache_bytes", storage.user_cache_bytes(),
+                                                   256 * kMiB, 1, kMaxCacheBytes);
+  options.block_cache_bytes = check.Number<int64_t>("storage.block_cache_bytes", storage.block_cache_bytes(),
+                                                    64 * kMiB, 1, kMaxCacheBytes);
+  options.sync_writes = storage.has_sync_writes() ? storage.sync_writes() : true;
+  constexpr int64_t kMaxHours = int64_t{24} * 366 * 100;
+  options.event_retention_ms =
+      kHourMs * check.Number<int64_t>("storage.event_retention_hours", storage.event_retention_hours(), 0, 1,
+                                      kMaxHours);
+  options.idempotency_window_ms =
+      kHourMs * check.Number<int64_t>("storage.idempotency_window_hours", storage.idempotency_window_hours(),
+                                      24, 1, kMaxHours);
+
+  options.snapshot_poll_interval = absl::Milliseconds(check.Number<int64_t>(
+      "snapshots.poll_interval_ms", config.snapshots().poll_interval_ms(), 500, 10, 3600000));
+  options.keep_versions =
+      check.Number("snapshots.keep_versions", config.snapshots().keep_versions(), 5, 1, 1000);
+  ResolveEventTypes(config, check, options);
+  options.num_worker_threads = check.Number("num_worker_threads", config.num_worker_threads(), 4, 1, 256);
+  options.drain_timeout = absl::Milliseconds(
+      check.Number<int64_t>("drain_timeout_ms", config.drain_timeout_ms(), 10000, 1, kHourMs));
+  if (absl::Status status = check.status(); !status.ok()) return status;
+  return options;
+}
+
+class ErrorCollector final : public google::protobuf::io::ErrorCollector {
+ public:
+  explicit ErrorCollector(std::string file) : file_(std::move(file)) {}
+  void AddError(int line, int column, const std::string& message) override {
+    errors_.push_back(line < 0 ? absl::StrCat(file_, ": ", message)
+                               : absl::StrCat(file_, ":", line + 1, ":", column + 1, ": ", message));
+  }
+  std::string text() const {
+    return errors_.empty() ? file_ + ": not a valid configuration" : absl::StrJoin(errors_, "\n");
+  }
+
+ private:
+  const std::string file_;
+  std::vector<std::string> errors_;
+};
+
+}  // namespace
+
+absl::StatusOr<v1::ServerConfig> ParseConfig(const std::string& text, const std::string& file_name) {
+  v1::ServerConfig config;
+  ErrorCollector collector(file_name);
+  TextFormat::ParseInfoTree locations;
+  TextFormat::Parser parser;
+  parser.RecordErrorsTo(&collector);
+  parser.WriteLocationsTo(&locations);
+  if (!parser.ParseFromString(text, &config)) return absl::InvalidArgumentError(collector.text());
+  absl::StatusOr<ServerOptions> options = Resolve(config, [&](const std::string& path) {
+    const std::optional<std::string> where = Locate(locations, path);
+    return where.has_value() ? absl::StrCat(file_name, ":", *where, ": ") : absl::StrCat(file_name, ": ");
+  });
+  if (!options.ok()) return options.status();
+  return config;
+}
+
+absl::StatusOr<v1::ServerConfig> ReadConfigFile(const std::string& path) {
+  std::FILE* file = std::fopen(path.c_str(), "rb");
+  std::string text;
+  bool failed = file == nullptr;
+  if (file != nullptr) {
+    char buffer[4096];
+    while (const size_t n = std::fread(buffer, 1, sizeof(buffer), file)) text.append(buffer, n);
+    failed = std::ferror(file) != 0;  // a directory opens, but does not read
+  }
+  const int error = errno;
+  if (file != nullptr) std::fclose(file);
+  if (failed) {
+    const std::string message = absl::StrCat(path, ": cannot read: ", std::strerror(error));
+    return error == ENOENT ? absl::NotFoundError(message) : absl::UnavailableError(message);
+  }
+  return ParseConfig(text, path);
+}
+
+absl::StatusOr<ServerOptions> ResolveConfig(const v1::ServerConfig& config) {
+  return Resolve(config, [](const std::string&) { return std::string(); });
+}
+
+}  // namespace swiftlet

@@ -1,0 +1,66 @@
+// The server's configuration: a protobuf text file, resolved to plain values with every default filled in.
+//
+//   SWIFTLET_ASSIGN_OR_RETURN(v1::ServerConfig config, ReadConfigFile("swiftlet.textproto"));
+//   config.set_listen_address("127.0.0.1:0");                       // a flag overrides the file
+//   SWIFTLET_ASSIGN_OR_RETURN(ServerOptions options, ResolveConfig(config));
+#ifndef SWIFTLET_SERVER_CONFIG_H_
+#define SWIFTLET_SERVER_CONFIG_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "engine/event_types.h"
+#include "swiftlet/v1/config.pb.h"
+
+namespace swiftlet {
+
+struct LogOptions {
+  bool json = false;
+  std::string level = "info";
+};
+
+// Limits of what one request may ask for.
+struct RequestLimits {
+  int32_t max_k = 1000;
+  int32_t max_history_events = 200;
+  int32_t max_batch_size = 1000;
+};
+
+// What proto/swiftlet/v1/config.proto says, checked and complete.
+struct ServerOptions {
+  std::string listen_address = "127.0.0.1:50051";
+  std::string metrics_address = "127.0.0.1:9464";  // empty: off
+  std::string data_dir = "data";
+  std::string model_dir = "models";
+  std::string port_file;  // empty: none
+  LogOptions log;
+  RequestLimits limits;
+  int32_t max_concurrent_requests = 1024;
+  int64_t max_message_bytes = int64_t{4} << 20;
+  int64_t user_cache_bytes = int64_t{256} << 20;
+  int64_t block_cache_bytes = int64_t{64} << 20;
+  bool sync_writes = true;
+  int64_t event_retention_ms = 0;
+  int64_t idempotency_window_ms = int64_t{24} * 3600 * 1000;
+  absl::Duration snapshot_poll_interval = absl::Milliseconds(500);
+  int32_t keep_versions = 5;
+  int32_t num_worker_threads = 4;
+  absl::Duration drain_timeout = absl::Milliseconds(10000);
+  EventTypeTable event_types = EventTypeTable::Default();
+};
+
+// INVALID_ARGUMENT, one line for each error: "file:line:column: reason". Values out of range are refused too.
+absl::StatusOr<v1::ServerConfig> ParseConfig(const std::string& text, const std::string& file_name);
+// NOT_FOUND or UNAVAILABLE when the file cannot be read; otherwise as ParseConfig.
+absl::StatusOr<v1::ServerConfig> ReadConfigFile(const std::string& path);
+
+// Fills defaults and checks every value. INVALID_ARGUMENT, one line for each error: "field: value is not
+// ...".
+absl::StatusOr<ServerOptions> ResolveConfig(const v1::ServerConfig& config);
+
+}  // namespace swiftlet
+
+#endif  // SWIFTLET_SERVER_CONFIG_H_

@@ -1,0 +1,85 @@
+#include "server/flags.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <string>
+
+#include "server/version.h"
+
+namespace swiftlet {
+namespace {
+
+constexpr char kFooter[] = R"(
+Flags override the configuration file; deploy/swiftlet.textproto is one with every default written out.
+
+Examples:
+  swiftlet-server --data-dir data --model-dir models
+  swiftlet-server --config deploy/swiftlet.textproto --listen 0.0.0.0:50051
+  swiftlet-server --config deploy/swiftlet.textproto --check-config)";
+
+CommandLine Exit(int code) {
+  CommandLine line;
+  line.exit_code = code;
+  return line;
+}
+
+}  // namespace
+
+CommandLine ParseCommandLine(int argc, const char* const* argv) {
+  CLI::App app("Swiftlet: a low-latency recommendation server (gRPC).", "swiftlet-server");
+  app.footer(kFooter);
+  std::string config_file, listen, metrics, data_dir, model_dir, port_file, log_format, log_level;
+  bool check_config = false;
+  app.add_option("--config", config_file, "Configuration file (protobuf text format, see config.proto)")
+      ->type_name("FILE");
+  app.add_option("--listen", listen, "gRPC address; port 0 picks a free one [127.0.0.1:50051]")
+      ->type_name("HOST:PORT");
+  app.add_option("--metrics", metrics, "Prometheus address, or off [127.0.0.1:9464]")->type_name("HOST:PORT");
+  app.add_option("--data-dir", data_dir, "Users, events and items live here; created when missing [data]")
+      ->type_name("DIR");
+  app.add_option("--model-dir", model_dir, "Snapshots are published here; created when missing [models]")
+      ->type_name("DIR");
+  app.add_option("--port-file", port_file, "Write \"grpc_port metrics_port\" to this file once both listen")
+      ->type_name("FILE");
+  app.add_option("--log-format", log_format, "text or json [text]")->type_name("FORMAT");
+  app.add_option("--log-level", log_level, "debug, info, warn or error [info]")->type_name("LEVEL");
+  app.add_flag("--check-config", check_config, "Check the configuration and exit");
+  app.set_version_flag("--version", std::string("swiftlet-server ") + kServerVersion,
+                       "Print the version and exit");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return Exit(app.exit(e) == 0 ? 0 : 2);
+  }
+
+  v1::ServerConfig config;
+  if (!config_file.empty()) {
+    absl::StatusOr<v1::ServerConfig> read = ReadConfigFile(config_file);
+    if (!read.ok()) {
+      std::fprintf(stderr, "%s\n", std::string(read.status().message()).c_str());
+      return Exit(2);
+    }
+    config = *std::move(read);
+  }
+  if (app.count("--listen") > 0) config.set_listen_address(listen);
+  if (app.count("--metrics") > 0) config.set_metrics_address(metrics);
+  if (app.count("--data-dir") > 0) config.set_data_dir(data_dir);
+  if (app.count("--model-dir") > 0) config.set_model_dir(model_dir);
+  if (app.count("--port-file") > 0) config.set_port_file(port_file);
+  if (app.count("--log-format") > 0) config.mutable_log()->set_format(log_format);
+  if (app.count("--log-level") > 0) config.mutable_log()->set_level(log_level);
+  absl::StatusOr<ServerOptions> options = ResolveConfig(config);
+  if (!options.ok()) {
+    std::fprintf(stderr, "%s\n", std::string(options.status().message()).c_str());
+    return Exit(2);
+  }
+  if (check_config) {
+    std::printf("configuration is valid\n");
+    return Exit(0);
+  }
+  CommandLine line;
+  line.options = *std::move(options);
+  return line;
+}
+
+}  // namespace swiftlet

@@ -1,0 +1,70 @@
+#include "server/logging.h"
+
+#include <google/protobuf/stubs/logging.h>
+#include <grpc/support/log.h>
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "absl/time/time.h"
+#include "spdlog/pattern_formatter.h"
+#include "spdlog/sinks/stdout_sinks.h"
+#include "spdlog/spdlog.h"
+
+namespace swiftlet {
+namespace {
+
+class JsonFormatter final : public spdlog::formatter {
+ public:
+  void format(const spdlog::details::log_msg& message, spdlog::memory_buf_t& out) override {
+    nlohmann::ordered_json line;
+    const spdlog::string_view_t level = spdlog::level::to_string_view(message.level);
+    line["time"] =
+        absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::FromChrono(message.time), absl::UTCTimeZone());
+    line["level"] = std::string(level.data(), level.size());
+    line["thread"] = message.thread_id;
+    line["message"] = std::string(message.payload.data(), message.payload.size());
+    const std::string text =
+        line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+    out.append(text.data(), text.data() + text.size());
+  }
+  std::unique_ptr<spdlog::formatter> clone() const override { return std::make_unique<JsonFormatter>(); }
+};
+
+void LogFromGrpc(gpr_log_func_args* args) {
+  const spdlog::level::level_enum level = args->severity == GPR_LOG_SEVERITY_ERROR  ? spdlog::level::err
+                                          : args->severity == GPR_LOG_SEVERITY_INFO ? spdlog::level::info
+                                                                                    : spdlog::level::debug;
+  spdlog::log(level, "grpc: {}", args->message);
+}
+
+thread_local std::string parse_complaint;
+
+// Bytes from callers are no reason to fill the log: a complaint is kept for the caller's status.
+void LogFromProtobuf(google::protobuf::LogLevel, const char*, int, const std::string& message) {
+  parse_complaint = message;
+  spdlog::debug("protobuf: {}", message);
+}
+
+}  // namespace
+
+std::unique_ptr<spdlog::formatter> MakeJsonFormatter() { return std::make_unique<JsonFormatter>(); }
+
+void InitLogging(const LogOptions& options) {
+  auto logger =
+      std::make_shared<spdlog::logger>("swiftlet", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  if (options.json) {
+    logger->set_formatter(MakeJsonFormatter());
+  } else {
+    logger->set_pattern("%Y-%m-%d %H:%M:%S.%e %^%l%$ %v");
+  }
+  logger->set_level(spdlog::level::from_str(options.level));
+  logger->flush_on(spdlog::level::info);
+  spdlog::set_default_logger(std::move(logger));
+  gpr_set_log_function(LogFromGrpc);
+  google::protobuf::SetLogHandler(LogFromProtobuf);
+}
+
+std::string TakeParseComplaint() { return std::exchange(parse_complaint, std::string()); }
+
+}  // namespace swiftlet

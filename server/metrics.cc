@@ -1,0 +1,223 @@
+#include "server/metrics.h"
+
+#include <prometheus/collectable.h>
+#include <prometheus/gauge.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <exception>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/mutex.h"
+#include "server/version.h"
+
+namespace swiftlet {
+namespace {
+
+constexpr std::array<const char*, kNumMethods> kMethodNames = {
+    "Recommend", "SimilarItems", "ScoreItems", "RecordEvents",  "UpsertItems",  "DeleteItems",
+    "GetItems",  "GetUser",      "DeleteUser", "ListSnapshots", "LoadSnapshot", "GetStatus"};
+constexpr std::array<const char*, kNumStages> kStageNames = {"user_state", "encode_retrieve", "respond"};
+constexpr std::array<const char*, 4> kSourceNames = {"history", "long_term", "context", "popular"};
+
+// From 20 microseconds up: a request takes well under a millisecond, and its stages a part of that.
+const prometheus::Histogram::BucketBoundaries kLatencyBuckets = {
+    0.00002, 0.00005, 0.0001, 0.0002, 0.0003, 0.0005, 0.00075, 0.001, 0.002, 0.005,
+    0.01,    0.02,    0.05,   0.1,    0.25,   0.5,    1,       2.5,   5,     10};
+const prometheus::Histogram::BucketBoundaries kStageBuckets = {0.000002, 0.000005, 0.00001, 0.00002, 0.00005,
+                                                               0.0001,   0.0002,   0.0005,  0.001,   0.002,
+                                                               0.005,    0.01,     0.05,    0.25,    1};
+const prometheus::Histogram::BucketBoundaries kLoadBuckets = {0.01, 0.05, 0.1, 0.25, 0.5, 1,
+                                                              2.5,  5,    10,  30,   60};
+
+}  // namespace
+
+std::string_view MethodName(Method method) { return kMethodNames[static_cast<size_t>(method)]; }
+
+int64_t ResidentBytes() {
+  std::FILE* file = std::fopen("/proc/self/statm", "r");
+  if (file == nullptr) return 0;
+  long long total = 0, resident = 0;
+  const int fields = std::fscanf(file, "%lld %lld", &total, &resident);
+  std::fclose(file);
+  return fields == 2 ? resident * sysconf(_SC_PAGESIZE) : 0;
+}
+
+// What is read at scrape time.
+class ServerMetrics::GaugeCollector final : public prometheus::Collectable {
+ public:
+  explicit GaugeCollector(std::function<int64_t()> now_ms)
+      : now_ms_(std::move(now_ms)), start_seconds_(static_cast<double>(now_ms_()) / 1000) {}
+
+  void SetSource(std::function<Gauges()> source) {
+    MutexLock lock(mu_);
+    source_ = std::move(source);
+  }
+
+  std::vector<prometheus::MetricFamily> Collect() const override {
+    MutexLock lock(mu_);
+    const Gauges g = source_ ? source_() : Gauges();
+    std::vector<prometheus::MetricFamily> families;
+    auto add = [&](prometheus::MetricType type, std::string name, std::string help, double value) {
+      prometheus::ClientMetric metric;
+      metric.gauge.value = metric.counter.value = value;
+      families.push_back({std::move(name), std::move(help), type, {std::move(metric)}});
+    };
+    auto gauge = [&](std::string name, std::string help, double value) {
+      add(prometheus::MetricType::Gauge, std::move(name), std::move(help), value);
+    };
+    auto counter = [&](std::string name, std::string help, double value) {
+      add(prometheus::MetricType::Counter, std::move(name), std::move(help), value);
+    };
+    gauge("swiftlet_requests_in_flight", "Requests in progress.", static_cast<double>(g.requests_in_flight));
+    gauge("swiftlet_worker_queue_length", "Blocking calls that wait for a worker thread.",
+          static_cast<double>(g.worker_queue_length));
+    counter("swiftlet_user_cache_hits_total", "Users found in the cache.",
+            static_cast<double>(g.user_cache.hits));
+    counter("swiftlet_user_cache_misses_total", "Users read from the store.",
+            static_cast<double>(g.user_cache.misses));
+    counter("swiftlet_user_cache_evictions_total", "Users dropped from the cache to keep its budget.",
+            static_cast<double>(g.user_cache.evictions));
+    gauge("swiftlet_user_cache_entries", "Users in the cache.", static_cast<double>(g.user_cache.entries));
+    gauge("swiftlet_user_cache_bytes", "Bytes of the user cache.", static_cast<double>(g.user_cache.bytes));
+    gauge("swiftlet_snapshot_version", "Version of the serving snapshot; 0: none.",
+          static_cast<double>(g.snapshot_version));
+    gauge("swiftlet_snapshot_created_timestamp_seconds", "When the serving snapshot was made.",
+          static_cast<double>(g.snapshot_created_ms) / 1000);
+    gauge("swiftlet_snapshot_loaded_timestamp_seconds", "When the serving snapshot began to serve.",
+          static_cast<double>(g.snapshot_loaded_ms) / 1000);
+    gauge("swiftlet_snapshot_age_seconds", "Time since the serving snapshot was made; 0: none serves.",
+          g.snapshot_version == 0
+              ? 0
+              : std::max(0.0, static_cast<double>(now_ms_() - g.snapshot_created_ms) / 1000));
+    gauge("swiftlet_snapshot_items", "Items of the serving snapshot.", static_cast<double>(g.snapshot_items));
+    gauge("swiftlet_snapshots_resident", "Snapshots in memory: the serving and the draining one.",
+          static_cast<double>(g.snapshots_resident));
+    gauge("swiftlet_overlay_items", "Items changed, added or deleted over the serving snapshot.",
+          static_cast<double>(g.overlay_items));
+    gauge("swiftlet_items_without_vector", "Known items that have no vector in the serving snapshot's space.",
+          static_cast<double>(g.items_without_vector));
+    for (const auto& [name, value] : g.rocksdb) {
+      gauge("swiftlet_rocksdb_" + name, "RocksDB property.", static_cast<double>(value));
+    }
+    gauge("process_resident_memory_bytes", "Resident memory size in bytes.",
+          static_cast<double>(ResidentBytes()));
+    gauge("process_start_time_seconds", "Start time of the process since the Unix epoch.", start_seconds_);
+    return families;
+  }
+
+ private:
+  const std::function<int64_t()> now_ms_;
+  const double start_seconds_;
+  mutable Mutex mu_;
+  std::function<Gauges()> source_ ABSL_GUARDED_BY(mu_);
+};
+
+ServerMetrics::ServerMetrics(std::string cpu_target, std::function<int64_t()> now_ms)
+    : registry_(std::make_shared<prometheus::Registry>()),
+      gauges_(std::make_shared<GaugeCollector>(std::move(now_ms))) {
+  auto& requests = prometheus::BuildCounter()
+                       .Name("swiftlet_requests_total")
+                       .Help("Calls answered, by method and status code.")
+                       .Register(*registry_);
+  auto& request_seconds = prometheus::BuildHistogram()
+                              .Name("swiftlet_request_seconds")
+                              .Help("Time in the server, from the decoded call to the encoded answer.")
+                              .Register(*registry_);
+  for (size_t m = 0; m < kNumMethods; ++m) {
+    for (int code = 0; code < 17; ++code) {
+      requests_[m][code] =
+          &requests.Add({{"method", kMethodNames[m]},
+                         {"code", absl::StatusCodeToString(static_cast<absl::StatusCode>(code))}});
+    }
+    request_seconds_[m] = &request_seconds.Add({{"method", kMethodNames[m]}}, kLatencyBuckets);
+  }
+  auto& stages = prometheus::BuildHistogram()
+                     .Name("swiftlet_stage_seconds")
+                     .Help("Time of one stage of Recommend and ScoreItems.")
+                     .Register(*registry_);
+  for (size_t s = 0; s < kNumStages; ++s) {
+    stage_seconds_[s] = &stages.Add({{"stage", kStageNames[s]}}, kStageBuckets);
+  }
+  auto& answers = prometheus::BuildCounter()
+                      .Name("swiftlet_recommend_answers_total")
+                      .Help("Answers of Recommend, by what the user vector was made of.")
+                      .Register(*registry_);
+  for (size_t s = 0; s < answers_.size(); ++s) answers_[s] = &answers.Add({{"source", kSourceNames[s]}});
+  auto counter = [&](const char* name, const char* help) {
+    return &prometheus::BuildCounter().Name(name).Help(help).Register(*registry_).Add({});
+  };
+  events_recorded_ = counter("swiftlet_events_recorded_total", "Events stored.");
+  event_duplicates_ = counter("swiftlet_event_duplicates_total", "Events that were stored before.");
+  items_upserted_ = counter("swiftlet_items_upserted_total", "Items upserted.");
+  items_deleted_ = counter("swiftlet_items_deleted_total", "Items deleted.");
+  auto& loads = prometheus::BuildCounter()
+                    .Name("swiftlet_snapshot_loads_total")
+                    .Help("Snapshots that were loaded, or refused.")
+                    .Register(*registry_);
+  snapshot_loads_ok_ = &loads.Add({{"result", "ok"}});
+  snapshot_loads_failed_ = &loads.Add({{"result", "failed"}});
+  snapshot_load_seconds_ = &prometheus::BuildHistogram()
+                                .Name("swiftlet_snapshot_load_seconds")
+                                .Help("Time from the start of a load to serving, or to its refusal.")
+                                .Register(*registry_)
+                                .Add({}, kLoadBuckets);
+  prometheus::BuildGauge()
+      .Name("swiftlet_build_info")
+      .Help("1, with the server's version and SIMD target.")
+      .Register(*registry_)
+      .Add({{"version", kServerVersion}, {"cpu_target", std::move(cpu_target)}})
+      .Set(1);
+}
+
+ServerMetrics::~ServerMetrics() = default;
+
+void ServerMetrics::CountRequest(Method method, absl::StatusCode code, absl::Duration latency) {
+  const size_t m = static_cast<size_t>(method);
+  const int c = static_cast<int>(code);
+  requests_[m][c >= 0 && c < 17 ? c : static_cast<int>(absl::StatusCode::kUnknown)]->Increment();
+  request_seconds_[m]->Observe(absl::ToDoubleSeconds(latency));
+}
+
+void ServerMetrics::ObserveStage(Stage stage, absl::Duration latency) {
+  stage_seconds_[static_cast<size_t>(stage)]->Observe(absl::ToDoubleSeconds(latency));
+}
+
+void ServerMetrics::CountSource(ItemSource source) { answers_[static_cast<size_t>(source)]->Increment(); }
+
+void ServerMetrics::CountEvents(uint32_t recorded, uint32_t duplicates) {
+  events_recorded_->Increment(recorded);
+  event_duplicates_->Increment(duplicates);
+}
+
+void ServerMetrics::CountSnapshotLoad(bool ok, absl::Duration duration) {
+  (ok ? snapshot_loads_ok_ : snapshot_loads_failed_)->Increment();
+  snapshot_load_seconds_->Observe(absl::ToDoubleSeconds(duration));
+}
+
+void ServerMetrics::CountCatalogChanges(uint64_t upserted, uint64_t deleted) {
+  items_upserted_->Increment(static_cast<double>(upserted));
+  items_deleted_->Increment(static_cast<double>(deleted));
+}
+
+void ServerMetrics::SetGaugeSource(std::function<Gauges()> source) { gauges_->SetSource(std::move(source)); }
+void ServerMetrics::ClearGaugeSource() { gauges_->SetSource(nullptr); }
+
+absl::StatusOr<int> ServerMetrics::Listen(const std::string& address) {
+  try {
+    exposer_ = std::make_unique<prometheus::Exposer>(address, /*num_threads=*/2);
+    exposer_->RegisterCollectable(registry_);
+    exposer_->RegisterCollectable(gauges_);
+    const std::vector<int> ports = exposer_->GetListeningPorts();
+    if (!ports.empty()) return ports.front();
+  } catch (const std::exception& e) {
+    return absl::UnavailableError(
+        absl::StrCat("metrics_address: cannot listen on ", address, " (is the port in use?): ", e.what()));
+  }
+  return absl::UnavailableError(absl::StrCat("metrics_address: cannot listen on ", address));
+}
+
+}  // namespace swiftlet

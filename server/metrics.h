@@ -1,0 +1,108 @@
+// Every series of the server, created at start-up. No series is labelled by user, item or version.
+#ifndef SWIFTLET_SERVER_METRICS_H_
+#define SWIFTLET_SERVER_METRICS_H_
+
+#include <prometheus/counter.h>
+#include <prometheus/exposer.h>
+#include <prometheus/histogram.h>
+#include <prometheus/registry.h>
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "engine/recommender.h"
+#include "storage/user_cache.h"
+
+namespace swiftlet {
+
+// Every method of the API.
+enum class Method : uint8_t {
+  kRecommend,
+  kSimilarItems,
+  kScoreItems,
+  kRecordEvents,
+  kUpsertItems,
+  kDeleteItems,
+  kGetItems,
+  kGetUser,
+  kDeleteUser,
+  kListSnapshots,
+  kLoadSnapshot,
+  kGetStatus,
+};
+inline constexpr size_t kNumMethods = 12;
+std::string_view MethodName(Method method);
+
+enum class Stage : uint8_t { kUserState, kEncodeRetrieve, kRespond };
+inline constexpr size_t kNumStages = 3;
+
+// Facts that are read when Prometheus asks.
+struct Gauges {
+  int64_t requests_in_flight = 0;
+  uint64_t worker_queue_length = 0;
+  UserCacheStats user_cache;
+  int64_t snapshot_version = 0;  // 0: none serves
+  int64_t snapshot_created_ms = 0;
+  int64_t snapshot_loaded_ms = 0;
+  uint64_t snapshot_items = 0;
+  uint64_t snapshots_resident = 0;
+  uint64_t overlay_items = 0;
+  uint64_t items_without_vector = 0;
+  std::map<std::string, uint64_t> rocksdb;
+};
+
+// Thread-safe.
+class ServerMetrics {
+ public:
+  // now_ms: the wall clock, for ages.
+  ServerMetrics(std::string cpu_target, std::function<int64_t()> now_ms);
+  ~ServerMetrics();
+
+  void CountRequest(Method method, absl::StatusCode code, absl::Duration latency);
+  void ObserveStage(Stage stage, absl::Duration latency);
+  void CountSource(ItemSource source);
+  void CountEvents(uint32_t recorded, uint32_t duplicates);
+  void CountSnapshotLoad(bool ok, absl::Duration duration);
+  void CountCatalogChanges(uint64_t upserted, uint64_t deleted);
+
+  // Called when Prometheus asks, on a thread of the HTTP server. Must stay valid until ClearGaugeSource.
+  void SetGaugeSource(std::function<Gauges()> source);
+  void ClearGaugeSource();
+
+  // Serves GET /metrics on "host:port" (port 0: any). Returns the port. UNAVAILABLE, with the address, when
+  // it cannot listen.
+  absl::StatusOr<int> Listen(const std::string& address);
+
+ private:
+  class GaugeCollector;
+
+  std::shared_ptr<prometheus::Registry> registry_;
+  std::shared_ptr<GaugeCollector> gauges_;
+  std::array<std::array<prometheus::Counter*, 17>, kNumMethods> requests_;
+  std::array<prometheus::Histogram*, kNumMethods> request_seconds_;
+  std::array<prometheus::Histogram*, kNumStages> stage_seconds_;
+  std::array<prometheus::Counter*, 4> answers_;
+  prometheus::Counter* events_recorded_;
+  prometheus::Counter* event_duplicates_;
+  prometheus::Counter* snapshot_loads_ok_;
+  prometheus::Counter* snapshot_loads_failed_;
+  prometheus::Histogram* snapshot_load_seconds_;
+  prometheus::Counter* items_upserted_;
+  prometheus::Counter* items_deleted_;
+  std::unique_ptr<prometheus::Exposer> exposer_;
+};
+
+// Resident memory of this process in bytes; 0 where the system does not say.
+int64_t ResidentBytes();
+
+}  // namespace swiftlet
+
+#endif  // SWIFTLET_SERVER_METRICS_H_

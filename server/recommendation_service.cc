@@ -1,0 +1,253 @@
+#include "server/recommendation_service.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "engine/recommender.h"
+#include "server/response_builder.h"
+
+namespace swiftlet {
+namespace {
+
+using Clock = Call::Clock;
+
+// Buffers of one thread, used again by every request that it answers.
+struct ThreadBuffers {
+  Scratch scratch;
+  Recommendation result;
+  std::vector<HistoryEvent> history;
+  std::vector<ItemKey> exclude_items, context_items;
+  std::vector<std::string_view> any_of, none_of;
+  std::vector<uint32_t> rows;
+  v1::RecommendResponse recommend_response;
+  v1::ScoreItemsResponse score_response;
+  v1::SimilarItemsResponse similar_response;
+};
+
+ThreadBuffers& Buffers() {
+  thread_local ThreadBuffers buffers;
+  return buffers;
+}
+
+absl::Status NoSnapshot() { return absl::FailedPreconditionError("no snapshot is loaded yet"); }
+
+template <typename Ids>
+std::span<const ItemKey> Keys(const Ids& ids, std::vector<ItemKey>& keys) {
+  keys.clear();
+  for (const std::string& id : ids) keys.push_back(ItemKeyOf(id));
+  return keys;
+}
+
+template <typename Names>
+std::span<const std::string_view> Views(const Names& names, std::vector<std::string_view>& views) {
+  views.clear();
+  for (const std::string& name : names) views.emplace_back(name);
+  return views;
+}
+
+void SetFilter(const v1::ItemFilter& filter, ThreadBuffers& buffers, RecommendQuery& query) {
+  query.exclude_items = Keys(filter.exclude_item_ids(), buffers.exclude_items);
+  query.any_of_categories = Views(filter.any_of_categories(), buffers.any_of);
+  query.none_of_categories = Views(filter.none_of_categories(), buffers.none_of);
+}
+
+// The events of a session as a history: ordered by time, then by position; the newest that a stored history
+// would keep.
+std::span<const HistoryEvent> InlineEvents(const v1::InlineHistory& from, const EventTypeTable& types,
+                                           size_t max_events, int64_t now_ms,
+                                           std::vector<HistoryEvent>& history) {
+  history.clear();
+  for (const v1::Event& event : from.events()) {
+    history.push_back({.item_key = ItemKeyOf(event.item_id()),
+                       .timestamp_ms = event.timestamp_ms() == 0 ? now_ms : event.timestamp_ms(),
+                       .value = event.value(),
+                       .type = types.FindByName(event.type())->id});
+  }
+  auto older = [](const HistoryEvent& a, const HistoryEvent& b) { return a.timestamp_ms < b.timestamp_ms; };
+  // stable_sort allocates; sessions come in order.
+  if (!std::is_sorted(history.begin(), history.end(), older)) {
+    std::stable_sort(history.begin(), history.end(), older);
+  }
+  std::span<const HistoryEvent> events = history;
+  return events.size() > max_events ? events.last(max_events) : events;
+}
+
+void SetRequestId(const std::string& given, std::string* id) {
+  if (given.empty()) {
+    *id = NewRequestId();
+  } else {
+    *id = given;
+  }
+}
+
+absl::Duration Since(Clock::time_point start) { return absl::FromChrono(Clock::now() - start); }
+
+}  // namespace
+
+grpc::ServerUnaryReactor* RecommendationService::Recommend(grpc::CallbackServerContext* context,
+                                                           const grpc::ByteBuffer* in,
+                                                           grpc::ByteBuffer* out) {
+  return ServeInline<v1::RecommendRequest>(
+      core_->gate, Method::kRecommend, context, in, out,
+      [this](const Call& call, v1::RecommendRequest& request) { Serve(call, request); });
+}
+
+grpc::ServerUnaryReactor* RecommendationService::ScoreItems(grpc::CallbackServerContext* context,
+                                                            const grpc::ByteBuffer* in,
+                                                            grpc::ByteBuffer* out) {
+  return ServeInline<v1::ScoreItemsRequest>(
+      core_->gate, Method::kScoreItems, context, in, out,
+      [this](const Call& call, v1::ScoreItemsRequest& request) { Serve(call, request); });
+}
+
+grpc::ServerUnaryReactor* RecommendationService::SimilarItems(grpc::CallbackServerContext* context,
+                                                              const grpc::ByteBuffer* in,
+                                                              grpc::ByteBuffer* out) {
+  return ServeInline<v1::SimilarItemsRequest>(
+      core_->gate, Method::kSimilarItems, context, in, out,
+      [this](const Call& call, const v1::SimilarItemsRequest& request) { AnswerSimilar(call, request); });
+}
+
+template <typename Request>
+void RecommendationService::Serve(const Call& call, Request& request) {
+  const Clock::time_point start = Clock::now();
+  const int64_t now_ms = core_->now_ms();
+  if (absl::Status status = core_->validator.Check(request, now_ms); !status.ok()) return call.Finish(status);
+  std::shared_ptr<const ServingState> state = core_->catalog->Acquire();
+  if (state == nullptr) return call.Finish(NoSnapshot());
+
+  if (request.has_history()) {
+    const UserState user{.history = InlineEvents(request.history(), core_->event_types,
+                                                 static_cast<size_t>(core_->limits.max_history_events),
+                                                 now_ms, Buffers().history),
+                         .long_term = {}};
+    call.metrics().ObserveStage(Stage::kUserState, Since(start));
+    return Answer(call, request, *state, user);
+  }
+  if (const std::shared_ptr<const CachedUser> user =
+          core_->users->Find(request.user_id(), state->user_vectors_version)) {
+    call.metrics().ObserveStage(Stage::kUserState, Since(start));
+    return Answer(call, request, *state, user->State());
+  }
+  state.reset();  // not kept while the call waits for a worker
+  auto owned = std::make_shared<Request>();
+  owned->Swap(&request);
+  core_->gate.workers->Schedule([this, call, owned] {
+    if (absl::Status alive = call.CheckAlive(); !alive.ok()) return call.Finish(alive);
+    ServeFromStore(call, *owned);
+  });
+}
+
+template <typename Request>
+void RecommendationService::ServeFromStore(const Call& call, const Request& request) {
+  const Clock::time_point start = Clock::now();
+  // The state is held while the store is read, so its version's user vectors stay: they are dropped after the
+  // drain.
+  const std::shared_ptr<const ServingState> state = core_->catalog->Acquire();
+  if (state == nullptr) return call.Finish(NoSnapshot());
+  const absl::StatusOr<std::shared_ptr<const CachedUser>> user =
+      core_->users->Get(request.user_id(), state->user_vectors_version);
+  if (!user.ok()) return call.Finish(user.status());
+  call.metrics().ObserveStage(Stage::kUserState, Since(start));
+  Answer(call, request, *state, (*user)->State());
+}
+
+void RecommendationService::Answer(const Call& call, const v1::RecommendRequest& request,
+                                   const ServingState& state, const UserState& user) {
+  const Clock::time_point start = Clock::now();
+  ThreadBuffers& buffers = Buffers();
+  RecommendQuery query;
+  query.k = static_cast<uint32_t>(request.k());
+  SetFilter(request.filter(), buffers, query);
+  query.context_items = Keys(request.context().item_ids(), buffers.context_items);
+  query.exclude_seen = request.has_exclude_seen() ? request.exclude_seen() : true;
+  query.explain = request.explain();
+  if (absl::Status status =
+          swiftlet::Recommend(*state.snapshot, *state.view, query, user, buffers.scratch, &buffers.result);
+      !status.ok()) {
+    return call.Finish(status);
+  }
+  const Clock::time_point retrieved = Clock::now();
+  call.metrics().ObserveStage(Stage::kEncodeRetrieve, absl::FromChrono(retrieved - start));
+  call.metrics().CountSource(buffers.result.source);
+
+  v1::RecommendResponse& response = buffers.recommend_response;
+  response.Clear();
+  AppendItems(*state.view, core_->event_types, buffers.result, user.history,
+              {.explain = request.explain(), .include_metadata = request.include_metadata()},
+              response.mutable_items());
+  response.set_snapshot_version(state.snapshot->version());
+  SetRequestId(request.request_id(), response.mutable_request_id());
+  response.set_num_history_events_used(static_cast<int32_t>(buffers.result.num_history_events_used));
+  call.metrics().ObserveStage(Stage::kRespond, Since(retrieved));
+  call.Finish(response);
+}
+
+void RecommendationService::Answer(const Call& call, const v1::ScoreItemsRequest& request,
+                                   const ServingState& state, const UserState& user) {
+  const Clock::time_point start = Clock::now();
+  ThreadBuffers& buffers = Buffers();
+  v1::ScoreItemsResponse& response = buffers.score_response;
+  response.Clear();
+  buffers.rows.clear();
+  for (const std::string& id : request.item_ids()) {
+    const std::optional<uint32_t> row = state.view->FindRow(ItemKeyOf(id));
+    if (row.has_value() && !state.view->IsMasked(*row)) {
+      buffers.rows.push_back(*row);
+    } else {
+      response.add_unknown_item_ids(id);
+    }
+  }
+  RecommendQuery query;
+  query.k = 1;
+  query.context_items = Keys(request.context().item_ids(), buffers.context_items);
+  query.explain = request.explain();
+  if (absl::Status status = swiftlet::ScoreItems(*state.snapshot, *state.view, query, user, buffers.rows,
+                                                 buffers.scratch, &buffers.result);
+      !status.ok()) {
+    return call.Finish(status);
+  }
+  const Clock::time_point scored = Clock::now();
+  call.metrics().ObserveStage(Stage::kEncodeRetrieve, absl::FromChrono(scored - start));
+  AppendItems(*state.view, core_->event_types, buffers.result, user.history,
+              {.explain = request.explain(), .include_metadata = request.include_metadata()},
+              response.mutable_items());
+  response.set_snapshot_version(state.snapshot->version());
+  SetRequestId(request.request_id(), response.mutable_request_id());
+  call.metrics().ObserveStage(Stage::kRespond, Since(scored));
+  call.Finish(response);
+}
+
+void RecommendationService::AnswerSimilar(const Call& call, const v1::SimilarItemsRequest& request) {
+  if (absl::Status status = core_->validator.Check(request); !status.ok()) return call.Finish(status);
+  const std::shared_ptr<const ServingState> state = core_->catalog->Acquire();
+  if (state == nullptr) return call.Finish(NoSnapshot());
+  const std::optional<uint32_t> row = state->view->FindRow(ItemKeyOf(request.item_id()));
+  if (!row.has_value() || state->view->IsMasked(*row)) {
+    return call.Finish(absl::NotFoundError(absl::StrCat("item_id: ", Quoted(request.item_id()),
+                                                        row.has_value() ? " is deleted" : " has no vector",
+                                                        " in snapshot ", state->snapshot->version())));
+  }
+  ThreadBuffers& buffers = Buffers();
+  RecommendQuery query;
+  query.k = static_cast<uint32_t>(request.k());
+  SetFilter(request.filter(), buffers, query);
+  if (absl::Status status = swiftlet::SimilarItems(*state->snapshot, *state->view, query, *row,
+                                                   buffers.scratch, &buffers.result);
+      !status.ok()) {
+    return call.Finish(status);
+  }
+  v1::SimilarItemsResponse& response = buffers.similar_response;
+  response.Clear();
+  AppendItems(*state->view, core_->event_types, buffers.result, {},
+              {.explain = false, .include_metadata = request.include_metadata(), .include_source = false},
+              response.mutable_items());
+  response.set_snapshot_version(state->snapshot->version());
+  SetRequestId(request.request_id(), response.mutable_request_id());
+  call.Finish(response);
+}
+
+}  // namespace swiftlet

@@ -1,0 +1,318 @@
+#include "server/server.h"
+
+#include <fcntl.h>
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <netdb.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "engine/base/mutex.h"
+#include "engine/base/status_macros.h"
+#include "engine/base/thread_pool.h"
+#include "engine/kernels/cpu_target.h"
+#include "server/admin_service.h"
+#include "server/catalog_service.h"
+#include "server/event_service.h"
+#include "server/metrics.h"
+#include "server/reaper.h"
+#include "server/recommendation_service.h"
+#include "server/service_core.h"
+#include "server/user_service.h"
+#include "server/version.h"
+#include "spdlog/spdlog.h"
+
+namespace swiftlet {
+namespace {
+
+constexpr absl::Duration kUpkeepInterval = absl::Minutes(1);
+constexpr char kRecommendationServiceName[] = "swiftlet.v1.RecommendationService";
+
+int64_t WallClockMs() { return absl::ToUnixMillis(absl::Now()); }
+
+// Why `address` cannot be listened on, in the system's words: gRPC does not say.
+std::string WhyNotListening(const std::string& address) {
+  const size_t colon = address.rfind(':');
+  if (address.rfind("unix:", 0) == 0 || colon == std::string::npos) return "cannot listen";
+  std::string host = address.substr(0, colon);
+  if (host.size() > 2 && host.front() == '[') host = host.substr(1, host.size() - 2);
+  addrinfo hints = {}, *found = nullptr;
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE;
+  const int error = getaddrinfo(host.c_str(), address.c_str() + colon + 1, &hints, &found);
+  if (error != 0) return gai_strerror(error);
+  std::string reason = "cannot listen";
+  const int fd = socket(found->ai_family, SOCK_STREAM, 0);
+  if (fd >= 0) {
+    const int on = 1;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    if (bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, 1) != 0) reason = std::strerror(errno);
+    close(fd);
+  }
+  freeaddrinfo(found);
+  return reason;
+}
+
+// Complete or not there at all: written beside, then renamed.
+absl::Status WritePortFile(const std::string& path, int grpc_port, int metrics_port) {
+  const std::string temporary = absl::StrCat(path, ".tmp.", getpid());
+  const std::string text = absl::StrCat(grpc_port, " ", metrics_port, "\n");
+  std::FILE* file = std::fopen(temporary.c_str(), "w");
+  bool ok = file != nullptr && std::fwrite(text.data(), 1, text.size(), file) == text.size();
+  if (file != nullptr && std::fclose(file) != 0) ok = false;
+  if (ok && std::rename(temporary.c_str(), path.c_str()) == 0) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat("port_file: cannot write ", path, ": ", std::strerror(errno)));
+}
+
+// Calls Database::Maintain once a minute.
+class Upkeep {
+ public:
+  explicit Upkeep(Database* database) : thread_([this, database] { Run(database); }) {}
+  ~Upkeep() {
+    {
+      MutexLock lock(mu_);
+      stopping_ = true;
+    }
+    wake_.NotifyAll();
+    thread_.join();
+  }
+
+ private:
+  void Run(Database* database) {
+    absl::Time next = absl::Now();
+    for (;;) {
+      {
+        MutexLock lock(mu_);
+        while (!stopping_ && absl::Now() < next) wake_.WaitFor(mu_, next - absl::Now());
+        if (stopping_) return;
+      }
+      if (absl::Status status = database->Maintain(WallClockMs()); !status.ok()) {
+        spdlog::error("upkeep of the database: {}", std::string(status.message()));
+      }
+      next = absl::Now() + kUpkeepInterval;
+    }
+  }
+
+  Mutex mu_;
+  CondVar wake_;
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  std::thread thread_;
+};
+
+}  // namespace
+
+// Members are destroyed in reverse order: what others point to comes first.
+struct Server::Impl {
+  explicit Impl(const ServerOptions& options) : options(options), metrics(ActiveCpuTarget(), WallClockMs) {}
+
+  absl::Status OpenStorage();
+  absl::Status StartServing();
+  absl::Status Listen();
+  Gauges ReadGauges();
+  void SetHealth(bool recommendations_serve);
+  void Shutdown();
+
+  const ServerOptions options;
+  ServerMetrics metrics;
+  std::unique_ptr<Database> database;
+  std::unique_ptr<UserCache> users;
+  std::unique_ptr<Reaper> reaper;
+  std::unique_ptr<CatalogManager> catalog;
+  std::unique_ptr<SnapshotManager> snapshots;
+  std::unique_ptr<Upkeep> upkeep;
+  std::unique_ptr<ThreadPool> workers;
+  std::unique_ptr<ServiceCore> core;
+  std::unique_ptr<RecommendationService> recommendation_service;
+  std::unique_ptr<EventService> event_service;
+  std::unique_ptr<CatalogService> catalog_service;
+  std::unique_ptr<UserService> user_service;
+  std::unique_ptr<AdminService> admin_service;
+  std::unique_ptr<grpc::Server> grpc_server;
+  int grpc_port = 0;
+  int metrics_port = 0;
+
+  Mutex health_mu;
+  bool shutting_down ABSL_GUARDED_BY(health_mu) = false;
+  bool recommendations_serve ABSL_GUARDED_BY(health_mu) = false;
+};
+
+absl::Status Server::Impl::OpenStorage() {
+  const DatabaseOptions database_options = {
+      .path = options.data_dir,
+      .max_history_events = static_cast<uint32_t>(options.limits.max_history_events),
+      .block_cache_bytes = options.block_cache_bytes,
+      .sync_writes = options.sync_writes,
+      .event_retention_ms = options.event_retention_ms,
+      .idempotency_window_ms = options.idempotency_window_ms};
+  absl::StatusOr<std::unique_ptr<Database>> opened = Database::Open(database_options, options.event_types);
+  if (!opened.ok()) {
+    return absl::Status(opened.status().code(),
+                        absl::StrCat("data_dir: ", std::string(opened.status().message())));
+  }
+  database = *std::move(opened);
+  users = std::make_unique<UserCache>(
+      database.get(),
+      UserCache::Options{.capacity_bytes = options.user_cache_bytes,
+                         .max_history_events = static_cast<uint32_t>(options.limits.max_history_events)});
+  reaper = std::make_unique<Reaper>();
+  catalog = std::make_unique<CatalogManager>(database.get(), reaper.get());
+  SnapshotManager::Options manager_options;
+  manager_options.model_dir = options.model_dir;
+  manager_options.poll_interval = options.snapshot_poll_interval;
+  manager_options.keep_versions = options.keep_versions;
+  manager_options.now_ms = WallClockMs;
+  manager_options.on_first_serving = [this] { SetHealth(true); };
+  snapshots = std::make_unique<SnapshotManager>(std::move(manager_options), options.event_types,
+                                                database.get(), catalog.get(), &metrics);
+  workers = std::make_unique<ThreadPool>(static_cast<size_t>(options.num_worker_threads));
+  core.reset(new ServiceCore{
+      .gate = CallGate(options.max_concurrent_requests, &metrics, workers.get()),
+      .validator = RequestValidator(options.limits, options.event_types),
+      .event_types = options.event_types,
+      .limits = options.limits,
+      .now_ms = WallClockMs,
+      .start_time_ms = WallClockMs(),
+      .database = database.get(),
+      .users = users.get(),
+      .catalog = catalog.get(),
+      .snapshots = snapshots.get(),
+  });
+  return absl::OkStatus();
+}
+
+absl::Status Server::Impl::Listen() {
+  recommendation_service = std::make_unique<RecommendationService>(core.get());
+  event_service = std::make_unique<EventService>(core.get());
+  catalog_service = std::make_unique<CatalogService>(core.get());
+  user_service = std::make_unique<UserService>(core.get());
+  admin_service = std::make_unique<AdminService>(core.get());
+
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort(options.listen_address, grpc::InsecureServerCredentials(), &grpc_port);
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // two servers on one port is an error
+  // Clients may keep idle connections alive with pings.
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.SetMaxReceiveMessageSize(static_cast<int>(options.max_message_bytes));
+  builder.RegisterService(recommendation_service.get());
+  builder.RegisterService(event_service.get());
+  builder.RegisterService(catalog_service.get());
+  builder.RegisterService(user_service.get());
+  builder.RegisterService(admin_service.get());
+  std::unique_ptr<grpc::Server> started = builder.BuildAndStart();
+  if (started == nullptr || grpc_port == 0) {
+    return absl::UnavailableError(absl::StrCat("listen_address: cannot listen on ", options.listen_address,
+                                               ": ", WhyNotListening(options.listen_address)));
+  }
+  MutexLock lock(health_mu);
+  grpc_server = std::move(started);
+  return absl::OkStatus();
+}
+
+absl::Status Server::Impl::StartServing() {
+  // The snapshot first, so that a restarted server answers its first call.
+  if (absl::Status status = snapshots->Start(); !status.ok()) {
+    return absl::Status(status.code(), absl::StrCat("model_dir: ", std::string(status.message())));
+  }
+  metrics.SetGaugeSource([this] { return ReadGauges(); });
+  if (!options.metrics_address.empty()) {
+    SWIFTLET_ASSIGN_OR_RETURN(metrics_port, metrics.Listen(options.metrics_address));
+  }
+  SWIFTLET_RETURN_IF_ERROR(Listen());
+  {
+    MutexLock lock(health_mu);
+    grpc::HealthCheckServiceInterface* health = grpc_server->GetHealthCheckService();
+    for (const char* name : {"swiftlet.v1.EventService", "swiftlet.v1.CatalogService",
+                             "swiftlet.v1.UserService", "swiftlet.v1.AdminService"}) {
+      health->SetServingStatus(name, true);
+    }
+    health->SetServingStatus("", recommendations_serve);
+    health->SetServingStatus(kRecommendationServiceName, recommendations_serve);
+  }
+  upkeep = std::make_unique<Upkeep>(database.get());
+  if (!options.port_file.empty()) {
+    SWIFTLET_RETURN_IF_ERROR(WritePortFile(options.port_file, grpc_port, metrics_port));
+  }
+  spdlog::info("swiftlet-server {} listens on {} (gRPC port {}), metrics {}, kernels {}", kServerVersion,
+               options.listen_address, grpc_port,
+               metrics_port == 0 ? "off" : absl::StrCat("on port ", metrics_port), ActiveCpuTarget());
+  return absl::OkStatus();
+}
+
+void Server::Impl::SetHealth(bool serve) {
+  MutexLock lock(health_mu);
+  recommendations_serve = serve;
+  if (shutting_down || grpc_server == nullptr) return;
+  grpc_server->GetHealthCheckService()->SetServingStatus("", serve);
+  grpc_server->GetHealthCheckService()->SetServingStatus(kRecommendationServiceName, serve);
+}
+
+Gauges Server::Impl::ReadGauges() {
+  Gauges g;
+  g.requests_in_flight = core->gate.in_flight.load();
+  g.worker_queue_length = workers->QueueLength();
+  g.user_cache = users->Stats();
+  if (const std::shared_ptr<const ServingState> state = catalog->Acquire(); state != nullptr) {
+    g.snapshot_version = state->snapshot->version();
+    g.snapshot_created_ms = state->snapshot->manifest().created_ms;
+    g.snapshot_items = state->snapshot->num_items();
+    g.overlay_items = state->view->num_overlay_items();
+    g.items_without_vector = state->view->num_items_without_vector();
+  }
+  g.snapshot_loaded_ms = snapshots->serving_since_ms();
+  g.snapshots_resident = static_cast<uint64_t>(snapshots->num_resident());
+  g.rocksdb = database->Stats().properties;
+  return g;
+}
+
+void Server::Impl::Shutdown() {
+  {
+    MutexLock lock(health_mu);
+    if (shutting_down) return;
+    shutting_down = true;
+  }
+  if (core != nullptr) core->draining.store(true);
+  if (grpc_server != nullptr) {
+    // Stays NOT_SERVING from here on.
+    grpc_server->GetHealthCheckService()->Shutdown();
+    grpc_server->Shutdown(std::chrono::system_clock::now() +
+                          absl::ToChronoMilliseconds(options.drain_timeout));
+    grpc_server->Wait();
+    grpc_server.reset();
+  }
+  metrics.ClearGaugeSource();
+  workers.reset();
+  upkeep.reset();
+  if (snapshots != nullptr) snapshots->Stop();
+  if (catalog != nullptr) catalog->Clear();
+  reaper.reset();
+}
+
+Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Server::~Server() { Shutdown(); }
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options) {
+  std::unique_ptr<Server> server(new Server(std::make_unique<Impl>(options)));
+  SWIFTLET_RETURN_IF_ERROR(server->impl_->OpenStorage());
+  SWIFTLET_RETURN_IF_ERROR(server->impl_->StartServing());
+  return server;
+}
+
+void Server::Shutdown() { impl_->Shutdown(); }
+int Server::grpc_port() const { return impl_->grpc_port; }
+int Server::metrics_port() const { return impl_->metrics_port; }
+
+}  // namespace swiftlet

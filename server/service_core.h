@@ -1,0 +1,36 @@
+// What every service works with.
+#ifndef SWIFTLET_SERVER_SERVICE_CORE_H_
+#define SWIFTLET_SERVER_SERVICE_CORE_H_
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+
+#include "server/catalog_manager.h"
+#include "server/config.h"
+#include "server/snapshot_manager.h"
+#include "server/unary_call.h"
+#include "server/validation.h"
+#include "storage/database.h"
+#include "storage/user_cache.h"
+
+namespace swiftlet {
+
+// Constant after construction but for `draining`; what the pointers name outlives every call.
+struct ServiceCore {
+  CallGate gate;
+  RequestValidator validator;
+  EventTypeTable event_types;
+  RequestLimits limits;
+  std::function<int64_t()> now_ms;
+  int64_t start_time_ms = 0;
+  Database* database = nullptr;
+  UserCache* users = nullptr;
+  CatalogManager* catalog = nullptr;
+  SnapshotManager* snapshots = nullptr;
+  std::atomic<bool> draining{false};
+};
+
+}  // namespace swiftlet
+
+#endif  // SWIFTLET_SERVER_SERVICE_CORE_H_

@@ -1,0 +1,159 @@
+// Keeps the newest good snapshot serving.
+//
+// One thread watches the model directory, loads what was published, warms it, shows it to requests, waits
+// until the old one is drained and frees it. A snapshot is refused with a reason; the one that serves goes on
+// serving. At most two snapshots are in memory. The states of a version are those of v1::SnapshotState:
+//
+//   AVAILABLE -> LOADING -> WARMING -> SERVING -> DRAINING -> RETIRED
+//                   \----------\-----> FAILED
+#ifndef SWIFTLET_SERVER_SNAPSHOT_MANAGER_H_
+#define SWIFTLET_SERVER_SNAPSHOT_MANAGER_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "engine/base/mutex.h"
+#include "engine/event_types.h"
+#include "engine/snapshot/model_directory.h"
+#include "engine/snapshot/model_snapshot.h"
+#include "server/catalog_manager.h"
+#include "server/metrics.h"
+#include "storage/database.h"
+
+namespace swiftlet {
+
+enum class SnapshotState : uint8_t {
+  kAvailable,
+  kLoading,
+  kWarming,
+  kServing,
+  kDraining,
+  kRetired,
+  kFailed,
+};
+const char* SnapshotStateName(SnapshotState state);
+
+// One version, for ListSnapshots.
+struct SnapshotSummary {
+  int64_t version = 0;
+  SnapshotState state = SnapshotState::kAvailable;
+  std::string error;                 // kFailed: why
+  std::optional<Manifest> manifest;  // nothing where it cannot be read
+  bool pinned = false;
+};
+
+// Thread-safe.
+class SnapshotManager {
+ public:
+  struct Options {
+    std::string model_dir;
+    absl::Duration poll_interval = absl::Milliseconds(500);
+    int keep_versions = 5;
+    // Failures that may pass (a full disk) are tried again after this long.
+    absl::Duration retry_interval = absl::Seconds(30);
+    std::function<int64_t()> now_ms;
+    // Called on the manager's thread for each change of state, after it is visible. May be null.
+    std::function<void(int64_t version, SnapshotState state)> on_state;
+    // Called on the manager's thread when the first snapshot serves. May be null.
+    std::function<void()> on_first_serving;
+  };
+  using Done = std::function<void(absl::StatusOr<SnapshotSummary>)>;
+
+  // The pointers must outlive this.
+  SnapshotManager(Options options, const EventTypeTable& event_types, Database* database,
+                  CatalogManager* catalog, ServerMetrics* metrics);
+  // Stops.
+  ~SnapshotManager();
+
+  // Creates the model directory if need be, loads the pinned or current snapshot (or else the newest older
+  // valid one) before it returns, then goes on in its own thread. A snapshot that is refused is no error.
+  // UNAVAILABLE when the directory cannot be created or read.
+  absl::Status Start();
+  // Ends the thread. A load in progress is finished first; a waiting command gets UNAVAILABLE. Idempotent.
+  void Stop();
+
+  // Loads and pins `version`, or with 0 unpins and follows the newest publication. Does not block: `done` is
+  // called once, on the manager's thread or at once on this one, with the snapshot that serves then.
+  //   NOT_FOUND no such version, FAILED_PRECONDITION refused, ABORTED another load is in progress
+  void LoadSnapshot(int64_t version, Done done);
+
+  // Newest first. Reads manifests: blocks on disk.
+  absl::StatusOr<std::vector<SnapshotSummary>> List() const;
+  // The serving one.
+  std::optional<SnapshotSummary> Serving() const;
+  // The last failed load, for people; empty when there was none.
+  std::string last_error() const;
+  // Snapshots in memory, 0 to 2.
+  int num_resident() const;
+  // When the serving snapshot began to serve; 0: none does.
+  int64_t serving_since_ms() const;
+
+ private:
+  struct Status {
+    SnapshotState state = SnapshotState::kAvailable;
+    std::string error;
+    std::string fingerprint;                       // kFailed: of the files and of CURRENT when it failed
+    absl::Time retry_at = absl::InfiniteFuture();  // kFailed: may pass by itself
+  };
+  struct Command {
+    int64_t version;
+    Done done;
+  };
+
+  void Run();
+  void SetState(int64_t version, SnapshotState state, const std::string& error = {}) ABSL_LOCKS_EXCLUDED(mu_);
+  // Brings what serves in line with the directory.
+  void Follow() ABSL_LOCKS_EXCLUDED(mu_);
+  absl::StatusOr<SnapshotSummary> Execute(int64_t version) ABSL_LOCKS_EXCLUDED(mu_);
+  // Loads, warms, shows. On failure records why.
+  absl::Status Load(int64_t version) ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status TryLoad(int64_t version) ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status CheckEventTypes(const ModelSnapshot& snapshot) const;
+  absl::Status Warm(const ServingState& state) const;
+  bool ShouldSkip(int64_t version) const ABSL_LOCKS_EXCLUDED(mu_);
+  // Frees the replaced snapshot once no request holds it. False: still held.
+  bool FinishDraining() ABSL_LOCKS_EXCLUDED(mu_);
+  void WaitForDraining() ABSL_LOCKS_EXCLUDED(mu_);
+  void DeleteOldVersions() ABSL_LOCKS_EXCLUDED(mu_);
+  void DropUnusedUserVectors() ABSL_LOCKS_EXCLUDED(mu_);
+  std::string Fingerprint(int64_t version) const;
+  SnapshotSummary Summary(int64_t version) const ABSL_LOCKS_EXCLUDED(mu_);
+  void ReportDirectoryError(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mu_);
+
+  const Options options_;
+  const EventTypeTable event_types_;
+  const ModelDirectory directory_;
+  Database* const database_;
+  CatalogManager* const catalog_;
+  ServerMetrics* const metrics_;
+  std::thread thread_;
+
+  // Touched only by the manager's thread (by Start before there is one).
+  std::shared_ptr<const ModelSnapshot> serving_, draining_;
+  std::string reported_directory_error_;
+
+  mutable Mutex mu_;
+  CondVar wake_;
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  bool busy_ ABSL_GUARDED_BY(mu_) = false;  // a load is in progress
+  std::optional<Command> command_ ABSL_GUARDED_BY(mu_);
+  std::map<int64_t, Status> states_ ABSL_GUARDED_BY(mu_);
+  std::optional<int64_t> pinned_ ABSL_GUARDED_BY(mu_);
+  std::optional<Manifest> serving_manifest_ ABSL_GUARDED_BY(mu_);
+  int64_t serving_since_ms_ ABSL_GUARDED_BY(mu_) = 0;
+  std::string last_error_ ABSL_GUARDED_BY(mu_);
+  int num_resident_ ABSL_GUARDED_BY(mu_) = 0;
+};
+
+}  // namespace swiftlet
+
+#endif  // SWIFTLET_SERVER_SNAPSHOT_MANAGER_H_

@@ -1,0 +1,75 @@
+#include "server/unary_call.h"
+
+#include <grpcpp/impl/codegen/proto_utils.h>
+#include <grpcpp/support/proto_buffer_reader.h>
+#include <grpcpp/support/proto_buffer_writer.h>
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "server/grpc_status.h"
+#include "server/logging.h"
+
+namespace swiftlet {
+
+Call::Call(CallGate* gate, Method method, grpc::CallbackServerContext* context, grpc::ByteBuffer* out)
+    : gate_(gate),
+      context_(context),
+      reactor_(context->DefaultReactor()),
+      out_(out),
+      start_(Clock::now()),
+      method_(method) {
+  gate_->in_flight.fetch_add(1, std::memory_order_relaxed);
+}
+
+absl::Status Call::Admit() const {
+  const int64_t in_flight = gate_->in_flight.load(std::memory_order_relaxed);
+  if (in_flight <= gate_->max_in_flight) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat("limits.max_concurrent_requests: ", gate_->max_in_flight,
+                                                   " requests are in progress, retry later"));
+}
+
+absl::Status Call::CheckAlive() const {
+  if (context_->deadline() <= std::chrono::system_clock::now()) {
+    return absl::DeadlineExceededError("the deadline passed before the work was done");
+  }
+  if (context_->IsCancelled()) return absl::CancelledError("the caller cancelled");
+  return absl::OkStatus();
+}
+
+void Call::Finish(const absl::Status& error) const { Finish(error, nullptr); }
+void Call::Finish(const google::protobuf::MessageLite& response) const {
+  Finish(absl::OkStatus(), &response);
+}
+
+void Call::Finish(const absl::Status& status, const google::protobuf::MessageLite* response) const {
+  grpc::Status answer = ToGrpcStatus(status);
+  if (response != nullptr) {
+    bool own_buffer;
+    answer = grpc::GenericSerialize<grpc::ProtoBufferWriter, google::protobuf::MessageLite>(*response, out_,
+                                                                                            &own_buffer);
+  }
+  gate_->metrics->CountRequest(method_, static_cast<absl::StatusCode>(answer.error_code()),
+                               absl::FromChrono(Clock::now() - start_));
+  gate_->in_flight.fetch_sub(1, std::memory_order_relaxed);
+  reactor_->Finish(std::move(answer));
+}
+
+absl::Status ParseRequest(const grpc::ByteBuffer& bytes, google::protobuf::MessageLite* request) {
+  TakeParseComplaint();
+  // The reader wants a buffer it could change, but only reads it.
+  grpc::ProtoBufferReader reader(const_cast<grpc::ByteBuffer*>(&bytes));
+  if (reader.status().ok() && request->ParseFromZeroCopyStream(&reader)) return absl::OkStatus();
+  // Such as: String field 'swiftlet.v1.RecommendRequest.user_id' contains invalid UTF-8 data when parsing ...
+  const std::string complaint = TakeParseComplaint();
+  const size_t begin = complaint.find('\'');
+  const size_t end = begin == std::string::npos ? begin : complaint.find('\'', begin + 1);
+  if (end != std::string::npos && complaint.find("UTF-8") != std::string::npos) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(complaint.substr(begin + 1, end - begin - 1), ": is not valid UTF-8"));
+  }
+  return absl::InvalidArgumentError(absl::StrCat("the request's ", bytes.Length(), " bytes are not a ",
+                                                 request->GetTypeName(), " message"));
+}
+
+}  // namespace swiftlet
