@@ -1,0 +1,71 @@
+#include "client/cli/cli.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "client/cli/command.h"
+
+namespace swiftlet::cli {
+namespace {
+
+constexpr char kDescription[] =
+    "swiftlet asks a Swiftlet server for recommendations, records events and looks after its catalogue, "
+    "users and "
+    "snapshots.";
+
+constexpr char kFooter[] =
+    "Examples:\n"
+    "  swiftlet recommend 42 -k 5 --explain\n"
+    "  swiftlet event add 42 318 --type view\n"
+    "  swiftlet --server 10.0.0.7:50051 status\n"
+    "\n"
+    "Every command explains itself: swiftlet COMMAND --help.\n"
+    "Exit code: 0 done, 1 a call failed, 2 the arguments make no sense.";
+
+}  // namespace
+
+int Run(std::vector<std::string> args, CliIo& io) {
+  Session session(io);
+  CLI::App app(kDescription, "swiftlet");
+  app.footer(kFooter);
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.option_defaults()->always_capture_default();
+  app.add_option("--server", session.server, "The server's host:port")->envname("SWIFTLET_SERVER");
+  app.add_option(
+         "--timeout", session.timeout,
+         "How long a call may take, retries included: 500ms, 2s, 1m, or seconds (default 5s; 2m to load a "
+         "snapshot)")
+      ->check([](const std::string& text) {
+        const absl::StatusOr<absl::Duration> timeout = ParseTimeout(text);
+        return timeout.ok() ? std::string() : std::string(timeout.status().message());
+      });
+  app.add_flag("--json", session.json, "Print one JSON object for programs instead of text for people")
+      ->default_str("");
+  AddRecommendationCommands(app, session);
+  AddEventCommands(app, session);
+  AddItemCommands(app, session);
+  AddUserCommands(app, session);
+  AddAdminCommands(app, session);
+  AddHammerCommand(app, session);
+
+  std::reverse(args.begin(), args.end());  // CLI11 takes them from the back
+  try {
+    app.parse(args);
+  } catch (const CLI::Success& help) {
+    app.exit(help, io.out, io.err);
+    return kOk;
+  } catch (const CLI::ParseError& error) {
+    io.err << "swiftlet: " << error.what() << "\nTry: swiftlet --help\n";
+    return kUsage;
+  }
+  const int code = session.command();
+  io.out.flush();
+  if (!io.out) {
+    io.err << "swiftlet: cannot write the output\n";
+    return kFailed;
+  }
+  return code;
+}
+
+}  // namespace swiftlet::cli

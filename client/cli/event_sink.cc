@@ -1,0 +1,104 @@
+#include "client/cli/event_sink.h"
+
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "client/event_id.h"
+#include "engine/base/item_key.h"
+#include "engine/base/status_macros.h"
+
+namespace swiftlet::cli {
+namespace {
+
+absl::Status CheckId(const char* field, const std::string& id) {
+  if (IsValidId(id)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(field, ": \"", id.substr(0, 40), id.size() > 40 ? "..." : "",
+                                                 "\" is not an id of 1 to ", kMaxIdBytes, " bytes of UTF-8"));
+}
+
+}  // namespace
+
+absl::StatusOr<int64_t> ParseFileTime(std::string_view text, TimeUnit unit) {
+  constexpr double kFirstMillisecond = 1e11;  // kAuto: numbers from here on are milliseconds
+  constexpr double kLastMillisecond = 9e15;
+  double number = 0;
+  int64_t timestamp_ms = 0;
+  if (absl::SimpleAtod(absl::string_view(text.data(), text.size()), &number)) {
+    const bool seconds =
+        unit == TimeUnit::kSeconds || (unit == TimeUnit::kAuto && number < kFirstMillisecond);
+    number = std::round(seconds ? number * 1000 : number);
+    if (!(number >= 0 && number <= kLastMillisecond)) {
+      return absl::InvalidArgumentError(absl::StrCat("\"", std::string(text), "\" is no time since 1970"));
+    }
+    timestamp_ms = static_cast<int64_t>(number);
+  } else {
+    SWIFTLET_ASSIGN_OR_RETURN(timestamp_ms, ParseTime(text));
+  }
+  if (timestamp_ms < 0) {
+    return absl::InvalidArgumentError(absl::StrCat("\"", std::string(text), "\" is before 1970"));
+  }
+  return timestamp_ms;
+}
+
+absl::StatusOr<EventSink> EventSink::Create(const EventFileOptions& options, const TextTable& table,
+                                            Client& client, const CallOptions& call) {
+  const std::vector<ColumnMap::Field> fields = {
+      {"user", {"user", "user_id", "userId", "userid"}, true},
+      {"item", {"item", "item_id", "itemId", "itemid", "movieId"}, true},
+      {"type", {"type", "event", "event_type"}, false},
+      {"value", {"value", "rating"}, false},
+      {"time", {"time", "timestamp", "timestamp_ms"}, false}};
+  SWIFTLET_ASSIGN_OR_RETURN(ColumnMap columns, ColumnMap::Create(fields, options.columns, table));
+  EventSink sink(std::move(columns), client, call);
+  sink.default_type_ = options.default_type;
+  if (sink.default_type_.empty()) {
+    const std::optional<size_t> value = sink.columns_.Find("value");
+    sink.default_type_ = value && table.columns()[*value] == "rating" ? "rating" : "view";
+  }
+  sink.time_unit_ = options.time_unit;
+  if (const std::optional<size_t> time = sink.columns_.Find("time");
+      time && table.columns()[*time] == "timestamp_ms" && options.time_unit == TimeUnit::kAuto) {
+    sink.time_unit_ = TimeUnit::kMilliseconds;
+  }
+  return sink;
+}
+
+absl::Status EventSink::Add(const std::vector<std::string>& fields, uint64_t line) {
+  const auto text = [&](const char* field) {
+    const std::optional<size_t> column = columns_.Find(field);
+    return column ? fields[*column] : std::string();
+  };
+  v1::Event event;
+  event.set_user_id(text("user"));
+  event.set_item_id(text("item"));
+  SWIFTLET_RETURN_IF_ERROR(CheckId("user", event.user_id()));
+  SWIFTLET_RETURN_IF_ERROR(CheckId("item", event.item_id()));
+  event.set_type(columns_.Find("type") ? text("type") : default_type_);
+  if (event.type().empty()) return absl::InvalidArgumentError("type: empty");
+  if (const std::string value_text = text("value"); !value_text.empty()) {
+    float value = 0;
+    if (!absl::SimpleAtof(value_text, &value) || !std::isfinite(value)) {
+      return absl::InvalidArgumentError(absl::StrCat("value: \"", value_text, "\" is not a finite number"));
+    }
+    event.set_value(value);
+  }
+  if (const std::string time_text = text("time"); !time_text.empty()) {
+    const absl::StatusOr<int64_t> time = ParseFileTime(time_text, time_unit_);
+    if (!time.ok()) return absl::InvalidArgumentError(absl::StrCat("time: ", time.status().message()));
+    event.set_timestamp_ms(*time);
+  }
+  event.set_event_id(EventIdOf(event, static_cast<int64_t>(line)));
+  *request_.add_events() = std::move(event);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<BulkSink::Counts> EventSink::Send() {
+  SWIFTLET_ASSIGN_OR_RETURN(const v1::RecordEventsResponse answer, client_->RecordEvents(request_, call_));
+  return Counts{.stored = answer.num_recorded(), .duplicates = answer.num_duplicates()};
+}
+
+void EventSink::Drop(size_t index) { request_.mutable_events()->DeleteSubrange(static_cast<int>(index), 1); }
+
+}  // namespace swiftlet::cli

@@ -1,0 +1,197 @@
+// swiftlet recommend, similar, score.
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "client/cli/command.h"
+#include "client/cli/render.h"
+#include "client/cli/text.h"
+
+namespace swiftlet::cli {
+namespace {
+
+struct FilterFlags {
+  std::vector<std::string> exclude, categories, not_categories;
+
+  void AddTo(CLI::App* command) {
+    AddRepeated(command, "--exclude", exclude, "Leave out this item")->type_name("ITEM");
+    AddRepeated(command, "--category", categories, "Only items of this category, or of any of those given")
+        ->type_name("NAME");
+    AddRepeated(command, "--not-category", not_categories, "No items of this category")->type_name("NAME");
+  }
+  void Fill(v1::ItemFilter& filter) const {
+    filter.mutable_exclude_item_ids()->Assign(exclude.begin(), exclude.end());
+    filter.mutable_any_of_categories()->Assign(categories.begin(), categories.end());
+    filter.mutable_none_of_categories()->Assign(not_categories.begin(), not_categories.end());
+  }
+};
+
+constexpr char kHistoryHelp[] =
+    "An event of an anonymous session, oldest first, in place of USER; the type is \"view\" if not given; "
+    "write \\: for "
+    "a colon in an id";
+
+struct RecommendFlags {
+  std::string user;
+  std::vector<std::string> history, context;
+  int k = 10;
+  int reasons = 3;
+  bool include_seen = false;
+  bool explain = false;
+  FilterFlags filter;
+};
+
+std::string Whom(const std::string& user) {
+  return user.empty() ? "this session" : absl::StrCat("user ", Printable(user));
+}
+
+int RunRecommend(Session& session, const RecommendFlags& flags) {
+  if (flags.user.empty() == flags.history.empty()) {
+    return session.Usage("recommend", "give either a USER or --history");
+  }
+  v1::RecommendRequest request;
+  if (flags.history.empty()) {
+    request.set_user_id(flags.user);
+  } else if (absl::Status status = ParseHistory(flags.history, *request.mutable_history()); !status.ok()) {
+    return session.Usage("recommend", std::string(status.message()));
+  }
+  request.set_k(flags.k);
+  flags.filter.Fill(*request.mutable_filter());
+  request.set_exclude_seen(!flags.include_seen);
+  request.mutable_context()->mutable_item_ids()->Assign(flags.context.begin(), flags.context.end());
+  request.set_explain(flags.explain);
+  request.set_include_metadata(true);
+
+  const std::unique_ptr<Client> client = session.Connect("recommend");
+  if (client == nullptr) return kFailed;
+  const absl::StatusOr<v1::RecommendResponse> answer = client->Recommend(request, session.Call());
+  if (!answer.ok()) return session.Fail("recommend", answer.status());
+  if (session.json) return session.PrintJson(*answer);
+  session.io.out << Count(answer->items_size(), "recommendation") << " for " << Whom(flags.user)
+                 << " (snapshot " << answer->snapshot_version() << ", "
+                 << Count(answer->num_history_events_used(), "event") << " used)\n";
+  if (answer->items_size() == 0) {
+    session.io.out << "No item passes the filter.\n";
+    return kOk;
+  }
+  session.io.out << "\n";
+  PrintItems(answer->items(), {.max_reasons = flags.reasons, .bold_header = session.io.out_is_terminal},
+             session.io.out);
+  return kOk;
+}
+
+struct SimilarFlags {
+  std::string item;
+  int k = 10;
+  FilterFlags filter;
+};
+
+int RunSimilar(Session& session, const SimilarFlags& flags) {
+  v1::SimilarItemsRequest request;
+  request.set_item_id(flags.item);
+  request.set_k(flags.k);
+  flags.filter.Fill(*request.mutable_filter());
+  request.set_include_metadata(true);
+  const std::unique_ptr<Client> client = session.Connect("similar");
+  if (client == nullptr) return kFailed;
+  const absl::StatusOr<v1::SimilarItemsResponse> answer = client->SimilarItems(request, session.Call());
+  if (!answer.ok()) return session.Fail("similar", answer.status());
+  if (session.json) return session.PrintJson(*answer);
+  session.io.out << Count(answer->items_size(), "item") << " similar to " << Printable(flags.item)
+                 << " (snapshot " << answer->snapshot_version() << ")\n\n";
+  PrintItems(answer->items(),
+             {.show_source = false, .score_header = "Cosine", .bold_header = session.io.out_is_terminal},
+             session.io.out);
+  return kOk;
+}
+
+struct ScoreFlags {
+  std::vector<std::string> user_and_items;
+  std::vector<std::string> history, context;
+  int reasons = 3;
+  bool explain = false;
+};
+
+int RunScore(Session& session, const ScoreFlags& flags) {
+  const size_t num_users = flags.history.empty() ? 1 : 0;
+  if (flags.user_and_items.size() < num_users + 1) {
+    return session.Usage("score", num_users == 1 ? "give a USER (or --history) and at least one ITEM"
+                                                 : "give at least one ITEM");
+  }
+  v1::ScoreItemsRequest request;
+  if (num_users == 1) {
+    request.set_user_id(flags.user_and_items[0]);
+  } else if (absl::Status status = ParseHistory(flags.history, *request.mutable_history()); !status.ok()) {
+    return session.Usage("score", std::string(status.message()));
+  }
+  request.mutable_item_ids()->Assign(flags.user_and_items.begin() + num_users, flags.user_and_items.end());
+  request.mutable_context()->mutable_item_ids()->Assign(flags.context.begin(), flags.context.end());
+  request.set_explain(flags.explain);
+  request.set_include_metadata(true);
+  const std::unique_ptr<Client> client = session.Connect("score");
+  if (client == nullptr) return kFailed;
+  const absl::StatusOr<v1::ScoreItemsResponse> answer = client->ScoreItems(request, session.Call());
+  if (!answer.ok()) return session.Fail("score", answer.status());
+  if (session.json) return session.PrintJson(*answer);
+  session.io.out << Count(answer->items_size(), "item") << " scored for "
+                 << Whom(num_users == 1 ? request.user_id() : "") << " (snapshot "
+                 << answer->snapshot_version() << ")\n\n";
+  PrintItems(answer->items(), {.max_reasons = flags.reasons, .bold_header = session.io.out_is_terminal},
+             session.io.out);
+  if (answer->unknown_item_ids_size() > 0) {
+    session.io.out << "\nWithout a vector, not scored: "
+                   << Printable(absl::StrJoin(answer->unknown_item_ids(), ", ")) << "\n";
+  }
+  return kOk;
+}
+
+}  // namespace
+
+void AddRecommendationCommands(CLI::App& app, Session& session) {
+  const auto recommend_flags = std::make_shared<RecommendFlags>();
+  CLI::App* recommend =
+      AddCommand(app, session, "recommend", "The best items for a user, or for an anonymous session",
+                 "  swiftlet recommend 42 -k 5 --explain --not-category Horror\n"
+                 "  swiftlet recommend --history 318 --history 296:rating:5   # nothing is stored",
+                 [&session, recommend_flags] { return RunRecommend(session, *recommend_flags); });
+  recommend->add_option("user", recommend_flags->user, "The user's id")->type_name("USER");
+  recommend->add_option("-k", recommend_flags->k, "How many items");
+  recommend->add_option("--history", recommend_flags->history, kHistoryHelp)
+      ->type_name("ITEM[:TYPE[:VALUE]]")
+      ->default_str("");
+  recommend_flags->filter.AddTo(recommend);
+  recommend->add_flag("--include-seen", recommend_flags->include_seen,
+                      "Keep items of the user's own history");
+  recommend->add_flag("--explain", recommend_flags->explain, "Under each item, what its score is made of");
+  recommend->add_option("--reasons", recommend_flags->reasons, "With --explain: reasons to show for an item")
+      ->check(CLI::NonNegativeNumber);
+  AddRepeated(recommend, "--context", recommend_flags->context, "An item that the user looks at right now")
+      ->type_name("ITEM");
+
+  const auto similar_flags = std::make_shared<SimilarFlags>();
+  CLI::App* similar = AddCommand(app, session, "similar", "The items nearest to an item",
+                                 "  swiftlet similar 318 -k 5 --category Drama",
+                                 [&session, similar_flags] { return RunSimilar(session, *similar_flags); });
+  similar->add_option("item", similar_flags->item, "The item's id")->required()->type_name("ITEM");
+  similar->add_option("-k", similar_flags->k, "How many items");
+  similar_flags->filter.AddTo(similar);
+
+  const auto score_flags = std::make_shared<ScoreFlags>();
+  CLI::App* score = AddCommand(app, session, "score", "The scores of given items for a user or a session",
+                               "  swiftlet score 42 318 296 --explain\n"
+                               "  swiftlet score --history 50:like 318 296   # no USER: only items follow",
+                               [&session, score_flags] { return RunScore(session, *score_flags); });
+  score->add_option("user_and_items", score_flags->user_and_items, "The user's id, then the items")
+      ->required()
+      ->type_name("[USER] ITEM");
+  AddRepeated(score, "--history", score_flags->history, kHistoryHelp)->type_name("ITEM[:TYPE[:VALUE]]");
+  AddRepeated(score, "--context", score_flags->context, "An item that the user looks at right now")
+      ->type_name("ITEM");
+  score->add_flag("--explain", score_flags->explain, "Under each item, what its score is made of");
+  score->add_option("--reasons", score_flags->reasons, "With --explain: reasons to show for an item")
+      ->check(CLI::NonNegativeNumber);
+}
+
+}  // namespace swiftlet::cli
