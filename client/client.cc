@@ -143,7 +143,7 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(ClientOptions options) {
   std::shared_ptr<grpc::Channel> channel =
       grpc::CreateCustomChannel(options.address, grpc::InsecureChannelCredentials(), arguments);
   // gRPC hands out a channel that can never work when it refuses the target or the service config.
-  if (channel->GetState(/*try_to_connect=*/false) == GRPC_CHANNEL_SHUTDOWN) {
+  if (channel->GetState(/*try_to_connect=*/false) != GRPC_CHANNEL_IDLE) {
     return absl::InvalidArgumentError(
         absl::StrCat("gRPC refuses the address \"", options.address, "\" or the service config"));
   }
