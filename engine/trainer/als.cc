@@ -1,0 +1,166 @@
+#include "engine/trainer/als.h"
+
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <random>
+
+#include "Eigen/Cholesky"
+#include "absl/strings/str_cat.h"
+#include "engine/base/status_macros.h"
+#include "engine/trainer/interrupt.h"
+
+namespace swiftlet {
+namespace {
+
+constexpr size_t kRowsPerPiece = 64;
+constexpr size_t kGatherRows = 128;
+
+}  // namespace
+
+SparseRows MakePositives(const Dataset& data, std::span<const EventClass> classes,
+                         const std::vector<bool>& skip) {
+  SparseRows rows;
+  rows.begin.push_back(0);
+  constexpr size_t kNone = std::numeric_limits<size_t>::max();
+  struct Pair {
+    uint32_t item;
+    float weight;
+    bool positive;
+  };
+  std::vector<Pair> pairs;
+  std::vector<size_t> pair_of(data.num_items(), kNone);
+  for (size_t u = 0; u < data.num_users(); ++u) {
+    pairs.clear();
+    for (size_t e = data.user_begin[u]; e < data.user_begin[u + 1]; ++e) {
+      if (!skip.empty() && skip[e]) continue;
+      const TrainingEvent& event = data.events[e];
+      const EventType* type = data.event_types.FindById(event.type);
+      const bool positive = classes[ClassOfEvent(classes, event.type, event.value)].sign > 0;
+      const float weight = positive && type != nullptr ? std::fabs(type->weight) : 0;
+      size_t& at = pair_of[event.item];
+      if (at == kNone) {
+        at = pairs.size();
+        pairs.push_back({event.item, 0, false});
+      }
+      pairs[at].positive = positive;
+      pairs[at].weight = std::max(pairs[at].weight, weight);
+    }
+    for (const Pair& pair : pairs) {
+      pair_of[pair.item] = kNone;
+      if (!pair.positive) continue;
+      rows.columns.push_back(pair.item);
+      rows.weights.push_back(pair.weight);
+    }
+    rows.begin.push_back(rows.columns.size());
+  }
+  return rows;
+}
+
+SparseRows Transpose(const SparseRows& rows, size_t num_columns) {
+  SparseRows result;
+  result.begin.assign(num_columns + 1, 0);
+  for (const uint32_t c : rows.columns) ++result.begin[c + 1];
+  std::partial_sum(result.begin.begin(), result.begin.end(), result.begin.begin());
+  result.columns.resize(rows.columns.size());
+  result.weights.resize(rows.columns.size());
+  std::vector<size_t> next(result.begin.begin(), result.begin.end() - 1);
+  for (size_t r = 0; r < rows.num_rows(); ++r) {
+    for (size_t k = rows.begin[r]; k < rows.begin[r + 1]; ++k) {
+      const size_t at = next[rows.columns[k]]++;
+      result.columns[at] = static_cast<uint32_t>(r);
+      result.weights[at] = rows.weights[k];
+    }
+  }
+  return result;
+}
+
+float AlsRegularisation(const AlsOptions& options, size_t count, size_t other) {
+  return options.lambda * std::pow(count + options.alpha0 * static_cast<float>(other), options.nu);
+}
+
+void SolveAlsSide(const SparseRows& rows, const MatrixF& fixed, const AlsOptions& options, ThreadPool* pool,
+                  MatrixF* solution) {
+  const Eigen::Index dim = fixed.cols();
+  solution->resize(static_cast<Eigen::Index>(rows.num_rows()), dim);
+  const MatrixF gram = options.alpha0 * (fixed.transpose() * fixed);
+  ForPieces(pool, rows.num_rows(), kRowsPerPiece, [&](size_t begin, size_t end, size_t) {
+    MatrixF a(dim, dim), gathered(kGatherRows, dim);
+    VectorF b(dim);
+    Eigen::LLT<MatrixF> llt(dim);
+    for (size_t r = begin; r < end; ++r) {
+      const size_t count = rows.begin[r + 1] - rows.begin[r];
+      if (count == 0) {
+        solution->row(r).setZero();
+        continue;
+      }
+      a = gram;
+      a.diagonal().array() += AlsRegularisation(options, count, fixed.rows());
+      b.setZero();
+      for (size_t k = rows.begin[r]; k < rows.begin[r + 1];) {
+        Eigen::Index n = 0;
+        for (; n < static_cast<Eigen::Index>(kGatherRows) && k < rows.begin[r + 1]; ++n, ++k) {
+          const auto v = fixed.row(rows.columns[k]);
+          gathered.row(n) = std::sqrt(rows.weights[k]) * v;
+          b += rows.weights[k] * v.transpose();
+        }
+        a.selfadjointView<Eigen::Lower>().rankUpdate(gathered.topRows(n).transpose());
+      }
+      llt.compute(a);
+      solution->row(r) = llt.solve(b).transpose();
+    }
+  });
+}
+
+double AlsLoss(const SparseRows& by_user, const SparseRows& by_item, const AlsModel& model,
+               const AlsOptions& options, ThreadPool* pool) {
+  const auto squares = [](const auto& row) { return static_cast<double>(row.squaredNorm()); };
+  std::vector<double> pieces((by_user.num_rows() + kRowsPerPiece - 1) / kRowsPerPiece, 0.0);
+  ForPieces(pool, by_user.num_rows(), kRowsPerPiece, [&](size_t begin, size_t end, size_t) {
+    double sum = 0;
+    for (size_t u = begin; u < end; ++u) {
+      for (size_t k = by_user.begin[u]; k < by_user.begin[u + 1]; ++k) {
+        const double error = model.users.row(u).dot(model.items.row(by_user.columns[k])) - 1.0;
+        sum += by_user.weights[k] * error * error;
+      }
+      const size_t count = by_user.begin[u + 1] - by_user.begin[u];
+      sum += AlsRegularisation(options, count, model.items.rows()) * squares(model.users.row(u));
+    }
+    pieces[begin / kRowsPerPiece] = sum;
+  });
+  double loss = std::accumulate(pieces.begin(), pieces.end(), 0.0);
+  for (size_t i = 0; i < by_item.num_rows(); ++i) {
+    const size_t count = by_item.begin[i + 1] - by_item.begin[i];
+    loss += AlsRegularisation(options, count, model.users.rows()) * squares(model.items.row(i));
+  }
+  const MatrixF users_gram = model.users.transpose() * model.users;
+  const MatrixF items_gram = model.items.transpose() * model.items;
+  return loss + options.alpha0 * static_cast<double>(users_gram.cwiseProduct(items_gram).sum());
+}
+
+absl::StatusOr<AlsModel> TrainAls(const SparseRows& by_user, size_t num_items, const AlsOptions& options,
+                                  ThreadPool* pool, Progress* progress) {
+  const SparseRows by_item = Transpose(by_user, num_items);
+  AlsModel model;
+  model.items.resize(static_cast<Eigen::Index>(num_items), options.dim);
+  std::mt19937_64 random(options.seed);
+  std::normal_distribution<float> normal(0, options.init_stddev / std::sqrt(static_cast<float>(options.dim)));
+  for (Eigen::Index i = 0; i < model.items.size(); ++i) model.items.data()[i] = normal(random);
+  progress->Begin("iALS epoch", options.epochs);
+  for (uint32_t epoch = 0; epoch < options.epochs; ++epoch) {
+    SWIFTLET_RETURN_IF_ERROR(CheckInterrupted());
+    SolveAlsSide(by_user, model.items, options, pool, &model.users);
+    SWIFTLET_RETURN_IF_ERROR(CheckInterrupted());
+    SolveAlsSide(by_item, model.users, options, pool, &model.items);
+    model.loss = AlsLoss(by_user, by_item, model, options, pool);
+    if (!std::isfinite(model.loss)) {
+      return absl::InternalError(absl::StrCat("iALS diverged in epoch ", epoch + 1, ": loss ", model.loss));
+    }
+    progress->Step(epoch + 1, absl::StrCat("loss ", model.loss));
+  }
+  progress->End();
+  SolveAlsSide(by_user, model.items, options, pool, &model.users);
+  return model;
+}
+
+}  // namespace swiftlet

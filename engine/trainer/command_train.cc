@@ -1,0 +1,121 @@
+#include <cstdio>
+#include <memory>
+#include <string>
+
+#include "CLI/CLI.hpp"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "engine/base/status_macros.h"
+#include "engine/snapshot/snapshot_writer.h"
+#include "engine/trainer/commands.h"
+#include "engine/trainer/evaluate.h"
+#include "engine/trainer/input.h"
+#include "engine/trainer/publish.h"
+#include "engine/trainer/split.h"
+#include "engine/trainer/write_model.h"
+
+namespace swiftlet {
+namespace {
+
+struct TrainOptions {
+  InputOptions input;
+  ModelOptions model;
+  Destination destination;
+  bool holdout = true;
+};
+
+// Fits to everything but each user's last event, measures with that one through the engine, and finds the
+// number of epochs. The event before the last serves early stopping and nothing is fitted to it.
+absl::StatusOr<uint32_t> Holdout(const Dataset& data, const FitOptions& fit, uint32_t epochs,
+                                 ThreadPool* pool, Progress* progress,
+                                 std::map<std::string, double>* metrics) {
+  const absl::StatusOr<Split> split = MakeSplit(data, SplitKind::kLeaveLastOut, 0);
+  if (absl::IsFailedPrecondition(split.status())) {
+    progress->Say(absl::StrCat("no holdout: ", std::string(split.status().message())));
+    return 0;
+  }
+  SWIFTLET_RETURN_IF_ERROR(split.status());
+  progress->Say(absl::StrCat("holdout: the last event of ", WithCommas(split->test.size()), " users"));
+  SWIFTLET_ASSIGN_OR_RETURN(const FittedModel model, FitModel(split->train, {}, epochs, fit, pool, progress));
+  SWIFTLET_ASSIGN_OR_RETURN(const std::unique_ptr<ScopedDirectory> scratch, MakeTemporaryDirectory());
+  SWIFTLET_RETURN_IF_ERROR(
+      WriteModel(scratch->path(), ContentsOf(split->train, model, fit, 1, absl::ToUnixMillis(absl::Now())),
+                 split->train.user_ids, model.long_term));
+  SWIFTLET_ASSIGN_OR_RETURN(const std::shared_ptr<const ModelSnapshot> snapshot,
+                            ModelSnapshot::Load(scratch->path(), {}));
+  SWIFTLET_ASSIGN_OR_RETURN(const UserVectors users, LoadUserVectors(*snapshot));
+  EvaluationOptions options{.cutoffs = {10}};
+  SWIFTLET_ASSIGN_OR_RETURN(const EvaluationResult trained,
+                            Evaluate(*snapshot, users, split->test, options, pool));
+  options.ranker = Ranker::kPopularity;
+  SWIFTLET_ASSIGN_OR_RETURN(const EvaluationResult popular,
+                            Evaluate(*snapshot, users, split->test, options, pool));
+  *metrics = ResultsToMetrics(trained, "");
+  metrics->merge(ResultsToMetrics(popular, "popularity."));
+  progress->Say(absl::StrFormat("holdout: NDCG@10 %.4f, HR@10 %.4f (popularity: %.4f, %.4f)",
+                                trained.at.at(10).ndcg, trained.at.at(10).hit_rate, popular.at.at(10).ndcg,
+                                popular.at.at(10).hit_rate));
+  return std::max(model.fit.epochs, 1u);
+}
+
+absl::Status Train(const TrainOptions& options) {
+  const absl::Time begin = absl::Now();
+  Progress progress(stderr);
+  SWIFTLET_RETURN_IF_ERROR(CheckDestination(options.destination));
+  SWIFTLET_ASSIGN_OR_RETURN(const Dataset data, LoadInput(options.input, &progress));
+  SWIFTLET_ASSIGN_OR_RETURN(const FitOptions fit, FinishFitOptions(options.model, data.event_types));
+  SWIFTLET_RETURN_IF_ERROR(SaySizes(data, fit, &progress));
+  const std::unique_ptr<ThreadPool> pool = MakePool(options.model.threads);
+
+  uint32_t epochs = options.model.epochs;
+  std::map<std::string, double> metrics;
+  if (options.holdout) {
+    SWIFTLET_ASSIGN_OR_RETURN(const uint32_t found,
+                              Holdout(data, fit, epochs, pool.get(), &progress, &metrics));
+    if (found > 0) epochs = found;
+  }
+  if (epochs == 0) {
+    progress.Say("finding the number of epochs");
+    SWIFTLET_ASSIGN_OR_RETURN(const FittedModel model, FitModel(data, {}, 0, fit, pool.get(), &progress));
+    epochs = std::max(model.fit.epochs, 1u);
+  }
+  progress.Say(absl::StrCat("final fit on all events, ", epochs, " epochs"));
+  SWIFTLET_ASSIGN_OR_RETURN(const FittedModel model, FitModel(data, {}, epochs, fit, pool.get(), &progress));
+
+  SWIFTLET_ASSIGN_OR_RETURN(
+      const Published published,
+      WriteAndPublish(options.destination, [&](const std::string& directory, int64_t version) {
+        SnapshotContents contents = ContentsOf(data, model, fit, version, absl::ToUnixMillis(absl::Now()));
+        contents.manifest.metrics = metrics;
+        return WriteModel(directory, std::move(contents), data.user_ids, model.long_term);
+      }));
+  std::printf("%s version %lld in %s (%.1f s)\n",
+              options.destination.models_dir.empty() ? "wrote" : "published",
+              static_cast<long long>(published.version), published.path.c_str(),
+              absl::ToDoubleSeconds(absl::Now() - begin));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddTrainCommand(CLI::App* app, Command* run) {
+  auto options = std::make_shared<TrainOptions>();
+  CLI::App* command = app->add_subcommand("train", "Train a model on events and publish it as a snapshot");
+  command->footer(
+      "Examples:\n"
+      "  swiftlet-trainer train --events ratings.csv --items movies.csv --models models\n"
+      "  swiftlet-trainer train --data-dir /var/lib/swiftlet/data --models /var/lib/swiftlet/models");
+  command->add_option("--models", options->destination.models_dir,
+                      "Model directory to publish into; a server that watches it loads it");
+  command->add_option("--output", options->destination.output_dir,
+                      "Write the snapshot to this new directory, without publishing");
+  command->add_flag("--holdout,!--no-holdout", options->holdout,
+                    "Measure first with the last event of every user held out; the metrics go into the "
+                    "manifest (default on)");
+  AddInputFlags(command, &options->input);
+  AddModelFlags(command, &options->model);
+  command->callback([options, run] { *run = [options] { return Train(*options); }; });
+}
+
+}  // namespace swiftlet

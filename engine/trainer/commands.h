@@ -1,0 +1,24 @@
+// The subcommands of swiftlet-trainer. Each adds itself to the command line; what it does returns a Status.
+#ifndef SWIFTLET_ENGINE_TRAINER_COMMANDS_H_
+#define SWIFTLET_ENGINE_TRAINER_COMMANDS_H_
+
+#include <functional>
+
+#include "absl/status/status.h"
+
+namespace CLI {
+class App;
+}
+
+namespace swiftlet {
+
+// Sets `run` to the command's work when the command line names it; call it after parsing.
+using Command = std::function<absl::Status()>;
+void AddTrainCommand(CLI::App* app, Command* run);
+void AddEvaluateCommand(CLI::App* app, Command* run);
+void AddImportCommand(CLI::App* app, Command* run);
+void AddInspectCommand(CLI::App* app, Command* run);
+
+}  // namespace swiftlet
+
+#endif  // SWIFTLET_ENGINE_TRAINER_COMMANDS_H_

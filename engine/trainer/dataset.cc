@@ -1,0 +1,224 @@
+#include "engine/trainer/dataset.h"
+
+#include <xxhash.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <numeric>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+
+namespace swiftlet {
+namespace {
+
+constexpr uint32_t kAbsent = std::numeric_limits<uint32_t>::max();
+
+// Sorts the ids by bytes; old_to_new[i] is the new index of ids[i].
+std::vector<std::string> SortedIds(absl::flat_hash_map<std::string, uint32_t>& ids,
+                                   std::vector<uint32_t>* old_to_new) {
+  std::vector<std::pair<std::string, uint32_t>> order;
+  order.reserve(ids.size());
+  for (auto& [id, index] : ids) order.emplace_back(id, index);
+  std::sort(order.begin(), order.end());
+  std::vector<std::string> sorted(order.size());
+  old_to_new->assign(order.size(), 0);
+  for (size_t i = 0; i < order.size(); ++i) {
+    (*old_to_new)[order[i].second] = static_cast<uint32_t>(i);
+    sorted[i] = std::move(order[i].first);
+  }
+  return sorted;
+}
+
+void FillUserBegin(Dataset* data) {
+  data->user_begin.assign(data->num_users() + 1, 0);
+  for (const TrainingEvent& e : data->events) ++data->user_begin[e.user + 1];
+  std::partial_sum(data->user_begin.begin(), data->user_begin.end(), data->user_begin.begin());
+}
+
+}  // namespace
+
+void DatasetBuilder::AddEvent(std::string_view user_id, std::string_view item_id, EventTypeId type,
+                              float value, int64_t timestamp_ms) {
+  const uint32_t user =
+      users_.try_emplace(std::string(user_id), static_cast<uint32_t>(users_.size())).first->second;
+  const uint32_t item =
+      items_.try_emplace(std::string(item_id), static_cast<uint32_t>(items_.size())).first->second;
+  events_.push_back({user, item, timestamp_ms, value, type});
+}
+
+void DatasetBuilder::SetItem(std::string_view item_id, std::string title,
+                             std::vector<std::string> categories) {
+  descriptions_[std::string(item_id)] = {std::move(title), std::move(categories), false};
+}
+
+void DatasetBuilder::DropItem(std::string_view item_id) {
+  descriptions_[std::string(item_id)].dropped = true;
+}
+
+absl::StatusOr<Dataset> DatasetBuilder::Build() {
+  Dataset data;
+  data.event_types = event_types_;
+  data.trained_through_ms = trained_through_ms_;
+  std::vector<uint32_t> new_user, new_item;
+  data.user_ids = SortedIds(users_, &new_user);
+  data.item_ids = SortedIds(items_, &new_item);
+  data.events = std::move(events_);
+  for (TrainingEvent& e : data.events) {
+    e.user = new_user[e.user];
+    e.item = new_item[e.item];
+  }
+  std::stable_sort(data.events.begin(), data.events.end(),
+                   [](const TrainingEvent& a, const TrainingEvent& b) {
+                     return a.user != b.user ? a.user < b.user : a.timestamp_ms < b.timestamp_ms;
+                   });
+  FillUserBegin(&data);
+
+  bool any_title = false, any_category = false, any_dropped = false;
+  data.item_titles.resize(data.num_items());
+  data.item_categories.resize(data.num_items());
+  std::vector<bool> dropped(data.num_items());
+  uint64_t described = 0;
+  for (size_t i = 0; i < data.num_items(); ++i) {
+    auto it = descriptions_.find(data.item_ids[i]);
+    if (it == descriptions_.end()) continue;
+    ++described;
+    if (it->second.dropped) any_dropped = dropped[i] = true;
+    any_title |= !it->second.title.empty();
+    any_category |= !it->second.categories.empty();
+    data.item_titles[i] = std::move(it->second.title);
+    data.item_categories[i] = std::move(it->second.categories);
+  }
+  num_items_without_events_ = descriptions_.size() - described;
+  if (!any_title) data.item_titles.clear();
+  if (!any_category) data.item_categories.clear();
+  if (any_dropped) {
+    std::vector<bool> keep(data.events.size());
+    for (size_t e = 0; e < data.events.size(); ++e) keep[e] = !dropped[data.events[e].item];
+    data = Subset(data, keep);
+  }
+  users_.clear();
+  items_.clear();
+  events_.clear();
+  descriptions_.clear();
+  if (data.events.empty()) return absl::FailedPreconditionError("there are no events to train on");
+  return data;
+}
+
+Dataset Subset(const Dataset& data, const std::vector<bool>& keep) {
+  Dataset part;
+  part.event_types = data.event_types;
+  part.trained_through_ms = data.trained_through_ms;
+  std::vector<uint32_t> new_user(data.num_users(), kAbsent), new_item(data.num_items(), kAbsent);
+  for (size_t e = 0; e < data.events.size(); ++e) {
+    if (!keep[e]) continue;
+    new_user[data.events[e].user] = 0;
+    new_item[data.events[e].item] = 0;
+  }
+  for (size_t u = 0; u < new_user.size(); ++u) {
+    if (new_user[u] == kAbsent) continue;
+    new_user[u] = static_cast<uint32_t>(part.user_ids.size());
+    part.user_ids.push_back(data.user_ids[u]);
+  }
+  for (size_t i = 0; i < new_item.size(); ++i) {
+    if (new_item[i] == kAbsent) continue;
+    new_item[i] = static_cast<uint32_t>(part.item_ids.size());
+    part.item_ids.push_back(data.item_ids[i]);
+    if (!data.item_titles.empty()) part.item_titles.push_back(data.item_titles[i]);
+    if (!data.item_categories.empty()) part.item_categories.push_back(data.item_categories[i]);
+  }
+  for (size_t e = 0; e < data.events.size(); ++e) {
+    if (!keep[e]) continue;
+    TrainingEvent event = data.events[e];
+    event.user = new_user[event.user];
+    event.item = new_item[event.item];
+    part.events.push_back(event);
+  }
+  FillUserBegin(&part);
+  return part;
+}
+
+std::string Fingerprint(const Dataset& data) {
+  XXH3_state_t* state = XXH3_createState();
+  XXH3_128bits_reset(state);
+  const auto add_number = [&](const auto& value) { XXH3_128bits_update(state, &value, sizeof(value)); };
+  const auto add_text = [&](const std::string& text) {
+    add_number(static_cast<uint64_t>(text.size()));
+    XXH3_128bits_update(state, text.data(), text.size());
+  };
+  for (const TrainingEvent& e : data.events) {
+    add_text(data.user_ids[e.user]);
+    add_text(data.item_ids[e.item]);
+    add_number(e.timestamp_ms);
+    add_number(e.value);
+    add_number(e.type);
+  }
+  XXH128_canonical_t canonical;
+  XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(state));
+  XXH3_freeState(state);
+  std::string hex;
+  for (const unsigned char byte : canonical.digest) {
+    absl::StrAppend(&hex, absl::Hex(byte, absl::kZeroPad2));
+  }
+  return hex;
+}
+
+absl::StatusOr<ValueEdges> ParseValueEdges(std::string_view text, const EventTypeTable& event_types) {
+  const auto fail = [&](const std::string& reason) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("value edges \"", std::string(text), "\": ", reason,
+                     "; expected TYPE:EDGE,EDGE,.. such as rating:2.5,3.5,4.5"));
+  };
+  const size_t colon = text.find(':');
+  if (colon == std::string_view::npos) return fail("there is no colon");
+  const EventType* type = event_types.FindByName(text.substr(0, colon));
+  if (type == nullptr) return fail("unknown event type");
+  ValueEdges result{.type = type->id, .edges = {}};
+  const std::string numbers(text.substr(colon + 1));
+  for (const auto& piece : absl::StrSplit(numbers, ',', absl::SkipWhitespace())) {
+    float edge = 0;
+    if (!absl::SimpleAtof(piece, &edge) || !std::isfinite(edge)) return fail("an edge is not a number");
+    if (!result.edges.empty() && edge <= result.edges.back()) return fail("the edges do not ascend");
+    result.edges.push_back(edge);
+  }
+  return result;
+}
+
+std::vector<EventClass> MakeEventClasses(const Dataset& data, std::span<const ValueEdges> given) {
+  std::map<EventTypeId, std::vector<float>> values;
+  for (const TrainingEvent& e : data.events) values[e.type].push_back(e.value);
+  std::vector<EventClass> classes;
+  for (auto& [type, v] : values) {
+    const EventType* entry = data.event_types.FindById(type);
+    const float sign = entry != nullptr && entry->weight < 0 ? -1.0f : 1.0f;
+    std::vector<float> edges;
+    const auto it =
+        std::find_if(given.begin(), given.end(), [t = type](const ValueEdges& g) { return g.type == t; });
+    if (it != given.end()) {
+      edges = it->edges;
+    } else {
+      std::sort(v.begin(), v.end());
+      for (size_t decile = 1; decile < 10; ++decile) {
+        const float edge = v[v.size() * decile / 10];
+        if (edge > v.front() && (edges.empty() || edge > edges.back())) edges.push_back(edge);
+      }
+    }
+    classes.push_back({type, -std::numeric_limits<float>::infinity(), sign});
+    for (const float edge : edges) classes.push_back({type, edge, sign});
+  }
+  return classes;
+}
+
+uint32_t ClassOfEvent(std::span<const EventClass> classes, EventTypeId type, float value) {
+  uint32_t found = 0;
+  for (uint32_t c = 0; c < classes.size(); ++c) {
+    if (classes[c].type == type && value >= classes[c].min_value) found = c;
+  }
+  return found;
+}
+
+}  // namespace swiftlet

@@ -1,0 +1,137 @@
+#include "engine/trainer/fit_model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <random>
+
+#include "Eigen/Cholesky"
+#include "engine/base/status_macros.h"
+#include "engine/encoders/attention.h"
+#include "engine/trainer/attention_gradient.h"
+#include "engine/trainer/interrupt.h"
+
+namespace swiftlet {
+namespace {
+
+// Before the fit, the softmax needs scores on a scale where it can tell items apart: tries powers of two as
+// the factor on uniform attention's scores, then shares the best one out so that x and v have equal mean
+// norms.
+void ScaleTables(const FitInput& input, const AttentionFitOptions& options, AttentionModel* model) {
+  if (input.examples.empty()) return;
+  std::vector<size_t> batch;
+  const size_t step = std::max<size_t>(1, input.examples.size() / 1000);
+  for (size_t e = 0; e < input.examples.size(); e += step) batch.push_back(e);
+  std::vector<uint32_t> negatives;
+  std::mt19937_64 random(options.seed);
+  for (size_t n = 0; n < std::min<size_t>(500, model->items.rows()); ++n) {
+    negatives.push_back(static_cast<uint32_t>(random() % static_cast<uint64_t>(model->items.rows())));
+  }
+  std::sort(negatives.begin(), negatives.end());
+  negatives.erase(std::unique(negatives.begin(), negatives.end()), negatives.end());
+  AttentionModel trial = *model;
+  float best_scale = 1;
+  double best_loss = INFINITY;
+  for (float scale = 1; scale < 4096; scale *= 2) {
+    trial.inputs = model->inputs * scale;
+    trial.long_term_scale = scale;
+    const double loss = AttentionLoss(trial, input, batch, negatives, options.max_events, nullptr);
+    if (loss < best_loss) {
+      best_loss = loss;
+      best_scale = scale;
+    }
+  }
+  const float item_norm = model->items.norm(), input_norm = model->inputs.norm() * best_scale;
+  if (!(item_norm > 0) || !(input_norm > 0)) return;
+  const float balance = std::sqrt(input_norm / item_norm);
+  model->items *= balance;
+  model->inputs *= best_scale / balance;
+  model->long_term_scale = best_scale / balance;
+}
+
+// The events of the users' last unmarked event, where there are two or more, as additional marks.
+std::vector<bool> MarkLast(const Dataset& data, const std::vector<bool>& skip,
+                           std::vector<size_t>* last_of_user) {
+  std::vector<bool> marked = skip;
+  marked.resize(data.events.size(), false);
+  for (size_t u = 0; u < data.num_users(); ++u) {
+    size_t last = data.events.size(), count = 0;
+    for (size_t e = data.user_begin[u]; e < data.user_begin[u + 1]; ++e) {
+      if (marked[e]) continue;
+      last = e;
+      ++count;
+    }
+    if (count < 2) continue;
+    marked[last] = true;
+    last_of_user->push_back(last);
+  }
+  return marked;
+}
+
+}  // namespace
+
+absl::StatusOr<FittedModel> FitModel(const Dataset& data, const std::vector<bool>& skip, uint32_t epochs,
+                                     const FitOptions& options, ThreadPool* pool, Progress* progress) {
+  FittedModel result;
+  result.classes = MakeEventClasses(data, options.value_edges);
+  std::vector<uint32_t> event_classes;
+  event_classes.reserve(data.events.size());
+  for (const TrainingEvent& e : data.events)
+    event_classes.push_back(ClassOfEvent(result.classes, e.type, e.value));
+
+  AttentionFitOptions attention = options.attention;
+  std::vector<size_t> held_out;
+  const std::vector<bool> marked = epochs == 0 ? MarkLast(data, skip, &held_out) : skip;
+  if (epochs != 0) attention.max_epochs = epochs;
+
+  const SparseRows positives = MakePositives(data, result.classes, marked);
+  SWIFTLET_ASSIGN_OR_RETURN(AlsModel als, TrainAls(positives, data.num_items(), options.als, pool, progress));
+  result.als_loss = als.loss;
+  SWIFTLET_RETURN_IF_ERROR(CheckInterrupted());
+
+  // A user's marked events are the last ones, so that the events before an example's are never marked.
+  const std::vector<FitExample> examples = MakeExamples(data, result.classes, marked, attention);
+  std::vector<FitExample> validation_examples;
+  const size_t step = std::max<size_t>(1, (held_out.size() + attention.max_validation_users - 1) /
+                                              std::max<size_t>(1, attention.max_validation_users));
+  for (size_t k = 0; k < held_out.size(); k += step) {
+    validation_examples.push_back({data.events[held_out[k]].user, held_out[k]});
+  }
+  const MatrixF prefixes = FoldInPrefixes(data, result.classes, als.items, options.als, examples, pool);
+  const MatrixF validation_prefixes =
+      FoldInPrefixes(data, result.classes, als.items, options.als, validation_examples, pool);
+  const FitInput training{&data, event_classes, examples, &prefixes};
+  const FitInput validation{&data, event_classes, validation_examples, &validation_prefixes};
+
+  AttentionModel& model = result.attention;
+  const Eigen::Index dim = als.items.cols();
+  const Eigen::Index num_items = als.items.rows();
+  model.items = als.items;
+  // First order of the fold-in: p = (alpha0 V^T V + r I)^-1 sum_j v_j.
+  MatrixF normal = options.als.alpha0 * (als.items.transpose() * als.items);
+  const size_t mean_count = data.events.size() / std::max<size_t>(1, data.num_users());
+  normal.diagonal().array() += AlsRegularisation(options.als, mean_count, als.items.rows());
+  model.inputs = normal.llt().solve(als.items.transpose()).transpose();
+  model.inputs *= static_cast<float>(std::max<size_t>(1, std::min<size_t>(mean_count, attention.max_events)));
+  model.bias.setZero(num_items);
+  model.item_logits.setZero(num_items);
+  model.class_logits.setZero(static_cast<Eigen::Index>(result.classes.size()));
+  model.class_signs.resize(static_cast<Eigen::Index>(result.classes.size()));
+  for (size_t c = 0; c < result.classes.size(); ++c) model.class_signs[c] = result.classes[c].sign;
+  model.position_logits.setZero(attention.max_events);
+  model.recency_logits.setZero(kNumRecencyBuckets);
+  ScaleTables(training, attention, &model);
+  SWIFTLET_ASSIGN_OR_RETURN(result.fit,
+                            FitAttention(training, validation, attention, pool, progress, &model));
+
+  result.als_items = std::move(als.items);
+  result.long_term = als.users * model.long_term_scale;
+  // Least squares with a little ridge: M = X^T V (V^T V + eps I)^-1.
+  MatrixF gram = model.items.transpose() * model.items;
+  gram.diagonal().array() += 1e-4f * gram.trace() / static_cast<float>(dim) + 1e-12f;
+  const MatrixF cross = model.items.transpose() * model.inputs;  // V^T X
+  result.input_map = gram.llt().solve(cross).transpose();
+  return result;
+}
+
+}  // namespace swiftlet

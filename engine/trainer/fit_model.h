@@ -1,0 +1,40 @@
+// The whole fit, from a data set to the parameters of a snapshot: iALS, then the attention encoder.
+#ifndef SWIFTLET_ENGINE_TRAINER_FIT_MODEL_H_
+#define SWIFTLET_ENGINE_TRAINER_FIT_MODEL_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/trainer/als.h"
+#include "engine/trainer/attention_fit.h"
+#include "engine/trainer/dataset.h"
+
+namespace swiftlet {
+
+struct FitOptions {
+  AlsOptions als;
+  AttentionFitOptions attention;
+  std::vector<ValueEdges> value_edges;
+};
+
+struct FittedModel {
+  AttentionModel attention;
+  MatrixF als_items;  // [N, dim]: the plain iALS item factors
+  MatrixF long_term;  // [users, dim]: iALS user factors, scaled for the encoder's long-term slot
+  MatrixF input_map;  // [dim, dim]: M of x = M v, the least-squares map over the items
+  std::vector<EventClass> classes;
+  FitResult fit;
+  double als_loss = 0;
+};
+
+// Fits to the events of `data` that `skip` does not mark (empty: none). Never looks at a marked event.
+// epochs: of the attention fit; 0 finds the number by early stopping, on the last event (that is not marked)
+// of every user who has two or more, and the model is then fitted without those events: call again with the
+// number found.
+absl::StatusOr<FittedModel> FitModel(const Dataset& data, const std::vector<bool>& skip, uint32_t epochs,
+                                     const FitOptions& options, ThreadPool* pool, Progress* progress);
+
+}  // namespace swiftlet
+
+#endif  // SWIFTLET_ENGINE_TRAINER_FIT_MODEL_H_

@@ -1,0 +1,270 @@
+#include "engine/trainer/input.h"
+
+#include <unistd.h>
+
+#include <cmath>
+#include <memory>
+#include <thread>
+
+#include "CLI/CLI.hpp"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "engine/base/status_macros.h"
+#include "engine/trainer/interrupt.h"
+#include "engine/trainer/write_model.h"
+#include "storage/training_reader.h"
+
+namespace swiftlet {
+namespace {
+
+absl::StatusOr<char> ParseCharacter(const std::string& flag, const std::string& text) {
+  if (text == "tab" || text == "\\t") return '\t';
+  if (text == "comma") return ',';
+  if (text.size() == 1) return text[0];
+  return absl::InvalidArgumentError(
+      absl::StrCat(flag, ": \"", text, "\" is not one character, \"tab\" or \"comma\""));
+}
+
+std::string Skipped(const LoadStats& stats) {
+  if (stats.num_bad_lines == 0) return "";
+  return absl::StrCat("; skipped ", stats.num_bad_lines, " bad lines, the first: ", stats.first_bad);
+}
+
+}  // namespace
+
+void AddInputFlags(CLI::App* app, InputOptions* o) {
+  const std::string group = "Input";
+  app->add_option("--events", o->events.path, "Events: CSV or TSV with a header, plain or .gz")->group(group);
+  app->add_option(
+         "--data-dir", o->data_dir,
+         "A server's data directory: its event log and items, also while the server runs. With --events, the "
+         "file's events come first")
+      ->group(group);
+  app->add_option("--items", o->items.path, "Items: CSV or TSV with item, title and categories (or genres)")
+      ->group(group);
+  app->add_option("--delimiter", o->delimiter,
+                  "Field separator: one character, tab or comma (default: by extension)")
+      ->group(group);
+  app->add_option("--user-column", o->events.user_column,
+                  "Column of the user id (default: user, user_id, userId, ..)")
+      ->group(group);
+  app->add_option("--item-column", o->events.item_column,
+                  "Column of the item id (default: item, item_id, movieId, ..)")
+      ->group(group);
+  app->add_option(
+         "--time-column", o->events.time_column,
+         "Column of the time since 1970 (default: timestamp, time, ..; without one, file order counts)")
+      ->group(group);
+  app->add_option("--time-unit", o->time_unit, "Unit of the time column: auto, s or ms")
+      ->check(CLI::IsMember({"auto", "s", "ms"}))
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--type-column", o->events.type_column,
+                  "Column of the event type (default: type, event, ..)")
+      ->group(group);
+  app->add_option("--value-column", o->events.value_column,
+                  "Column of the event value (default: rating, value, ..)")
+      ->group(group);
+  app->add_option(
+         "--default-type", o->events.default_type,
+         "Type of events without a type column (default: rating where there is a rating column, else view)")
+      ->group(group);
+  app->add_option("--skip-bad-lines", o->events.max_bad_lines,
+                  "Bad lines to tolerate in each file; more are an error")
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--item-id-column", o->items.item_column, "Items file: column of the item id")
+      ->group(group);
+  app->add_option("--title-column", o->items.title_column, "Items file: column of the title")->group(group);
+  app->add_option("--category-column", o->items.category_column, "Items file: column of the categories")
+      ->group(group);
+  app->add_option("--category-separator", o->category_separator, "Items file: what separates categories")
+      ->capture_default_str()
+      ->group(group);
+}
+
+void AddModelFlags(CLI::App* app, ModelOptions* o) {
+  const std::string group = "Model";
+  AlsOptions& als = o->fit.als;
+  AttentionFitOptions& attention = o->fit.attention;
+  app->add_option("--dim", als.dim, "Floats of a vector")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--als-lambda", als.lambda, "iALS: regularisation")->capture_default_str()->group(group);
+  app->add_option("--als-alpha0", als.alpha0, "iALS: weight of unobserved pairs")
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--als-nu", als.nu, "iALS: exponent of the frequency scaling")
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--als-epochs", als.epochs, "iALS: epochs")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--epochs", o->epochs, "Attention: epochs; 0 finds the number by early stopping")
+      ->check(CLI::Range(0, 1000))
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--max-epochs", attention.max_epochs, "Attention: most epochs of early stopping")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--patience", attention.patience,
+                  "Attention: epochs without a better NDCG@10 before stopping")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--max-events", attention.max_events,
+                  "Newest events of a history that the encoder looks at")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--learning-rate", attention.learning_rate, "Attention: Adam's rate for the tables")
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--num-negatives", attention.num_negatives, "Attention: items sampled against each batch")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--max-examples", attention.max_examples,
+                  "Attention: most events that are predicted in an epoch")
+      ->check(CLI::Range(1, 1 << 30))
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--value-edges", o->value_edges,
+                  "Where to split a type's values into classes, such as rating:2.5,3.5,4.5 (default: "
+                  "deciles); repeatable")
+      ->group(group);
+  app->add_option("--seed", o->seed, "Of all random numbers: the same seed and events make the same snapshot")
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--threads", o->threads, "0: one for each core")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str()
+      ->group(group);
+}
+
+absl::StatusOr<Dataset> LoadInput(const InputOptions& options, Progress* progress) {
+  if (options.events.path.empty() && options.data_dir.empty()) {
+    return absl::InvalidArgumentError("nothing to train on: give --events FILE, --data-dir DIR or both");
+  }
+  EventFileOptions events = options.events;
+  ItemFileOptions items = options.items;
+  if (!options.delimiter.empty()) {
+    SWIFTLET_ASSIGN_OR_RETURN(events.delimiter, ParseCharacter("--delimiter", options.delimiter));
+    items.delimiter = events.delimiter;
+  }
+  SWIFTLET_ASSIGN_OR_RETURN(items.category_separator,
+                            ParseCharacter("--category-separator", options.category_separator));
+  items.max_bad_lines = events.max_bad_lines;
+  events.time_unit = options.time_unit == "s"    ? TimeUnit::kSeconds
+                     : options.time_unit == "ms" ? TimeUnit::kMilliseconds
+                                                 : TimeUnit::kAuto;
+
+  std::unique_ptr<ScopedDirectory> scratch;
+  std::unique_ptr<TrainingReader> reader;
+  if (!options.data_dir.empty()) {
+    SWIFTLET_ASSIGN_OR_RETURN(scratch, MakeTemporaryDirectory());
+    SWIFTLET_ASSIGN_OR_RETURN(reader, TrainingReader::Open(options.data_dir, scratch->path() + "/secondary"));
+  }
+  DatasetBuilder builder(reader != nullptr ? reader->event_types() : EventTypeTable::Default());
+  if (!events.path.empty()) {
+    SWIFTLET_ASSIGN_OR_RETURN(const LoadStats stats, LoadEventFile(events, &builder));
+    progress->Say(
+        absl::StrCat("read ", WithCommas(stats.num_records), " events from ", events.path, Skipped(stats)));
+  }
+  if (!items.path.empty()) {
+    std::vector<ItemRecord> records;
+    SWIFTLET_ASSIGN_OR_RETURN(const LoadStats stats, LoadItemFile(items, &records));
+    for (ItemRecord& r : records) builder.SetItem(r.item_id, std::move(r.title), std::move(r.categories));
+    progress->Say(
+        absl::StrCat("read ", WithCommas(stats.num_records), " items from ", items.path, Skipped(stats)));
+  }
+  if (reader != nullptr) {
+    int64_t newest_ms = 0;
+    uint64_t count = 0, num_items = 0;
+    SWIFTLET_RETURN_IF_ERROR(
+        reader->ForEachEvent([&](int64_t arrival_ms, const EventRecord& event) -> absl::Status {
+          if (count++ % 4096 == 0) SWIFTLET_RETURN_IF_ERROR(CheckInterrupted());
+          if (reader->event_types().FindById(event.type) == nullptr) {
+            return absl::DataLossError(absl::StrCat(options.data_dir, ": an event of user \"", event.user_id,
+                                                    "\" has the unknown type ", int{event.type}));
+          }
+          builder.AddEvent(event.user_id, event.item_id, event.type, event.value, event.timestamp_ms);
+          newest_ms = std::max(newest_ms, arrival_ms);
+          return absl::OkStatus();
+        }));
+    SWIFTLET_RETURN_IF_ERROR(reader->ForEachItem([&](const CatalogItem& item) {
+      ++num_items;
+      if (item.deleted) {
+        builder.DropItem(item.item_id);
+      } else if (item.has_metadata) {
+        builder.SetItem(item.item_id, item.title, item.categories);
+      }
+      return absl::OkStatus();
+    }));
+    builder.set_trained_through_ms(newest_ms);
+    progress->Say(absl::StrCat("read ", WithCommas(count), " events and ", WithCommas(num_items),
+                               " items from ", options.data_dir, ", without ",
+                               WithCommas(reader->num_erased_events()), " events of erased users"));
+  }
+  SWIFTLET_ASSIGN_OR_RETURN(Dataset data, builder.Build());
+  progress->Say(absl::StrCat(WithCommas(data.events.size()), " events, ", WithCommas(data.num_users()),
+                             " users, ", WithCommas(data.num_items()), " items",
+                             builder.num_items_without_events() == 0
+                                 ? ""
+                                 : absl::StrCat("; ", WithCommas(builder.num_items_without_events()),
+                                                " described items have no event and are left out")));
+  return data;
+}
+
+absl::StatusOr<FitOptions> FinishFitOptions(const ModelOptions& options, const EventTypeTable& event_types) {
+  FitOptions fit = options.fit;
+  const auto check = [](const char* flag, float value, float low, float high) {
+    if (value >= low && value <= high) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat(flag, ": ", value, " is not in [", low, ", ", high, "]"));
+  };
+  SWIFTLET_RETURN_IF_ERROR(check("--als-lambda", fit.als.lambda, 1e-9f, 1e3f));
+  SWIFTLET_RETURN_IF_ERROR(check("--als-alpha0", fit.als.alpha0, 1e-9f, 1e3f));
+  SWIFTLET_RETURN_IF_ERROR(check("--als-nu", fit.als.nu, 0, 2));
+  SWIFTLET_RETURN_IF_ERROR(check("--learning-rate", fit.attention.learning_rate, 1e-9f, 1));
+  for (const std::string& text : options.value_edges) {
+    SWIFTLET_ASSIGN_OR_RETURN(ValueEdges edges, ParseValueEdges(text, event_types));
+    fit.value_edges.push_back(std::move(edges));
+  }
+  fit.als.seed = fit.attention.seed = static_cast<uint64_t>(options.seed);
+  return fit;
+}
+
+absl::Status SaySizes(const Dataset& data, const FitOptions& options, Progress* progress) {
+  const double dim = options.als.dim;
+  const double examples =
+      std::min<double>(options.attention.max_examples, static_cast<double>(data.events.size()));
+  // Four item tables of the model (iALS, v, x, the best epoch's), two moments of each of x and v; user
+  // factors, and the folded-in vectors of the examples.
+  const double bytes = sizeof(float) * dim *
+                           (static_cast<double>(data.num_items()) * 10 +
+                            static_cast<double>(data.num_users()) * 3 + examples) +
+                       static_cast<double>(data.events.size() * 3 * sizeof(TrainingEvent));
+  const double snapshot = sizeof(float) * dim * static_cast<double>(data.num_items() * 2 + data.num_users());
+  progress->Say(
+      absl::StrFormat("training needs about %.0f MB of memory; the snapshot will take about %.0f MB",
+                      std::ceil(bytes / 1e6), std::ceil(snapshot / 1e6)));
+  const double memory =
+      static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
+  if (bytes > memory) {
+    return absl::ResourceExhaustedError(absl::StrFormat(
+        "training needs about %.1f GB and this machine has %.1f GB; lower --dim or --max-examples",
+        bytes / 1e9, memory / 1e9));
+  }
+  return absl::OkStatus();
+}
+
+std::unique_ptr<ThreadPool> MakePool(uint32_t threads) {
+  if (threads == 0) threads = std::max(1u, std::thread::hardware_concurrency());
+  // The calling thread works, too.
+  return threads == 1 ? nullptr : std::make_unique<ThreadPool>(threads - 1);
+}
+
+}  // namespace swiftlet

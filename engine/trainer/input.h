@@ -1,0 +1,56 @@
+// What train and evaluate read, as flags.
+#ifndef SWIFTLET_ENGINE_TRAINER_INPUT_H_
+#define SWIFTLET_ENGINE_TRAINER_INPUT_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/trainer/dataset.h"
+#include "engine/trainer/fit_model.h"
+#include "engine/trainer/load_events.h"
+#include "engine/trainer/progress.h"
+
+namespace CLI {
+class App;
+}
+
+namespace swiftlet {
+
+struct InputOptions {
+  EventFileOptions events;  // path empty: no file
+  ItemFileOptions items;    // path empty: no file
+  std::string data_dir;     // empty: no database
+  std::string delimiter;    // "", one character, "tab" or "comma"
+  std::string category_separator = "|";
+  std::string time_unit = "auto";
+};
+
+struct ModelOptions {
+  FitOptions fit;
+  uint32_t epochs = 0;  // of the attention fit; 0: early stopping
+  int64_t seed = 1;
+  uint32_t threads = 0;  // 0: one for each core
+  std::vector<std::string> value_edges;
+};
+
+void AddInputFlags(CLI::App* app, InputOptions* options);
+void AddModelFlags(CLI::App* app, ModelOptions* options);
+
+// Events of the file first, then those of the log; says what was read and skipped. The database's event
+// types, where there is a database, else the default ones.
+absl::StatusOr<Dataset> LoadInput(const InputOptions& options, Progress* progress);
+
+// Completes options.fit (value edges, seeds). INVALID_ARGUMENT for a value out of range.
+absl::StatusOr<FitOptions> FinishFitOptions(const ModelOptions& options, const EventTypeTable& event_types);
+
+// Says how large the fit will be. RESOURCE_EXHAUSTED when that is more than the machine's memory.
+absl::Status SaySizes(const Dataset& data, const FitOptions& options, Progress* progress);
+
+// A pool for `threads` threads, the calling one included (0: one for each core); null for one.
+std::unique_ptr<ThreadPool> MakePool(uint32_t threads);
+
+}  // namespace swiftlet
+
+#endif  // SWIFTLET_ENGINE_TRAINER_INPUT_H_

@@ -1,0 +1,18 @@
+// Ctrl-C and SIGTERM as a flag that long work looks at between small steps.
+#ifndef SWIFTLET_ENGINE_TRAINER_INTERRUPT_H_
+#define SWIFTLET_ENGINE_TRAINER_INTERRUPT_H_
+
+#include "absl/status/status.h"
+
+namespace swiftlet {
+
+// SIGINT and SIGTERM set the flag from now on; a second one of either kills the process at once.
+void InstallInterruptHandlers();
+// CANCELLED once the flag is set, else OK. Thread-safe and cheap.
+absl::Status CheckInterrupted();
+// Sets or clears the flag. For tests.
+void SetInterrupted(bool interrupted);
+
+}  // namespace swiftlet
+
+#endif  // SWIFTLET_ENGINE_TRAINER_INTERRUPT_H_
