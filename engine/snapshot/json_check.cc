@@ -61,6 +61,10 @@ class StrictHandler : public nlohmann::json_sax<json> {
 }  // namespace
 
 absl::StatusOr<json> ParseStrictJson(std::string_view text, size_t max_depth) {
+  // The parser takes NUL for the end of its input.
+  if (const size_t nul = text.find('\0'); nul != std::string_view::npos) {
+    return absl::DataLossError(absl::StrCat("invalid JSON at byte ", nul + 1, ": NUL"));
+  }
   StrictHandler handler(max_depth);
   if (!json::sax_parse(text.begin(), text.end(), &handler)) return absl::DataLossError(handler.error());
   json value = json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);

@@ -69,8 +69,12 @@ SnapshotContents RandomSnapshot(const RandomSnapshotOptions& options) {
   c.manifest.embedding_space = options.embedding_space;
   c.manifest.max_events = options.max_events;
   c.manifest.event_types = options.event_types;
+  if (options.event_types.empty()) {
+    const EventTypeTable table = EventTypeTable::Default();
+    c.manifest.event_types.assign(table.types().begin(), table.types().end());
+  }
   c.manifest.event_classes =
-      options.event_classes.empty() ? DefaultClasses(options.event_types) : options.event_classes;
+      options.event_classes.empty() ? DefaultClasses(c.manifest.event_types) : options.event_classes;
   c.manifest.training_fingerprint = absl::StrCat("random-", options.seed);
   c.manifest.num_training_events = 10 * n;
   c.manifest.training_parameters = {{"seed", absl::StrCat(options.seed)}};

@@ -35,8 +35,8 @@ struct RandomSnapshotOptions {
   std::string embedding_space = "test-space";
   int64_t trained_through_ms = 1'700'000'000'000;
   uint32_t max_events = 50;
-  std::vector<EventType> event_types = {EventTypeTable::Default().types().begin(),
-                                        EventTypeTable::Default().types().end()};
+  // Empty: EventTypeTable::Default().
+  std::vector<EventType> event_types = {};
   // Empty: one class for each type, with the sign of its weight, and ratings (type 6) of 3.5 and more apart.
   std::vector<EventClass> event_classes = {};
 

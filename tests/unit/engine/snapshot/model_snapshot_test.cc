@@ -47,7 +47,9 @@ void ExpectSame(const ModelSnapshot& s, const SnapshotContents& c) {
       squares += double{s.ItemVector(r)[j]} * s.ItemVector(r)[j];
     }
     EXPECT_NEAR(s.inverse_norms()[r] * std::sqrt(squares), 1.0, 1e-6);
-    if (r > 0) EXPECT_GE(s.Popularity(s.popularity_order()[r - 1]), s.Popularity(s.popularity_order()[r]));
+    if (r > 0) {
+      EXPECT_GE(s.Popularity(s.popularity_order()[r - 1]), s.Popularity(s.popularity_order()[r]));
+    }
   }
   for (int i = 0; i < 1000; ++i) {
     const std::string id = absl::StrCat("nobody-", i);

@@ -1,0 +1,217 @@
+#include "engine/snapshot/manifest.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "tests/testing/temp_dir.h"
+
+namespace swiftlet {
+namespace {
+
+using nlohmann::json;
+using ::testing::HasSubstr;
+using testing::TempDir;
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+Manifest Example() {
+  Manifest m;
+  m.version = 7;
+  m.created_ms = 1'700'000'000'000;
+  m.trained_through_ms = 1'600'000'000'000;
+  m.model_kind = "attention";
+  m.dim = 50;
+  m.row_stride = 64;
+  m.num_items = 9066;
+  m.num_users = 671;
+  m.num_categories = 20;
+  m.embedding_space = "als-7";
+  m.max_events = 33;
+  m.event_types = {{6, "rating", 1.1f}, {7, "dislike", -3.0f}};
+  m.event_classes = {{6, -kInfinity, -1.0f}, {7, -kInfinity, -1.0f}, {6, 3.3f, 1.0f}};
+  m.training_fingerprint = "abc";
+  m.num_training_events = 100'004;
+  m.training_parameters = {{"factors", "50"}, {"note", "\xC3\xA9 \"x\""}};
+  m.metrics = {{"hr@10", 0.1}, {"ndcg@10", 0.12}};
+  m.files = {{kModelFile, {123, std::string(32, 'a')}}, {kUserVectorsFile, {5, std::string(32, '0')}}};
+  return m;
+}
+
+TEST(ManifestTest, ReadsBackWhatItFormats) {
+  const Manifest m = Example();
+  const auto read = ParseManifest(FormatManifest(m));
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(read->version, 7);
+  EXPECT_EQ(read->created_ms, m.created_ms);
+  EXPECT_EQ(read->trained_through_ms, m.trained_through_ms);
+  EXPECT_EQ(read->model_kind, "attention");
+  EXPECT_EQ(read->dim, 50u);
+  EXPECT_EQ(read->row_stride, 64u);
+  EXPECT_EQ(read->num_items, 9066u);
+  EXPECT_EQ(read->num_users, 671u);
+  EXPECT_EQ(read->num_categories, 20u);
+  EXPECT_EQ(read->embedding_space, "als-7");
+  EXPECT_EQ(read->max_events, 33u);
+  EXPECT_EQ(read->event_types, m.event_types);
+  EXPECT_EQ(read->event_classes, m.event_classes);
+  EXPECT_EQ(read->training_fingerprint, "abc");
+  EXPECT_EQ(read->num_training_events, 100'004u);
+  EXPECT_EQ(read->training_parameters, m.training_parameters);
+  EXPECT_EQ(read->metrics, m.metrics);
+  EXPECT_EQ(read->files.at(kModelFile).bytes, 123u);
+  EXPECT_EQ(read->files.at(kUserVectorsFile).xxh3_128, std::string(32, '0'));
+  EXPECT_EQ(FormatManifest(*read), FormatManifest(m));
+}
+
+TEST(ManifestTest, IgnoresUnknownFieldsAndMissingMetrics) {
+  json j = json::parse(FormatManifest(Example()));
+  j["later"] = {{"x", 1}};
+  j["training"]["later"] = 1;
+  j["training"]["parameters"]["epochs"] = 3;
+  j.erase("metrics");
+  const auto read = ParseManifest(j.dump());
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_TRUE(read->metrics.empty());
+  EXPECT_EQ(read->training_parameters.at("epochs"), "3");
+}
+
+// Every required field, taken away and given another type, is refused by its name.
+TEST(ManifestTest, EveryFieldIsRequiredAndTyped) {
+  const json good = json::parse(FormatManifest(Example()));
+  const auto refused = [](const json& j, const std::string& field) {
+    const auto read = ParseManifest(j.dump());
+    EXPECT_TRUE(absl::IsDataLoss(read.status())) << field;
+    EXPECT_THAT(std::string(read.status().message()), HasSubstr(field));
+  };
+  const auto mutate = [&](const json::json_pointer& at, const std::string& field) {
+    json j = good;
+    j[at.parent_pointer()].erase(at.back());
+    refused(j, field);
+    for (const json& wrong :
+         {json(nullptr), json(true), json(-1.5), json(json::object({{"x", 1}})), json::array({nullptr})}) {
+      if (wrong.type() == good[at].type() || (wrong.is_null() && field.ends_with("min_value"))) continue;
+      if (wrong.is_number() && (field.ends_with("weight") || field.ends_with("min_value"))) continue;
+      j = good;
+      j[at] = wrong;
+      refused(j, field);
+    }
+  };
+  int num_fields = 0;
+  for (const auto& [name, value] : good.items()) {
+    if (name == "metrics") continue;
+    mutate(json::json_pointer("/" + name), name);
+    ++num_fields;
+  }
+  EXPECT_EQ(num_fields, 16);
+  for (const std::string name : {"fingerprint", "num_events", "parameters"}) {
+    mutate(json::json_pointer("/training/" + name), "training." + name);
+  }
+  for (const std::string name : {"id", "name", "weight"}) {
+    mutate(json::json_pointer("/event_types/1/" + name), "event_types[1]." + name);
+  }
+  for (const std::string name : {"type", "min_value", "sign"}) {
+    mutate(json::json_pointer("/event_classes/2/" + name), "event_classes[2]." + name);
+  }
+  for (const std::string name : {"bytes", "xxh3_128"}) {
+    mutate(json::json_pointer("/files/model.safetensors/" + name), "files.model.safetensors." + name);
+  }
+}
+
+struct Change {
+  const char* pointer;
+  const char* value;
+  const char* reason;
+};
+
+TEST(ManifestTest, RefusesValuesOutOfRangeByName) {
+  const Change changes[] = {
+      {"/format_version", "2", "format_version: expected 1, found 2"},
+      {"/version", "0", "version: expected an integer in [1"},
+      {"/version", "-3", "found -3"},
+      {"/version", "1.0", "version"},
+      {"/version", "18446744073709551615", "version"},
+      {"/created_ms", "-1", "created_ms"},
+      {"/trained_through_ms", "-1", "trained_through_ms"},
+      {"/model_kind", "\"\"", "model_kind"},
+      {"/dim", "0", "dim"},
+      {"/dim", "4097", "dim: expected an integer in [1, 4096], found 4097"},
+      {"/row_stride", "50", "row_stride: expected 64 for dim 50, found 50"},
+      {"/row_stride", "80", "row_stride"},
+      {"/num_items", "0", "num_items"},
+      {"/num_items", "2147483649", "num_items"},
+      {"/num_users", "-1", "num_users"},
+      {"/num_users", "0", "num_users"},
+      {"/num_categories", "-1", "num_categories"},
+      {"/num_categories", "4294967296", "num_categories"},
+      {"/embedding_space", "\"\"", "embedding_space"},
+      {"/max_events", "0", "max_events"},
+      {"/max_events", "10001", "max_events"},
+      {"/event_types", "[]", "event_types"},
+      {"/event_types/0/id", "0", "event_types[0].id"},
+      {"/event_types/0/id", "256", "event_types[0].id"},
+      {"/event_types/0/id", "7", "event_types"},
+      {"/event_types/0/name", "\"Rating\"", "event_types"},
+      {"/event_types/0/weight", "0", "event_types"},
+      {"/event_types/0/weight", "1e39", "event_types[0].weight"},
+      {"/event_classes", "[]", "event_classes"},
+      {"/event_classes/0/type", "8", "event_classes[0].type"},
+      {"/event_classes/0/min_value", "0", "event_classes[0].min_value"},
+      {"/event_classes/2/min_value", "null", "event_classes[2].min_value"},
+      {"/event_classes/2/min_value", "1e39", "event_classes[2].min_value"},
+      {"/event_classes/0/sign", "0", "event_classes[0].sign"},
+      {"/training/num_events", "-1", "training.num_events"},
+      {"/metrics", "{\"x\": null}", "metrics.x"},
+      {"/metrics", "[]", "metrics"},
+      {"/files", "{}", "files"},
+      {"/files/model.safetensors/bytes", "-1", "files.model.safetensors.bytes"},
+      {"/files/model.safetensors/xxh3_128", "\"\"", "files.model.safetensors.xxh3_128"},
+      {"/files/model.safetensors/xxh3_128", "\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"", "lower-case hex"},
+      {"/files/..~1..~1etc~1passwd", "{\"bytes\": 1, \"xxh3_128\": \"00000000000000000000000000000000\"}",
+       "files.../../etc/passwd"},
+  };
+  const json good = json::parse(FormatManifest(Example()));
+  for (const Change& c : changes) {
+    json j = good;
+    j[json::json_pointer(c.pointer)] = json::parse(c.value);
+    const auto read = ParseManifest(j.dump());
+    EXPECT_TRUE(absl::IsDataLoss(read.status())) << c.pointer << " = " << c.value;
+    EXPECT_THAT(std::string(read.status().message()), HasSubstr(c.reason)) << c.pointer << " = " << c.value;
+  }
+}
+
+TEST(ManifestTest, RefusesWhatIsNoJson) {
+  const std::string good = FormatManifest(Example());
+  for (size_t size = 0; size + 2 < good.size(); size += 7) {
+    EXPECT_TRUE(absl::IsDataLoss(ParseManifest(good.substr(0, size)).status())) << size;
+  }
+  EXPECT_TRUE(absl::IsDataLoss(ParseManifest("[]").status()));
+  EXPECT_TRUE(absl::IsDataLoss(ParseManifest(std::string(1'000'000, '[')).status()));
+  EXPECT_TRUE(absl::IsDataLoss(ParseManifest(good + "x").status()));
+  const auto twice = ParseManifest("{\"format_version\": 1, " + good.substr(1));
+  EXPECT_THAT(std::string(twice.status().message()), HasSubstr("\"format_version\" occurs twice"));
+}
+
+TEST(ChecksumFileTest, IsXxh3Of128BitsInCanonicalOrder) {
+  TempDir dir;
+  std::ofstream(dir.File("empty")).flush();
+  // XXH3_128bits of nothing, as `xxhsum -H2` prints it.
+  const auto empty = ChecksumFile(dir.File("empty"));
+  ASSERT_TRUE(empty.ok()) << empty.status();
+  EXPECT_EQ(*empty, "99aa06d3014798d86001c324468d497f");
+  // More than one buffer: streamed and whole must agree.
+  std::string big(3'000'001, '\0');
+  for (size_t i = 0; i < big.size(); ++i) big[i] = static_cast<char>(i * 131 >> 3);
+  std::ofstream(dir.File("big"), std::ios::binary) << big;
+  const std::string before = *ChecksumFile(dir.File("big"));
+  big[2'999'999] ^= 1;
+  std::ofstream(dir.File("big"), std::ios::binary) << big;
+  EXPECT_NE(*ChecksumFile(dir.File("big")), before);
+  EXPECT_TRUE(absl::IsNotFound(ChecksumFile(dir.File("none")).status()));
+}
+
+}  // namespace
+}  // namespace swiftlet
