@@ -9,14 +9,14 @@ namespace swiftlet {
 
 // The input of a CatalogView, and what storage keeps.
 struct CatalogItem {
-  std::string item_id;
+  std::string item_id = {};
   bool deleted = false;
   bool has_metadata = false;
-  std::string title;
-  std::vector<std::string> categories;
+  std::string title = {};
+  std::vector<std::string> categories = {};
   // In the embedding space `space`, or empty.
-  std::vector<float> vector;
-  std::string space;
+  std::vector<float> vector = {};
+  std::string space = {};
 };
 
 }  // namespace swiftlet

@@ -17,11 +17,11 @@
 namespace swiftlet {
 
 struct RecommendQuery {
-  uint32_t k = 0;                                       // >= 1
-  std::span<const ItemKey> exclude_items;               // unknown keys are ignored
-  std::span<const ItemKey> context_items;               // unknown keys are ignored
-  std::span<const std::string_view> any_of_categories;  // empty: no restriction
-  std::span<const std::string_view> none_of_categories;
+  uint32_t k = 0;                                            // >= 1
+  std::span<const ItemKey> exclude_items = {};               // unknown keys are ignored
+  std::span<const ItemKey> context_items = {};               // unknown keys are ignored
+  std::span<const std::string_view> any_of_categories = {};  // empty: no restriction
+  std::span<const std::string_view> none_of_categories = {};
   bool exclude_seen = true;  // leave out the items of UserState::history
   bool explain = false;
 };

@@ -11,9 +11,9 @@ namespace swiftlet {
 // Borrowed for the call.
 struct UserState {
   // Ordered by event time, then arrival: the newest last. May hold items that no snapshot knows.
-  std::span<const HistoryEvent> history;
+  std::span<const HistoryEvent> history = {};
   // [dim] of the same snapshot version, or empty.
-  std::span<const float> long_term;
+  std::span<const float> long_term = {};
 };
 
 }  // namespace swiftlet
