@@ -1,0 +1,395 @@
+#include "storage/user_cache.h"
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <random>
+#include <set>
+#include <thread>
+
+#include "engine/base/mutex.h"
+#include "storage/training_reader.h"
+#include "storage/user_vector_file.h"
+#include "storage_test_util.h"
+
+namespace swiftlet {
+namespace {
+
+using storage_testing::Event;
+using storage_testing::HistoryOf;
+using storage_testing::InHistory;
+using storage_testing::kNow;
+using storage_testing::OpenOrDie;
+using storage_testing::Oracle;
+using storage_testing::TempDir;
+
+// Opens once; until then Wait blocks.
+class Gate {
+ public:
+  void Open() {
+    MutexLock lock(mu_);
+    open_ = true;
+    changed_.NotifyAll();
+  }
+  void Wait() {
+    MutexLock lock(mu_);
+    while (!open_) changed_.Wait(mu_);
+  }
+
+ private:
+  Mutex mu_;
+  CondVar changed_;
+  bool open_ ABSL_GUARDED_BY(mu_) = false;
+};
+
+// A store in memory whose steps a test can hold up. Thread-safe.
+class FakeStore final : public UserStore {
+ public:
+  absl::StatusOr<RecordResult> RecordEvents(std::span<const EventRecord> events, int64_t) override {
+    RecordResult result;
+    {
+      MutexLock lock(mu_);
+      if (!next_error.ok()) return std::exchange(next_error, absl::OkStatus());
+      for (const EventRecord& e : events) {
+        const bool duplicate = !e.event_id.empty() && !ids_.insert(e.event_id).second;
+        result.arrivals.push_back(duplicate ? 0 : ++arrival_);
+        ++(duplicate ? result.num_duplicates : result.num_recorded);
+        if (!duplicate) events_[e.user_id].push_back(e);
+      }
+    }
+    if (after_commit) after_commit(events);
+    return result;
+  }
+  absl::Status ReadHistory(std::string_view user_id, std::vector<HistoryEvent>* history) override {
+    const int read = num_history_reads.fetch_add(1);
+    {
+      MutexLock lock(mu_);
+      *history = Oracle(events_[std::string(user_id)], kLimit);
+    }
+    if (after_history_read) after_history_read(read);
+    return absl::OkStatus();
+  }
+  absl::Status ReadLongTerm(int64_t version, std::string_view user_id, std::vector<float>* vector) override {
+    ++num_vector_reads;
+    if (version == kMissingVersion) return absl::NotFoundError("no such version");
+    *vector = {static_cast<float>(version), static_cast<float>(user_id.size())};
+    return absl::OkStatus();
+  }
+  absl::Status DeleteUser(std::string_view user_id, int64_t) override {
+    MutexLock lock(mu_);
+    events_.erase(std::string(user_id));
+    return absl::OkStatus();
+  }
+
+  static constexpr size_t kLimit = 5;
+  static constexpr int64_t kMissingVersion = 404;
+  std::atomic<int> num_history_reads{0}, num_vector_reads{0};
+  // Set before the threads start.
+  std::function<void(int)> after_history_read;  // with the number of the read
+  std::function<void(std::span<const EventRecord>)> after_commit;
+  absl::Status next_error;
+
+ private:
+  Mutex mu_;
+  uint64_t arrival_ ABSL_GUARDED_BY(mu_) = 0;
+  std::map<std::string, std::vector<EventRecord>> events_ ABSL_GUARDED_BY(mu_);
+  std::set<std::string> ids_ ABSL_GUARDED_BY(mu_);
+};
+
+class UserCacheTest : public ::testing::Test {
+ protected:
+  std::shared_ptr<const CachedUser> Get(std::string_view user, int64_t version = 0) {
+    auto result = cache_.Get(user, version);
+    EXPECT_OK(result.status());
+    return result.ok() ? *result : nullptr;
+  }
+  void Record(const std::vector<EventRecord>& events) {
+    EXPECT_OK(cache_.RecordEvents(events, kNow).status());
+  }
+
+  FakeStore store_;
+  UserCache cache_{&store_, {.max_history_events = FakeStore::kLimit}};
+};
+
+TEST_F(UserCacheTest, MissesAreReadOnceAndUnknownUsersAreRemembered) {
+  EXPECT_EQ(cache_.Find("u", 0), nullptr);
+  const auto user = Get("u");
+  EXPECT_TRUE(user->history.empty());
+  EXPECT_EQ(cache_.Find("u", 0), user);
+  EXPECT_EQ(Get("u"), user);
+  EXPECT_EQ(store_.num_history_reads, 1);
+  const UserCacheStats stats = cache_.Stats();
+  EXPECT_EQ(stats.hits, 2);
+  EXPECT_EQ(stats.misses, 1);
+  EXPECT_EQ(stats.entries, 1);
+  EXPECT_GT(stats.bytes, sizeof(CachedUser));
+}
+
+TEST_F(UserCacheTest, AnotherVersionReadsOnlyTheVector) {
+  Record({Event("u", "a", 1)});
+  EXPECT_EQ(Get("u", 7)->long_term, (std::vector<float>{7, 1}));
+  EXPECT_EQ(cache_.Find("u", 8), nullptr);
+  const auto eight = Get("u", 8);
+  EXPECT_EQ(eight->long_term, (std::vector<float>{8, 1}));
+  EXPECT_EQ(eight->history.size(), 1);
+  EXPECT_EQ(eight->version, 8);
+  EXPECT_EQ(store_.num_history_reads, 1);
+  EXPECT_EQ(store_.num_vector_reads, 2);
+  // Version 0 wants no vector, and must not get one of some version.
+  const auto none = cache_.Find("u", 0);
+  ASSERT_NE(none, nullptr);
+  EXPECT_TRUE(none->long_term.empty());
+  EXPECT_EQ(none->history, eight->history);
+  EXPECT_EQ(cache_.Find("u", 8), eight) << "and does not displace the one that is there";
+  Record({Event("u", "b", 2)});
+  EXPECT_EQ(cache_.Find("u", 8)->long_term, eight->long_term) << "a write keeps the vector";
+}
+
+TEST_F(UserCacheTest, AVersionThatTheStoreDoesNotHaveIsNotCached) {
+  const auto user = Get("u", FakeStore::kMissingVersion);
+  EXPECT_TRUE(user->long_term.empty());
+  EXPECT_EQ(cache_.Find("u", FakeStore::kMissingVersion), nullptr);
+}
+
+TEST_F(UserCacheTest, WritesAreSeenAtOnceInTheOrderOfTheStore) {
+  std::mt19937 rng(1);
+  std::vector<EventRecord> all;
+  const auto before = Get("u");
+  for (int i = 0; i < 100; ++i) {
+    all.push_back(Event("u", absl::StrCat("i", i), static_cast<int64_t>(rng() % 20)));
+    Record({all.back()});
+    const auto found = cache_.Find("u", 0);
+    ASSERT_NE(found, nullptr);
+    ASSERT_EQ(found->history, Oracle(all, FakeStore::kLimit));
+    ASSERT_EQ(found->history, HistoryOf(store_, "u"));
+  }
+  EXPECT_TRUE(before->history.empty()) << "what was handed out never changes";
+}
+
+TEST_F(UserCacheTest, DuplicatesAreNotAppended) {
+  Get("u");
+  Record({Event("u", "a", 1, "e1"), Event("u", "b", 2, "e1"), Event("v", "c", 3, "e2")});
+  Record({Event("u", "a", 1, "e1"), Event("u", "d", 1, "e3")});
+  EXPECT_EQ(cache_.Find("u", 0)->history, HistoryOf(store_, "u"));
+  EXPECT_EQ(cache_.Find("u", 0)->history.size(), 2);
+  EXPECT_EQ(cache_.Find("v", 0), nullptr) << "a write alone caches nobody";
+}
+
+TEST_F(UserCacheTest, DeletedUsersAreGoneAtOnceAndStartAfresh) {
+  Record({Event("u", "a", 1)});
+  EXPECT_EQ(Get("u", 3)->history.size(), 1);
+  ASSERT_OK(cache_.DeleteUser("u", kNow));
+  EXPECT_TRUE(Get("u", 3)->history.empty());
+  Record({Event("u", "b", 1)});
+  EXPECT_EQ(Get("u", 3)->history.size(), 1);
+}
+
+TEST_F(UserCacheTest, AFailedWriteForgetsTheUserAndABadArgumentDoesNot) {
+  Get("u");
+  store_.next_error = absl::InvalidArgumentError("bad");
+  EXPECT_FALSE(cache_.RecordEvents({{Event("u", "a", 1)}}, kNow).ok());
+  EXPECT_NE(cache_.Find("u", 0), nullptr);
+  store_.next_error = absl::UnavailableError("disk");
+  EXPECT_FALSE(cache_.RecordEvents({{Event("u", "a", 1)}}, kNow).ok());
+  EXPECT_EQ(cache_.Find("u", 0), nullptr);
+}
+
+TEST_F(UserCacheTest, ConcurrentMissesShareOneRead) {
+  Gate reading, go_on;
+  store_.after_history_read = [&](int) {
+    reading.Open();
+    go_on.Wait();
+  };
+  std::vector<std::thread> threads;
+  std::atomic<int> started{0};
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] {
+      ++started;
+      EXPECT_NE(Get("u"), nullptr);
+    });
+  }
+  reading.Wait();
+  while (started < 4) std::this_thread::yield();
+  go_on.Open();
+  for (std::thread& t : threads) t.join();
+  EXPECT_EQ(store_.num_history_reads, 1);
+}
+
+// A read takes its data, a write commits and is acknowledged, then the read ends: what it brought is old.
+TEST_F(UserCacheTest, AFillNeverBringsBackAnOlderHistory) {
+  Gate read_done, go_on;
+  store_.after_history_read = [&](int read) {
+    if (read > 0) return;
+    read_done.Open();
+    go_on.Wait();
+  };
+  std::thread reader([&] { Get("u"); });
+  read_done.Wait();
+  Record({Event("u", "a", 1)});
+  // Acknowledged: a call from now on must see it, although the old read is still going on.
+  EXPECT_EQ(Get("u")->history.size(), 1);
+  go_on.Open();
+  reader.join();
+  EXPECT_EQ(Get("u")->history.size(), 1);
+  EXPECT_EQ(cache_.Find("u", 0)->history.size(), 1);
+}
+
+// A write commits, a read brings its event, then the write gets to the cache: the event must not be there
+// twice.
+TEST_F(UserCacheTest, AFillInTheMiddleOfAWriteIsNotAppendedTo) {
+  Gate committed, go_on;
+  store_.after_commit = [&](auto) {
+    committed.Open();
+    go_on.Wait();
+  };
+  std::thread writer([&] { Record({Event("u", "a", 1)}); });
+  committed.Wait();
+  EXPECT_EQ(Get("u")->history.size(), 1);
+  go_on.Open();
+  writer.join();
+  EXPECT_EQ(Get("u")->history.size(), 1);
+}
+
+// Two writes of a user commit in one order and come back in the other.
+TEST_F(UserCacheTest, WritesThatComeBackOutOfOrderLeaveNoWrongHistory) {
+  Get("u");
+  Gate first_committed, go_on;
+  store_.after_commit = [&](std::span<const EventRecord> events) {
+    if (events[0].item_id != "first") return;
+    first_committed.Open();
+    go_on.Wait();
+  };
+  std::thread first([&] { Record({Event("u", "first", 1)}); });
+  first_committed.Wait();
+  Record({Event("u", "second", 1)});
+  go_on.Open();
+  first.join();
+  EXPECT_EQ(Get("u")->history, HistoryOf(store_, "u"));
+  EXPECT_EQ(Get("u")->history[0].item_key, ItemKeyOf("first"));
+}
+
+TEST(UserCacheBudgetTest, TheLeastRecentlyUsedLeaveWhenBytesRunOut) {
+  FakeStore store;
+  constexpr int64_t kBudget = 64 << 10;
+  UserCache cache(&store, {.capacity_bytes = kBudget, .num_shards = 1});
+  for (int i = 0; i < 2000; ++i) {
+    ASSERT_OK(cache.Get(absl::StrCat("user", i), 0).status());
+    ASSERT_NE(cache.Find("user0", 0), nullptr) << "used all the time";
+    ASSERT_LE(cache.Stats().bytes, kBudget);
+  }
+  const UserCacheStats stats = cache.Stats();
+  EXPECT_GT(stats.entries, 50);
+  EXPECT_EQ(stats.entries + stats.evictions, 2000);
+  EXPECT_EQ(cache.Find("user1", 0), nullptr);
+  EXPECT_NE(cache.Find("user1999", 0), nullptr);
+  // Histories grow within the budget too.
+  for (int i = 0; i < 300; ++i) {
+    ASSERT_OK(cache.RecordEvents({{Event(absl::StrCat("user", 1999 - i % 50), "i", i)}}, kNow).status());
+    ASSERT_LE(cache.Stats().bytes, kBudget);
+  }
+}
+
+TEST(UserCacheBudgetTest, AUserLargerThanTheCacheIsServedButNotKept) {
+  FakeStore store;
+  UserCache cache(&store, {.capacity_bytes = 100, .num_shards = 1});
+  ASSERT_OK(cache.Get("u", 0).status());
+  ASSERT_OK(cache.RecordEvents({{Event("u", "i", 1)}}, kNow).status());
+  EXPECT_EQ((*cache.Get("u", 0))->history.size(), 1);
+  EXPECT_EQ(cache.Stats().entries, 0);
+  EXPECT_EQ(cache.Stats().bytes, 0);
+}
+
+// Everything at once over the real store: each thread sees its own writes at once, and in the end the cache,
+// the disk and the event log tell the same story.
+TEST(UserCacheStressTest, CacheDiskAndLogAgree) {
+  constexpr int kThreads = 6, kCalls = 120, kUsers = 4, kLimit = 5000;
+  const TempDir dir;
+  const std::string sst = dir.Path("user_vectors.sst");
+  {
+    auto writer = UserVectorFileWriter::Create(sst, 1);
+    ASSERT_OK(writer.status());
+    for (int u = 0; u < kUsers; ++u) {
+      ASSERT_OK((*writer)->Add(absl::StrCat("u", u), std::vector<float>{static_cast<float>(u)}));
+    }
+    ASSERT_OK((*writer)->Finish());
+  }
+  const auto db = OpenOrDie({.path = dir.Path("db"), .max_history_events = kLimit});
+  for (const int64_t version : {1, 2}) ASSERT_OK(db->IngestUserVectors(version, 1, sst, kNow + 1'000'000));
+  // Small enough to evict now and then.
+  UserCache cache(db.get(), {.capacity_bytes = 40'000, .max_history_events = kLimit, .num_shards = 2});
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      std::mt19937 rng(static_cast<unsigned>(t));
+      for (int c = 0; c < kCalls; ++c) {
+        const int u = static_cast<int>(rng() % kUsers);
+        const std::string user = absl::StrCat("u", u);
+        if (t == 0 && c % 20 == 19) {
+          EXPECT_OK(cache.DeleteUser(user, kNow));
+          continue;
+        }
+        const std::string item = absl::StrCat(t, "/", c);
+        std::vector<EventRecord> batch = {Event(user, item, static_cast<int64_t>(rng() % 4), item)};
+        if (c % 3 == 0) batch.push_back(Event(absl::StrCat("u", rng() % kUsers), item + "b", 2));
+        if (c % 5 == 0) batch.push_back(batch[0]);  // a duplicate
+        EXPECT_OK(cache.RecordEvents(batch, kNow).status());
+        const int64_t version = 1 + static_cast<int64_t>(rng() % 2);
+        auto read = cache.Find(user, version);
+        if (read == nullptr) {
+          auto got = cache.Get(user, version);
+          ASSERT_OK(got.status());
+          read = *got;
+        }
+        const auto mine = std::count_if(read->history.begin(), read->history.end(),
+                                        [&](const HistoryEvent& e) { return e.item_key == ItemKeyOf(item); });
+        EXPECT_LE(mine, 1);
+        EXPECT_EQ(read->version, version);
+        EXPECT_EQ(read->long_term, std::vector<float>{static_cast<float>(u)});
+      }
+    });
+  }
+  for (std::thread& t : threads) t.join();
+  std::map<std::string, std::vector<EventRecord>> log;
+  const auto reader = TrainingReader::Open(dir.Path("db"), dir.Path("scratch"));
+  ASSERT_OK(reader.status());
+  ASSERT_OK((*reader)->ForEachEvent([&](int64_t, const EventRecord& event) {
+    log[event.user_id].push_back(event);
+    return absl::OkStatus();
+  }));
+  for (int u = 0; u < kUsers; ++u) {
+    const std::string user = absl::StrCat("u", u);
+    const auto cached = cache.Find(user, 1) != nullptr ? cache.Find(user, 1) : cache.Find(user, 2);
+    const std::vector<HistoryEvent> disk = HistoryOf(*db, user);
+    EXPECT_EQ(disk, Oracle(log[user], kLimit)) << user;
+    if (cached != nullptr) {
+      EXPECT_EQ(cached->history, disk) << user;
+    }
+    EXPECT_EQ((*cache.Get(user, 1))->history, disk) << user;
+  }
+}
+
+// Without erasures every writer must find its own event in the very next read.
+TEST(UserCacheStressTest, EveryWriterReadsItsOwnWrite) {
+  constexpr int kThreads = 6, kCalls = 100, kUsers = 3, kLimit = 5000;
+  const TempDir dir;
+  const auto db = OpenOrDie({.path = dir.Path("db"), .max_history_events = kLimit});
+  UserCache cache(db.get(), {.capacity_bytes = 30'000, .max_history_events = kLimit, .num_shards = 1});
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      for (int c = 0; c < kCalls; ++c) {
+        const std::string user = absl::StrCat("u", (t + c) % kUsers), item = absl::StrCat(t, "/", c);
+        EXPECT_OK(cache.RecordEvents({{Event(user, item, c % 4)}}, kNow).status());
+        auto read = cache.Find(user, 0);
+        if (read == nullptr) read = *cache.Get(user, 0);
+        EXPECT_EQ(std::count_if(read->history.begin(), read->history.end(),
+                                [&](const HistoryEvent& e) { return e.item_key == ItemKeyOf(item); }),
+                  1);
+      }
+    });
+  }
+  for (std::thread& t : threads) t.join();
+}
+
+}  // namespace
+}  // namespace swiftlet
