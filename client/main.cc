@@ -1,6 +1,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdlib>
 #include <iostream>
 #include <string>
 #include <vector>
@@ -9,6 +10,7 @@
 
 int main(int argc, char** argv) {
   std::ios::sync_with_stdio(false);
+  setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);  // what fails is said once, by the command
   std::signal(SIGPIPE, SIG_IGN);  // `swiftlet ... | head` ends with a message, not a signal
   swiftlet::cli::CliIo io{.in = std::cin,
                           .out = std::cout,

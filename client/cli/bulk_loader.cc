@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -213,7 +214,9 @@ absl::StatusOr<ColumnMap> ColumnMap::Create(const std::vector<Field>& fields, st
       }
     } else {
       for (const std::string& alias : field.aliases) {
-        if (!column) column = table.FindColumn(alias);
+        for (size_t i = 0; i < table.columns().size() && !column; ++i) {
+          if (absl::AsciiStrToLower(table.columns()[i]) == alias) column = i;
+        }
       }
     }
     if (column) {

@@ -57,7 +57,7 @@ class ColumnMap {
  public:
   struct Field {
     std::string name;                  // as in --columns: "user"
-    std::vector<std::string> aliases;  // column names that are recognised without --columns
+    std::vector<std::string> aliases;  // lower-case names that are recognised, in any case, without --columns
     bool required = false;
   };
 

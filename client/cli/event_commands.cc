@@ -112,10 +112,9 @@ void AddEventCommands(CLI::App& app, Session& session) {
       ->type_name("FILE");
   load->add_option("--columns", load_flags->options.columns,
                    "Which column is what: field=column,... with the fields user, item, type, value, time");
-  load->add_option(
-      "--type", load_flags->options.default_type,
-      "Type of the events of a file without a type column (default: rating where the value's column is "
-      "\"rating\", else view)");
+  load->add_option("--type", load_flags->options.default_type,
+                   "Type of the events of a file without a type column (default: rating where there is a "
+                   "rating, else view)");
   load->add_option("--time-unit", load_flags->time_unit,
                    "s, ms, or auto: numbers below 100,000,000,000 are seconds")
       ->check(CLI::IsMember({"auto", "s", "ms"}))

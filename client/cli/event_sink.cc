@@ -3,6 +3,7 @@
 #include <cmath>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "client/event_id.h"
@@ -44,18 +45,26 @@ absl::StatusOr<int64_t> ParseFileTime(std::string_view text, TimeUnit unit) {
 
 absl::StatusOr<EventSink> EventSink::Create(const EventFileOptions& options, const TextTable& table,
                                             Client& client, const CallOptions& call) {
+  // The names, the default type and the units are those of swiftlet-trainer: a file means the same to both.
   const std::vector<ColumnMap::Field> fields = {
-      {"user", {"user", "user_id", "userId", "userid"}, true},
-      {"item", {"item", "item_id", "itemId", "itemid", "movieId"}, true},
-      {"type", {"type", "event", "event_type"}, false},
-      {"value", {"value", "rating"}, false},
-      {"time", {"time", "timestamp", "timestamp_ms"}, false}};
+      {"user",
+       {"user", "user_id", "userid", "uid", "customer", "customer_id", "reviewerid", "visitorid", "session",
+        "session_id", "sessionid"},
+       true},
+      {"item",
+       {"item", "item_id", "itemid", "iid", "movie", "movie_id", "movieid", "product", "product_id",
+        "productid", "asin", "track_id", "book_id", "article_id"},
+       true},
+      {"type", {"type", "event", "event_type", "action", "behavior"}, false},
+      {"value", {"rating", "value", "stars", "score", "overall"}, false},
+      {"time", {"timestamp", "timestamp_ms", "time", "ts", "unixtime", "unixreviewtime"}, false}};
   SWIFTLET_ASSIGN_OR_RETURN(ColumnMap columns, ColumnMap::Create(fields, options.columns, table));
   EventSink sink(std::move(columns), client, call);
   sink.default_type_ = options.default_type;
   if (sink.default_type_.empty()) {
     const std::optional<size_t> value = sink.columns_.Find("value");
-    sink.default_type_ = value && table.columns()[*value] == "rating" ? "rating" : "view";
+    sink.default_type_ =
+        value && absl::AsciiStrToLower(table.columns()[*value]) != "value" ? "rating" : "view";
   }
   sink.time_unit_ = options.time_unit;
   if (const std::optional<size_t> time = sink.columns_.Find("time");

@@ -21,9 +21,10 @@ enum class TimeUnit {
 };
 
 struct EventFileOptions {
-  std::string columns;       // see ColumnMap: of user, item, type, value, time
-  std::string default_type;  // of files without a type column; empty: "rating" where there is a column
-                             // "rating", else "view"
+  std::string columns;  // see ColumnMap: of user, item, type, value, time
+  // Of files without a type column. Empty: "rating" where the value's column holds ratings (any name but
+  // "value"), else "view".
+  std::string default_type;
   TimeUnit time_unit = TimeUnit::kAuto;
 };
 

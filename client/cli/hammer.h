@@ -18,11 +18,11 @@ namespace swiftlet::cli {
 struct HammerOptions {
   absl::Duration duration = absl::Seconds(10);
   int num_threads = 2;             // each has one call in flight
-  std::vector<std::string> users;  // asked in turn; at least one
+  std::vector<std::string> users = {};  // asked in turn; at least one
   int k = 10;
-  CallOptions call;
+  CallOptions call = {};
   // Stop `linger` after an answer of this version was first seen, or when `duration` is over.
-  std::optional<int64_t> until_version;
+  std::optional<int64_t> until_version = {};
   absl::Duration linger = absl::Seconds(1);
   // A call that starts after an answer of version v came back must not be answered by an older one. true: it
   // may (an operator rolls back meanwhile).

@@ -11,10 +11,14 @@ namespace swiftlet::cli {
 
 absl::StatusOr<ItemSink> ItemSink::Create(const std::string& columns, const TextTable& table, Client& client,
                                           const CallOptions& call) {
+  // The names that swiftlet-trainer knows.
   const std::vector<ColumnMap::Field> fields = {
-      {"item", {"item", "item_id", "itemId", "itemid", "movieId"}, true},
+      {"item",
+       {"item", "item_id", "itemid", "id", "movie", "movie_id", "movieid", "product_id", "productid", "asin",
+        "track_id", "book_id", "article_id"},
+       true},
       {"title", {"title", "name"}, false},
-      {"categories", {"categories", "category", "genres"}, false}};
+      {"categories", {"categories", "genres", "category", "genre", "tags"}, false}};
   SWIFTLET_ASSIGN_OR_RETURN(ColumnMap map, ColumnMap::Create(fields, columns, table));
   if (!map.Find("title") && !map.Find("categories")) {
     return absl::InvalidArgumentError(absl::StrCat(

@@ -42,7 +42,9 @@ TEST(EventIdTest, RandomIdsDifferAcrossThreads) {
 }
 
 // The ids are kept by servers: they must never change between versions of the client.
-TEST(EventIdTest, IdsOfContentNeverChange) { EXPECT_EQ(EventIdOf(SomeEvent(), 7), "6801436f56c0604fca2ecb807aeae224"); }
+TEST(EventIdTest, IdsOfContentNeverChange) {
+  EXPECT_EQ(EventIdOf(SomeEvent(), 7), "6801436f56c0604fca2ecb807aeae224");
+}
 
 TEST(EventIdTest, TheLineCountsOnlyWithoutATime) {
   v1::Event event = SomeEvent();
