@@ -1,0 +1,348 @@
+#include "engine/catalog_view.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <random>
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "tests/testing/random_snapshot.h"
+#include "tests/testing/temp_dir.h"
+
+namespace swiftlet {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::ElementsAreArray;
+
+class CatalogViewTest : public ::testing::Test {
+ protected:
+  void Load(const testing::RandomSnapshotOptions& options) {
+    snapshot_ = testing::WriteAndLoad(dir_.File(absl::StrCat("model-", options.seed)),
+                                      testing::RandomSnapshot(options));
+  }
+  std::shared_ptr<const CatalogView> Build(const std::vector<CatalogItem>& items) {
+    return CatalogView::Build(*snapshot_, items);
+  }
+  CatalogItem WithVector(const std::string& id, float value) const {
+    return {.item_id = id, .vector = std::vector<float>(snapshot_->dim(), value), .space = "test-space"};
+  }
+  static uint32_t Row(const CatalogView& view, std::string_view id) {
+    return view.FindRow(ItemKeyOf(id)).value();
+  }
+  static std::vector<std::string_view> CategoryNames(const CatalogView& view, uint32_t row) {
+    std::vector<std::string_view> names;
+    for (const uint32_t id : view.CategoriesOf(row)) names.push_back(view.CategoryName(id));
+    return names;
+  }
+
+  testing::TempDir dir_;
+  std::shared_ptr<const ModelSnapshot> snapshot_;
+};
+
+TEST_F(CatalogViewTest, WithoutChangesItIsTheSnapshot) {
+  Load({.num_items = 70});
+  const auto view = Build({});
+  EXPECT_EQ(view->num_rows(), 70u);
+  EXPECT_TRUE(view->added_items().empty());
+  EXPECT_EQ(view->num_overlay_items(), 0u);
+  EXPECT_EQ(view->num_categories(), snapshot_->num_categories());
+  for (uint32_t row = 0; row < 70; ++row) {
+    EXPECT_EQ(view->FindRow(snapshot_->Key(row)), row);
+    EXPECT_FALSE(view->IsMasked(row));
+    EXPECT_EQ(view->ItemId(row), snapshot_->ItemId(row));
+    EXPECT_EQ(view->Title(row), snapshot_->Title(row));
+    EXPECT_THAT(view->CategoriesOf(row), ElementsAreArray(snapshot_->CategoryIds(row)));
+  }
+  EXPECT_EQ(view->FindRow(ItemKeyOf("unknown")), std::nullopt);
+}
+
+TEST_F(CatalogViewTest, AnUpsertedItemHasARowItsMetadataAndTheMappedInputVector) {
+  Load({});
+  CatalogItem item = WithVector("new", 0.5f);
+  item.has_metadata = true;
+  item.title = "A new one";
+  item.categories = {"cat-1", "unheard-of"};
+  const auto view = Build({item});
+  const uint32_t row = Row(*view, "new");
+  EXPECT_EQ(row, snapshot_->num_items());
+  EXPECT_EQ(view->ItemId(row), "new");
+  EXPECT_EQ(view->Title(row), "A new one");
+  EXPECT_THAT(CategoryNames(*view, row), ElementsAre("cat-1", "unheard-of"));
+  EXPECT_EQ(view->num_categories(), snapshot_->num_categories() + 1);
+  EXPECT_EQ(view->FindCategory("unheard-of"), snapshot_->num_categories());
+  EXPECT_THAT(view->ItemVector(row), ElementsAreArray(item.vector));
+  std::vector<float> input(snapshot_->dim());
+  snapshot_->MapToInput(item.vector, input);
+  EXPECT_THAT(std::span(view->InputVector(row), snapshot_->dim()), ElementsAreArray(input));
+  EXPECT_EQ(view->Popularity(row), 0.0f);
+  EXPECT_EQ(view->Bias(row), 0.0f);
+  EXPECT_EQ(view->AttentionLogit(row), 0.0f);
+  EXPECT_EQ(view->BaseRowOf(row), std::nullopt);
+  EXPECT_FLOAT_EQ(view->InverseNorm(row), 1.0f / (0.5f * std::sqrt(static_cast<float>(snapshot_->dim()))));
+}
+
+TEST_F(CatalogViewTest, AReplacedVectorMasksTheSnapshotRowAndKeepsItsFacts) {
+  Load({});
+  const auto view = Build({WithVector("item-7", 2.0f)});
+  const uint32_t row = Row(*view, "item-7");
+  EXPECT_GE(row, snapshot_->num_items());
+  EXPECT_TRUE(view->IsMasked(7));
+  EXPECT_FALSE(view->IsMasked(row));
+  EXPECT_EQ(view->Title(row), "Title 7") << "no metadata here: the snapshot's";
+  EXPECT_THAT(view->CategoriesOf(row), ElementsAreArray(snapshot_->CategoryIds(7)));
+  EXPECT_EQ(view->Popularity(row), snapshot_->Popularity(7));
+  EXPECT_EQ(view->Bias(row), snapshot_->Bias(7));
+  EXPECT_EQ(view->AttentionLogit(row), snapshot_->AttentionLogit(7));
+  EXPECT_EQ(view->BaseRowOf(row), 7u);
+}
+
+TEST_F(CatalogViewTest, MetadataAloneAddsNoRow) {
+  Load({});
+  const auto view =
+      Build({{.item_id = "item-3", .has_metadata = true, .title = "Renamed", .categories = {"x"}},
+             {.item_id = "item-4", .has_metadata = true}});
+  EXPECT_EQ(view->num_rows(), snapshot_->num_items());
+  EXPECT_EQ(view->Title(3), "Renamed");
+  EXPECT_THAT(CategoryNames(*view, 3), ElementsAre("x"));
+  EXPECT_EQ(view->Title(4), "") << "metadata that says nothing counts";
+  EXPECT_TRUE(view->CategoriesOf(4).empty());
+  EXPECT_EQ(view->num_overlay_items(), 2u);
+}
+
+TEST_F(CatalogViewTest, TheVectorOfTheSnapshotAddsNoRow) {
+  Load({});
+  const std::span<const float> same = snapshot_->ItemVector(5);
+  const auto view =
+      Build({{.item_id = "item-5", .vector = {same.begin(), same.end()}, .space = "test-space"}});
+  EXPECT_EQ(view->num_rows(), snapshot_->num_items());
+  EXPECT_EQ(Row(*view, "item-5"), 5u);
+  EXPECT_FALSE(view->IsMasked(5));
+}
+
+TEST_F(CatalogViewTest, VectorsThatCannotCountAreNoVectors) {
+  Load({});
+  CatalogItem other_space = WithVector("a", 1.0f), other_size = WithVector("b", 1.0f),
+              not_finite = WithVector("c", 1.0f), replaced = WithVector("item-1", 1.0f);
+  other_space.space = "other";
+  other_size.vector.push_back(1.0f);
+  not_finite.vector[0] = std::numeric_limits<float>::quiet_NaN();
+  replaced.space = "";
+  const auto view = Build({other_space, other_size, not_finite, replaced, {.item_id = "d"}});
+  EXPECT_EQ(view->num_rows(), snapshot_->num_items());
+  for (const char* id : {"a", "b", "c", "d"}) EXPECT_EQ(view->FindRow(ItemKeyOf(id)), std::nullopt) << id;
+  EXPECT_EQ(Row(*view, "item-1"), 1u);
+  EXPECT_EQ(view->num_items_without_vector(), 4u);
+  EXPECT_EQ(view->num_overlay_items(), 1u);
+}
+
+TEST_F(CatalogViewTest, ZeroVectorsAreFine) {
+  Load({});
+  const auto view = Build({WithVector("zero", 0.0f)});
+  EXPECT_EQ(view->InverseNorm(Row(*view, "zero")), 0.0f);
+}
+
+TEST_F(CatalogViewTest, DeletionMasksAndUpsertingBringsBack) {
+  Load({});
+  CatalogItem added = WithVector("new", 1.0f);
+  const auto first = Build({added});
+  CatalogItem deleted = added;
+  deleted.deleted = true;
+  const auto second = first->With(std::vector<CatalogItem>{deleted, {.item_id = "item-2", .deleted = true}});
+  EXPECT_TRUE(second->IsMasked(Row(*second, "new"))) << "deleted, but its vector is still known";
+  EXPECT_TRUE(second->IsMasked(2));
+  EXPECT_EQ(Row(*second, "item-2"), 2u);
+  EXPECT_FALSE(first->IsMasked(Row(*first, "new"))) << "the older view does not change";
+  EXPECT_FALSE(first->IsMasked(2));
+  const auto third = second->With(std::vector<CatalogItem>{added, {.item_id = "item-2"}});
+  EXPECT_FALSE(third->IsMasked(Row(*third, "new")));
+  EXPECT_FALSE(third->IsMasked(2));
+  EXPECT_EQ(third->num_rows(), first->num_rows());
+}
+
+TEST_F(CatalogViewTest, RowsOfVectorsThatWentAwayAreUsedAgain) {
+  Load({});
+  std::shared_ptr<const CatalogView> view = Build({WithVector("a", 1.0f)});
+  for (int i = 0; i < 100; ++i) {
+    view = view->With(std::vector<CatalogItem>{{.item_id = i % 2 == 0 ? "a" : "b"},
+                                               WithVector(i % 2 == 0 ? "b" : "a", static_cast<float>(i))});
+  }
+  EXPECT_LE(view->num_rows(), snapshot_->num_items() + 2);
+  EXPECT_EQ(view->ItemVector(Row(*view, "a"))[0], 99.0f);
+  EXPECT_EQ(view->FindRow(ItemKeyOf("b")), std::nullopt);
+}
+
+// What a view must say, from the items' states alone.
+using States = std::map<std::string, CatalogItem>;
+
+void ExpectAgrees(const ModelSnapshot& snapshot, const CatalogView& view, const States& states,
+                  const std::set<std::string>& universe) {
+  uint64_t num_live = 0, num_overlay = 0, num_without_vector = 0;
+  for (const std::string& id : universe) {
+    SCOPED_TRACE(id);
+    const std::optional<uint32_t> base = snapshot.FindRow(ItemKeyOf(id));
+    const auto it = states.find(id);
+    const CatalogItem* state = it == states.end() ? nullptr : &it->second;
+    const bool usable = state != nullptr && state->space == snapshot.manifest().embedding_space &&
+                        state->vector.size() == snapshot.dim();
+    const std::optional<uint32_t> row = view.FindRow(ItemKeyOf(id));
+    ASSERT_EQ(row.has_value(), usable || base.has_value());
+    if (state != nullptr) {
+      num_overlay += row.has_value();
+      num_without_vector += !row.has_value() && !state->deleted;
+    }
+    if (!row.has_value()) continue;
+    ASSERT_LT(*row, view.num_rows());
+    const bool deleted = state != nullptr && state->deleted;
+    num_live += !deleted;
+    EXPECT_EQ(view.IsMasked(*row), deleted);
+    EXPECT_EQ(view.ItemId(*row), id);
+    if (base.has_value() && *row != *base) {
+      EXPECT_TRUE(view.IsMasked(*base));
+    }
+    if (usable) {
+      ASSERT_THAT(view.ItemVector(*row), ElementsAreArray(state->vector));
+    } else {
+      ASSERT_EQ(*row, *base);
+    }
+    if (*row >= snapshot.num_items()) {
+      std::vector<float> input(snapshot.dim());
+      snapshot.MapToInput(state->vector, input);
+      EXPECT_THAT(std::span(view.InputVector(*row), snapshot.dim()), ElementsAreArray(input));
+    } else {
+      EXPECT_EQ(view.InputVector(*row), snapshot.InputVector(*row));
+    }
+    EXPECT_EQ(view.Popularity(*row), base.has_value() ? snapshot.Popularity(*base) : 0.0f);
+    EXPECT_EQ(view.Bias(*row), base.has_value() ? snapshot.Bias(*base) : 0.0f);
+    EXPECT_EQ(view.AttentionLogit(*row), base.has_value() ? snapshot.AttentionLogit(*base) : 0.0f);
+    std::string title;
+    std::vector<std::string> categories;
+    if (state != nullptr && state->has_metadata) {
+      title = state->title;
+      categories = state->categories;
+    } else if (base.has_value()) {
+      title = snapshot.Title(*base);
+      for (const uint32_t c : snapshot.CategoryIds(*base)) categories.emplace_back(snapshot.CategoryName(c));
+    }
+    EXPECT_EQ(view.Title(*row), title);
+    std::vector<std::string> got;
+    for (const uint32_t c : view.CategoriesOf(*row)) {
+      got.emplace_back(view.CategoryName(c));
+      EXPECT_EQ(view.FindCategory(view.CategoryName(c)), c);
+    }
+    EXPECT_EQ(got, categories);
+  }
+  EXPECT_EQ(view.num_overlay_items(), num_overlay);
+  EXPECT_EQ(view.num_items_without_vector(), num_without_vector);
+  uint64_t num_unmasked = 0;
+  for (uint32_t row = 0; row < view.num_rows(); ++row) num_unmasked += !view.IsMasked(row);
+  EXPECT_EQ(num_unmasked, num_live) << "one row for every item that can be recommended, and no more";
+  uint64_t next_row = snapshot.num_items();
+  for (size_t i = 0; i < view.added_items().size(); ++i) {
+    const ItemMatrix& part = view.added_items()[i];
+    const ItemMatrix& cosine = view.added_items_by_cosine()[i];
+    EXPECT_EQ(part.first_row, next_row);
+    EXPECT_EQ(cosine.first_row, next_row);
+    EXPECT_EQ(cosine.bias, nullptr);
+    for (size_t j = 0; j < part.num_items; ++j, ++next_row) {
+      const auto row = static_cast<uint32_t>(next_row);
+      EXPECT_EQ(part.vectors + j * part.stride, view.ItemVector(row).data());
+      EXPECT_EQ(cosine.scale[j], view.InverseNorm(row));
+      EXPECT_EQ(part.bias == nullptr ? 0.0f : part.bias[j], view.Bias(row));
+    }
+  }
+  EXPECT_EQ(next_row, view.num_rows());
+}
+
+TEST_F(CatalogViewTest, AnyChainOfChangesAgreesWithTheStatesAndOldViewsStayAsTheyWere) {
+  std::mt19937 random(3);
+  for (uint64_t seed = 1; seed <= 6; ++seed) {
+    Load({.num_items = 90,
+          .dim = seed % 2 == 0 ? 5u : 600u,  // 600: chunks of few rows
+          .seed = seed,
+          .with_bias = seed % 3 != 0,
+          .with_input_vectors = seed % 2 == 0});
+    std::set<std::string> universe;
+    for (int i = 0; i < 90; ++i) universe.insert(absl::StrCat("item-", i));
+    for (int i = 0; i < 120; ++i) universe.insert(absl::StrCat("new-", i));
+    const std::vector<std::string> ids(universe.begin(), universe.end());
+    States states;
+    struct Step {
+      std::shared_ptr<const CatalogView> view;
+      States states;
+    };
+    std::vector<Step> steps = {{Build({}), {}}};
+    for (int step = 0; step < 60; ++step) {
+      std::set<std::string> chosen;
+      for (uint32_t n = random() % 20; n > 0; --n) chosen.insert(ids[random() % ids.size()]);
+      std::vector<CatalogItem> changes;
+      for (const std::string& id : chosen) {
+        // From its last state or from nothing, so that single fields change too.
+        CatalogItem item =
+            random() % 2 == 0 && states.count(id) > 0 ? states[id] : CatalogItem{.item_id = id};
+        if (random() % 3 == 0) item.deleted = !item.deleted;
+        if (random() % 3 == 0) {
+          item.has_metadata = random() % 4 != 0;
+          item.title = item.has_metadata ? absl::StrCat("title ", random() % 100) : "";
+          item.categories.clear();
+          for (uint32_t n = item.has_metadata ? random() % 3 : 0; n > 0; --n) {
+            item.categories.push_back(absl::StrCat("cat-", random() % 9));
+          }
+        }
+        if (random() % 2 == 0) {
+          item.space = random() % 5 == 0 ? "elsewhere" : "test-space";
+          item.vector.assign(snapshot_->dim(), static_cast<float>(random() % 100) / 7);
+          const std::optional<uint32_t> base = snapshot_->FindRow(ItemKeyOf(id));
+          if (base.has_value() && random() % 3 == 0) {
+            item.vector.assign(snapshot_->ItemVector(*base).begin(), snapshot_->ItemVector(*base).end());
+          }
+        } else if (random() % 4 == 0) {
+          item.vector.clear();
+          item.space.clear();
+        }
+        states[id] = item;
+        changes.push_back(item);
+      }
+      steps.push_back({steps.back().view->With(changes), states});
+    }
+    for (size_t i = 0; i < steps.size(); i += 7) {
+      SCOPED_TRACE(absl::StrCat("seed ", seed, " step ", i));
+      ExpectAgrees(*snapshot_, *steps[i].view, steps[i].states, universe);
+    }
+    ExpectAgrees(*snapshot_, *steps.back().view, states, universe);
+    std::vector<CatalogItem> all;
+    for (const auto& [id, item] : states) all.push_back(item);
+    std::shuffle(all.begin(), all.end(), random);
+    ExpectAgrees(*snapshot_, *Build(all), states, universe);
+  }
+}
+
+TEST_F(CatalogViewTest, SuccessiveViewsShareTheVectorsThatDidNotChange) {
+  Load({.num_items = 10, .dim = 64});
+  std::vector<CatalogItem> items;
+  for (int i = 0; i < 5000; ++i) items.push_back(WithVector(absl::StrCat("new-", i), static_cast<float>(i)));
+  const auto view = Build(items);
+  const auto next = view->With(std::vector<CatalogItem>{WithVector("new-0", -1.0f)});
+  size_t shared = 0;
+  for (size_t i = 0; i < view->added_items().size(); ++i) {
+    shared += view->added_items()[i].vectors == next->added_items()[i].vectors;
+  }
+  EXPECT_EQ(shared, view->added_items().size() - 1);
+
+  CatalogItem renamed = items[0];
+  renamed.has_metadata = true;
+  renamed.title = "Renamed";
+  const auto last = view->With(std::vector<CatalogItem>{renamed});
+  EXPECT_EQ(last->Title(Row(*last, "new-0")), "Renamed");
+  for (size_t i = 0; i < view->added_items().size(); ++i) {
+    EXPECT_EQ(view->added_items()[i].vectors, last->added_items()[i].vectors) << "a title copies no vector";
+  }
+}
+
+}  // namespace
+}  // namespace swiftlet

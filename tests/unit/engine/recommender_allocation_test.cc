@@ -1,0 +1,116 @@
+// That a request allocates nothing once its thread's buffers have grown: every operator new of this binary
+// counts.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <new>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "engine/recommender.h"
+#include "tests/testing/random_snapshot.h"
+#include "tests/testing/temp_dir.h"
+
+namespace {
+
+std::atomic<size_t> num_allocations{0};
+
+void* Allocate(size_t size, size_t alignment) {
+  ++num_allocations;
+  void* p = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+  if (p == nullptr) std::abort();
+  return p;
+}
+
+}  // namespace
+
+void* operator new(size_t size) { return Allocate(size, alignof(std::max_align_t)); }
+void* operator new[](size_t size) { return Allocate(size, alignof(std::max_align_t)); }
+void* operator new(size_t size, std::align_val_t a) { return Allocate(size, static_cast<size_t>(a)); }
+void* operator new[](size_t size, std::align_val_t a) { return Allocate(size, static_cast<size_t>(a)); }
+void operator delete(void* p) noexcept { std::free(p); }
+void operator delete[](void* p) noexcept { std::free(p); }
+void operator delete(void* p, size_t) noexcept { std::free(p); }
+void operator delete[](void* p, size_t) noexcept { std::free(p); }
+void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
+void operator delete[](void* p, std::align_val_t) noexcept { std::free(p); }
+void operator delete(void* p, size_t, std::align_val_t) noexcept { std::free(p); }
+void operator delete[](void* p, size_t, std::align_val_t) noexcept { std::free(p); }
+
+namespace swiftlet {
+namespace {
+
+TEST(Allocations, AreCounted) {
+  const size_t before = num_allocations;
+  const std::vector<int> v(100);
+  const AlignedVector<float> a(100);
+  EXPECT_EQ(num_allocations, before + 2) << v.size() + a.size();
+}
+
+TEST(Allocations, NoneInTheSteadyState) {
+  testing::TempDir dir;
+  const auto snapshot =
+      testing::WriteAndLoad(dir.File("model"), testing::RandomSnapshot({.num_items = 3000, .dim = 32}));
+  std::vector<CatalogItem> changes;
+  for (int i = 0; i < 500; ++i) {
+    changes.push_back({.item_id = absl::StrCat("item-", i * 7),
+                       .deleted = i % 3 == 0,
+                       .has_metadata = i % 2 == 0,
+                       .title = "a title that is longer than a small string",
+                       .categories = {"cat-1", "new category"},
+                       .vector = std::vector<float>(32, static_cast<float>(i % 9) / 10),
+                       .space = "test-space"});
+  }
+  const auto view = CatalogView::Build(*snapshot, changes);
+
+  std::mt19937 random(4);
+  std::vector<HistoryEvent> history;
+  for (int i = 0; i < 200; ++i) {
+    history.push_back({.item_key = ItemKeyOf(absl::StrCat("item-", random() % 4000)),
+                       .timestamp_ms = 1'000'000 + i * 70'000,
+                       .value = static_cast<float>(random() % 6),
+                       .type = static_cast<EventTypeId>(1 + random() % 14)});
+  }
+  const std::vector<float> long_term(32, 0.1f);
+  const std::vector<ItemKey> context = {ItemKeyOf("item-1"), ItemKeyOf("item-7"), ItemKeyOf("nothing")};
+  const std::vector<std::string_view> any_of = {"cat-1", "new category", "unknown category with a long name"};
+  const std::vector<std::string_view> none_of = {"cat-2"};
+  const std::vector<uint32_t> rows = {1, 5, 3001, 7, 2};
+
+  Scratch scratch;
+  Recommendation result;
+  const auto run_everything = [&] {
+    for (const bool explain : {false, true}) {
+      for (const bool filtered : {false, true}) {
+        for (const bool known : {false, true}) {
+          RecommendQuery query{.k = 50, .exclude_seen = true, .explain = explain};
+          if (filtered) {
+            query.any_of_categories = any_of;
+            query.none_of_categories = none_of;
+            query.exclude_items = context;
+          }
+          UserState user;
+          if (known) {
+            user = {.history = history, .long_term = long_term};
+            query.context_items = context;
+          }
+          ASSERT_TRUE(Recommend(*snapshot, *view, query, user, scratch, &result).ok());
+          ASSERT_FALSE(result.items.empty());
+          ASSERT_TRUE(ScoreItems(*snapshot, *view, query, user, rows, scratch, &result).ok());
+          ASSERT_TRUE(SimilarItems(*snapshot, *view, query, 3, scratch, &result).ok());
+        }
+      }
+    }
+  };
+  run_everything();
+  const size_t before = num_allocations;
+  ASSERT_GT(before, 0u);
+  for (int i = 0; i < 3; ++i) run_everything();
+  EXPECT_EQ(num_allocations, before);
+}
+
+}  // namespace
+}  // namespace swiftlet
