@@ -1,0 +1,318 @@
+// What a damaged or hostile snapshot gets: a refusal that names the damage, never a crash.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <iterator>
+#include <limits>
+#include <random>
+
+#include "absl/strings/str_cat.h"
+#include "engine/snapshot/model_snapshot.h"
+#include "tests/testing/random_snapshot.h"
+#include "tests/testing/temp_dir.h"
+
+namespace swiftlet {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::RandomSnapshot;
+using testing::TempDir;
+
+std::string ReadFile(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+void WriteFile(const std::string& path, std::string_view bytes) {
+  std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
+}
+
+// A tensor that can be changed.
+struct Tensor {
+  DType dtype;
+  std::vector<uint64_t> shape;
+  std::vector<std::byte> data;
+
+  template <typename T>
+  T* as() {
+    return reinterpret_cast<T*>(data.data());
+  }
+};
+using Tensors = std::map<std::string, Tensor>;
+
+class CorruptionTest : public ::testing::Test {
+ protected:
+  CorruptionTest() {
+    EXPECT_TRUE(testing::WriteRandomSnapshot(dir_.path(), {.num_items = 50, .dim = 10}).ok());
+    manifest_ = ReadFile(manifest_path());
+    model_ = ReadFile(model_path());
+  }
+  std::string manifest_path() const { return dir_.File(kManifestFile); }
+  std::string model_path() const { return dir_.File(kModelFile); }
+
+  // Loads what is left of the snapshot after `change`, with sizes and checksums of the manifest made right.
+  absl::Status LoadChanged(const std::function<void(Tensors&)>& change, bool verify_contents = true) {
+    WriteFile(model_path(), model_);
+    Tensors tensors;
+    {
+      const auto file = SafetensorsFile::Open(model_path());
+      for (const auto& [name, t] : (*file)->tensors()) {
+        tensors[name] = {t.dtype, t.shape, {t.data.begin(), t.data.end()}};
+      }
+    }
+    change(tensors);
+    std::vector<NamedTensor> named;
+    for (const auto& [name, t] : tensors) named.push_back({name, {t.dtype, t.shape, t.data}});
+    EXPECT_TRUE(WriteSafetensors(model_path(), named, {}).ok());
+    Manifest manifest = *ParseManifest(manifest_);
+    manifest.files[kModelFile] = {std::filesystem::file_size(model_path()), *ChecksumFile(model_path())};
+    WriteFile(manifest_path(), FormatManifest(manifest));
+    return ModelSnapshot::Load(dir_.path(), {.verify_contents = verify_contents}).status();
+  }
+
+  TempDir dir_;
+  std::string manifest_, model_;
+};
+
+TEST_F(CorruptionTest, TheUnchangedSnapshotLoads) {
+  EXPECT_TRUE(LoadChanged([](Tensors&) {}).ok());
+  EXPECT_TRUE(LoadChanged([](Tensors&) {}, /*verify_contents=*/false).ok());
+}
+
+TEST_F(CorruptionTest, EveryTensorsPresenceTypeAndShapeAreChecked) {
+  std::vector<std::string> names;
+  ASSERT_TRUE(LoadChanged([&](Tensors& tensors) {
+                for (const auto& [name, t] : tensors) names.push_back(name);
+              }).ok());
+  ASSERT_EQ(names.size(), 22u);
+  const std::vector<std::string> optional = {"item.input_vectors", "item.bias", "item.attention_logits",
+                                             "encoder.input_map"};
+  for (const std::string& name : names) {
+    const bool is_optional = std::find(optional.begin(), optional.end(), name) != optional.end();
+    const absl::Status missing = LoadChanged([&](Tensors& t) { t.erase(name); });
+    EXPECT_EQ(missing.ok(), is_optional) << name << missing;
+    if (!is_optional) {
+      EXPECT_THAT(missing.ToString(), HasSubstr(absl::StrCat("\"", name, "\": missing")));
+    }
+    const std::vector<std::function<void(Tensor&)>> changes = {
+        [](Tensor& t) {
+          t = {DType::kI32, {t.data.size() / 4}, std::vector<std::byte>(t.data.size() / 4 * 4)};
+        },
+        [](Tensor& t) { t.shape.push_back(1); },
+        [](Tensor& t) {
+          t.shape = {1, t.data.size() / DTypeBytes(t.dtype)};
+        },
+        // One element more; where any length fits a type and rank, it does not fit what points into it.
+        [](Tensor& t) {
+          t.shape = {t.data.size() / DTypeBytes(t.dtype) + 1};
+          t.data.resize(t.data.size() + DTypeBytes(t.dtype));
+        },
+        [](Tensor& t) {
+          t = {t.dtype, {0}, {}};
+        }};
+    for (size_t i = 0; i < changes.size(); ++i) {
+      if (name == "attention.position_logits" && i == 3) continue;  // has any length of at least 1
+      for (const bool verify_contents : {true, false}) {
+        const absl::Status status = LoadChanged([&](Tensors& t) { changes[i](t[name]); }, verify_contents);
+        EXPECT_TRUE(absl::IsDataLoss(status)) << name << " change " << i << ": " << status;
+        const std::string owner = name.substr(0, name.find("_bytes"));
+        const bool named = status.ToString().find(owner) != std::string::npos ||
+                           (name == "item.category_ids" &&
+                            status.ToString().find("item.category_offsets") != std::string::npos);
+        EXPECT_TRUE(named) << name << " change " << i << ": " << status;
+        EXPECT_THAT(status.ToString(), HasSubstr(model_path()));
+      }
+    }
+  }
+}
+
+struct ValueChange {
+  std::string name;
+  std::function<void(Tensor&)> change;
+  std::string reason;
+  bool structural;  // refused without verify_contents too
+};
+
+template <typename T>
+ValueChange Set(std::string name, size_t index, T value, std::string reason, bool structural) {
+  const auto set = [index, value](Tensor& t) { t.as<T>()[index] = value; };
+  return {std::move(name), set, std::move(reason), structural};
+}
+
+TEST_F(CorruptionTest, ValuesAreRefusedByTensorAndElement) {
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  std::vector<ValueChange> changes = {
+      Set("item.vectors", 16 * 3 + 9, kNan, "\"item.vectors\"[57]: expected a finite number", false),
+      Set("item.vectors", 16 * 3 + 10, 1.0f, "\"item.vectors\"[58]: expected 0 as padding", false),
+      Set("item.vectors", 16 * 3 + 15, kNan, "\"item.vectors\"[63]", false),
+      Set("item.input_vectors", 1, -kInfinity, "\"item.input_vectors\"[1]", false),
+      Set("item.input_vectors", 10, 1.0f, "as padding", false),
+      Set("encoder.input_map", 0, kNan, "\"encoder.input_map\"[0]", false),
+      Set("encoder.input_map", 15, 2.0f, "as padding", false),
+      Set("item.inverse_norms", 4, 0.0f, "\"item.inverse_norms\"[4]", false),
+      Set("item.inverse_norms", 4, kNan, "\"item.inverse_norms\"[4]", false),
+      Set("item.bias", 2, kNan, "\"item.bias\"[2]", false),
+      Set("item.attention_logits", 49, kInfinity, "\"item.attention_logits\"[49]", false),
+      Set("item.popularity", 7, -1.0f, "\"item.popularity\"[7]: expected at least 0", false),
+      Set("item.popularity", 7, kNan, "\"item.popularity\"[7]", false),
+      Set("item.popularity", 7, 1e9f, "\"item.popularity_order\"", false),
+      Set("attention.class_logits", 0, kNan, "\"attention.class_logits\"[0]", false),
+      Set("attention.position_logits", 0, kNan, "\"attention.position_logits\"[0]", false),
+      Set("attention.recency_logits", 31, kNan, "\"attention.recency_logits\"[31]", false),
+      Set("attention.slot_logits", 1, kNan, "\"attention.slot_logits\"[1]", false),
+      Set("item.id_bytes", 0, uint8_t{0xFF}, "the id of row 0", false),
+      Set("item.id_bytes", 0, uint8_t{0}, "the id of row 0", false),
+      Set("item.id_bytes", 0, uint8_t{'j'}, "\"item.keys\"[0]", false),
+      Set("item.title_bytes", 0, uint8_t{0xFF}, "the title of row 0", false),
+      Set("category.name_bytes", 0, uint8_t{0xC0}, "the name of category 0", false),
+      Set("item.popularity_order", 3, uint32_t{50}, "\"item.popularity_order\"[3]", true),
+      Set("item.category_ids", 1, uint32_t{5}, "\"item.category_ids\"[1]: expected below 5, found 5", true),
+      Set("item.keys", 3, uint64_t{12345}, "row 3", true),
+      {"item.keys", [](Tensor& t) { t.as<uint64_t>()[3] = t.as<uint64_t>()[2]; }, "row", true},
+      {"item.popularity_order", [](Tensor& t) { t.as<uint32_t>()[3] = t.as<uint32_t>()[2]; },
+       "\"item.popularity_order\"[3]", true},
+      {"item.key_slots", [](Tensor& t) { std::memset(t.data.data(), 0, t.data.size()); }, "found 0", true},
+      {"item.key_slots", [](Tensor& t) { std::fill_n(t.as<uint32_t>(), t.data.size() / 4, uint32_t{1}); },
+       "slots in use", true},
+      {"item.key_slots", [](Tensor& t) { t.as<uint32_t>()[0] = 51; }, "\"item.key_slots\"[0]", true},
+      {"item.key_slots",
+       [](Tensor& t) { std::rotate(t.as<uint32_t>(), t.as<uint32_t>() + 60, t.as<uint32_t>() + 128); },
+       "\"item.key_slots\"", true},
+      {"item.key_slots",  // not a power of two, and too few
+       [](Tensor& t) {
+         t = {t.dtype, {127}, {t.data.begin(), t.data.begin() + 127 * 4}};
+       },
+       "power of two", true},
+      {"item.key_slots",
+       [](Tensor& t) {
+         t = {t.dtype, {64}, {t.data.begin(), t.data.begin() + 64 * 4}};
+       },
+       "power of two", true},
+  };
+  for (const std::string name :
+       {"item.id_offsets", "item.title_offsets", "item.category_offsets", "category.name_offsets"}) {
+    changes.push_back(Set(name, 0, uint64_t{1}, absl::StrCat("\"", name, "\"[0]: expected 0"), true));
+    changes.push_back(Set(name, 2, ~uint64_t{0}, absl::StrCat("\"", name, "\"[3]"), true));
+    changes.push_back(Set(name, 3, uint64_t{0}, absl::StrCat("\"", name, "\"[3]"), true));
+    changes.push_back(
+        {name, [](Tensor& t) { ++t.as<uint64_t>()[t.shape[0] - 1]; }, absl::StrCat("\"", name, "\"["), true});
+  }
+  for (const ValueChange& c : changes) {
+    const absl::Status status = LoadChanged([&](Tensors& t) { c.change(t.at(c.name)); });
+    EXPECT_TRUE(absl::IsDataLoss(status)) << c.name << ": " << c.reason;
+    EXPECT_THAT(status.ToString(), HasSubstr(c.reason));
+    const absl::Status unverified = LoadChanged([&](Tensors& t) { c.change(t.at(c.name)); }, false);
+    EXPECT_EQ(unverified.ok(), !c.structural) << c.name << ": " << c.reason << ": " << unverified;
+  }
+}
+
+TEST_F(CorruptionTest, FilesOfAnotherSizeOrMissingAreRefused) {
+  const auto refused = [&](const std::string& reason) {
+    for (const bool verify : {true, false}) {
+      const absl::Status status =
+          ModelSnapshot::Load(dir_.path(), {.verify_checksums = verify, .verify_contents = verify}).status();
+      EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+      EXPECT_THAT(status.ToString(), HasSubstr(reason));
+    }
+  };
+  WriteFile(model_path(), model_ + "x");
+  refused(absl::StrCat("expected ", model_.size(), " bytes (manifest), found ", model_.size() + 1));
+  std::filesystem::remove(model_path());
+  refused(model_path());
+  std::filesystem::create_directory(model_path());
+  refused("not a regular file");
+  std::filesystem::remove(model_path());
+  WriteFile(model_path(), model_);
+  Manifest manifest = *ParseManifest(manifest_);
+  manifest.model_kind = "gru";
+  WriteFile(manifest_path(), FormatManifest(manifest));
+  refused("model_kind: expected \"attention\", found \"gru\"");
+}
+
+TEST_F(CorruptionTest, FactsOfTheManifestMustFitTheTensors) {
+  const std::vector<std::pair<std::function<void(Manifest&)>, std::string>> changes = {
+      {[](Manifest& m) { m.dim = 17, m.row_stride = 32; }, "\"item.vectors\": expected F32 [50, 32]"},
+      {[](Manifest& m) { ++m.num_items; }, "\"item.vectors\""},
+      {[](Manifest& m) { ++m.num_categories; }, "\"category.name_offsets\""},
+      {[](Manifest& m) { m.event_classes.pop_back(); }, "\"attention.class_logits\""},
+      // Still one padded row a vector: the last column is no padding then.
+      {[](Manifest& m) { m.dim = 9; }, "\"encoder.input_map\""},
+  };
+  for (const auto& [change, reason] : changes) {
+    Manifest manifest = *ParseManifest(manifest_);
+    change(manifest);
+    WriteFile(manifest_path(), FormatManifest(manifest));
+    const absl::Status status = ModelSnapshot::Load(dir_.path(), {}).status();
+    EXPECT_TRUE(absl::IsDataLoss(status)) << reason;
+    EXPECT_THAT(status.ToString(), HasSubstr(reason));
+  }
+}
+
+// Uses everything that a loaded snapshot offers, so that a sanitizer sees what is out of bounds.
+size_t Touch(const ModelSnapshot& s) {
+  size_t sum = 0;
+  for (uint32_t r = 0; r < s.num_items(); ++r) {
+    sum += s.ItemId(r).size() + s.Title(r).size() + s.FindRow(s.Key(r) + 1).has_value();
+    for (const char c : s.ItemId(r)) sum += static_cast<unsigned char>(c);
+    for (const char c : s.Title(r)) sum += static_cast<unsigned char>(c);
+    for (const uint32_t id : s.CategoryIds(r)) {
+      for (const char c : s.CategoryName(id)) sum += static_cast<unsigned char>(c);
+    }
+    sum += s.ItemVector(r).back() > 0;
+    sum += s.InputVector(r)[s.dim() - 1] > 0;
+    sum += s.Bias(r) > s.AttentionLogit(r);
+    sum += s.Popularity(s.popularity_order()[r]) > s.inverse_norms()[r];
+  }
+  std::vector<float> x(s.dim());
+  s.MapToInput(s.ItemVector(0), x);
+  s.Prefault();
+  return sum + (x[0] > 0) + s.ClassOf(6, 1.0f).value_or(0);
+}
+
+TEST_F(CorruptionTest, RandomDamageIsRefusedByChecksumsAndNeverCrashesWithoutThem) {
+  std::mt19937_64 random(20240601);
+  int num_loaded_unchecked = 0;
+  for (int i = 0; i < 3000; ++i) {
+    const bool in_manifest = i % 3 == 0;
+    std::string bytes = in_manifest ? manifest_ : model_;
+    const size_t header_end = std::min<size_t>(bytes.size(), 2500);
+    if (i % 7 == 0) {
+      bytes.resize(random() % bytes.size());
+    } else {
+      // Half the damage goes to the header, where it hurts most.
+      const size_t at = random() % (i % 2 == 0 ? header_end : bytes.size());
+      bytes[at] = static_cast<char>(bytes[at] ^ (1 << random() % 8));
+    }
+    WriteFile(manifest_path(), in_manifest ? bytes : manifest_);
+    WriteFile(model_path(), in_manifest ? model_ : bytes);
+    if (!in_manifest) {
+      const absl::Status status = ModelSnapshot::Load(dir_.path(), {}).status();
+      ASSERT_TRUE(absl::IsDataLoss(status)) << i << ": " << status;
+      // As a liar would: the manifest knows the size of the damaged file.
+      Manifest manifest = *ParseManifest(manifest_);
+      manifest.files[kModelFile].bytes = bytes.size();
+      WriteFile(manifest_path(), FormatManifest(manifest));
+    }
+    for (const bool verify_contents : {true, false}) {
+      const auto snapshot = ModelSnapshot::Load(
+          dir_.path(), {.verify_checksums = in_manifest, .verify_contents = verify_contents});
+      if (snapshot.ok()) {
+        EXPECT_GT(Touch(**snapshot), 0u);
+        num_loaded_unchecked += !in_manifest;
+      } else {
+        EXPECT_TRUE(absl::IsDataLoss(snapshot.status())) << i << ": " << snapshot.status();
+      }
+    }
+  }
+  // Flips within numbers are other numbers: without checksums some load, so Touch has seen damaged files.
+  EXPECT_GT(num_loaded_unchecked, 100);
+}
+
+}  // namespace
+}  // namespace swiftlet

@@ -1,0 +1,214 @@
+#include "engine/snapshot/model_directory.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "engine/snapshot/model_snapshot.h"
+#include "tests/testing/random_snapshot.h"
+#include "tests/testing/temp_dir.h"
+
+namespace swiftlet {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using testing::PublishRandomSnapshot;
+using testing::TempDir;
+using Versions = std::vector<int64_t>;
+
+class ModelDirectoryTest : public ::testing::Test {
+ protected:
+  void Publish(int64_t version) {
+    const absl::Status status = PublishRandomSnapshot(
+        models_, {.num_items = 3, .dim = 4, .seed = static_cast<uint64_t>(version), .version = version});
+    ASSERT_TRUE(status.ok()) << status;
+  }
+  // Names that are neither versions nor CURRENT nor PINNED.
+  std::vector<std::string> Leftovers() const {
+    std::vector<std::string> names;
+    for (const auto& entry : fs::directory_iterator(models_.path())) {
+      if (entry.path().filename().string()[0] == '.') names.push_back(entry.path().filename());
+    }
+    return names;
+  }
+  // A process id that was a process's, and is none's now.
+  static pid_t DeadPid() {
+    const pid_t pid = ::fork();
+    if (pid == 0) ::_exit(0);
+    ::waitpid(pid, nullptr, 0);
+    return pid;
+  }
+
+  TempDir dir_;
+  ModelDirectory models_{dir_.File("a/b/models")};
+};
+
+TEST_F(ModelDirectoryTest, AnEmptyDirectoryHasNothing) {
+  EXPECT_TRUE(absl::IsNotFound(models_.ListVersions().status()));
+  EXPECT_EQ(*models_.ReadCurrent(), std::nullopt);
+  ASSERT_TRUE(models_.Create().ok());
+  ASSERT_TRUE(models_.Create().ok());
+  EXPECT_THAT(*models_.ListVersions(), IsEmpty());
+  EXPECT_EQ(*models_.ReadCurrent(), std::nullopt);
+  EXPECT_EQ(*models_.ReadPinned(), std::nullopt);
+  EXPECT_EQ(*models_.NextVersion(), 1);
+  EXPECT_TRUE(models_.WritePinned(std::nullopt).ok());
+  EXPECT_TRUE(models_.CleanStaging().ok());
+}
+
+TEST_F(ModelDirectoryTest, PublishesWholeSnapshots) {
+  Publish(1);
+  Publish(10);
+  Publish(9);
+  EXPECT_THAT(*models_.ListVersions(), ElementsAre(1, 9, 10));
+  EXPECT_EQ(*models_.ReadCurrent(), 9);
+  EXPECT_EQ(*models_.NextVersion(), 11);
+  EXPECT_THAT(Leftovers(), IsEmpty());
+  for (const int64_t version : {1, 9, 10}) {
+    const auto snapshot = ModelSnapshot::Load(models_.VersionPath(version), {});
+    ASSERT_TRUE(snapshot.ok()) << snapshot.status();
+    EXPECT_EQ((*snapshot)->version(), version);
+  }
+}
+
+TEST_F(ModelDirectoryTest, NeverReplacesAVersion) {
+  Publish(1);
+  const absl::Status status = PublishRandomSnapshot(models_, {.num_items = 9, .version = 1});
+  EXPECT_TRUE(absl::IsAlreadyExists(status)) << status;
+  EXPECT_EQ((*ModelSnapshot::Load(models_.VersionPath(1), {}))->num_items(), 3u);
+  // Not even an empty directory, which a plain rename would replace.
+  fs::create_directory(models_.VersionPath(2));
+  EXPECT_TRUE(absl::IsAlreadyExists(PublishRandomSnapshot(models_, {.version = 2})));
+  EXPECT_EQ(*models_.ReadCurrent(), 1);
+}
+
+TEST_F(ModelDirectoryTest, RefusesToPublishWhatIsNoSnapshotOfThatVersion) {
+  ASSERT_TRUE(models_.Create().ok());
+  const std::string staging = *models_.CreateStaging();
+  EXPECT_TRUE(absl::IsNotFound(models_.Publish(staging, 1)));
+  ASSERT_TRUE(testing::WriteRandomSnapshot(staging, {.version = 2}).ok());
+  const absl::Status status = models_.Publish(staging, 1);
+  EXPECT_TRUE(absl::IsInvalidArgument(status));
+  EXPECT_THAT(status.ToString(), HasSubstr("version: expected 1, to be published, found 2"));
+  EXPECT_THAT(*models_.ListVersions(), IsEmpty());
+  EXPECT_EQ(*models_.ReadCurrent(), std::nullopt);
+}
+
+TEST_F(ModelDirectoryTest, ListsOnlyDirectoriesNamedByAVersion) {
+  Publish(3);
+  for (const char* name : {"0", "-1", "+4", "05", "6x", "x", "99999999999999999999", "7.old"}) {
+    fs::create_directory(models_.path() + "/" + name);
+  }
+  std::ofstream(models_.path() + "/8") << "a file";
+  EXPECT_THAT(*models_.ListVersions(), ElementsAre(3));
+}
+
+TEST_F(ModelDirectoryTest, RefusesACurrentThatIsNoVersion) {
+  Publish(1);
+  for (const char* text : {"", "x\n", "0\n", "-1", "1 2", "1\n\n", "99999999999999999999"}) {
+    std::ofstream(models_.path() + "/CURRENT") << text;
+    const auto current = models_.ReadCurrent();
+    EXPECT_TRUE(absl::IsDataLoss(current.status())) << text;
+    EXPECT_THAT(current.status().ToString(), HasSubstr("CURRENT"));
+  }
+  std::ofstream(models_.path() + "/CURRENT") << "12";
+  EXPECT_EQ(*models_.ReadCurrent(), 12);
+  EXPECT_EQ(*models_.NextVersion(), 13);
+}
+
+TEST_F(ModelDirectoryTest, PinsSurvive) {
+  Publish(1);
+  ASSERT_TRUE(models_.WritePinned(1).ok());
+  EXPECT_EQ(*ModelDirectory(models_.path()).ReadPinned(), 1);
+  Publish(2);
+  EXPECT_EQ(*models_.ReadPinned(), 1);
+  ASSERT_TRUE(models_.WritePinned(2).ok());
+  EXPECT_EQ(*models_.ReadPinned(), 2);
+  ASSERT_TRUE(models_.WritePinned(std::nullopt).ok());
+  EXPECT_EQ(*models_.ReadPinned(), std::nullopt);
+  EXPECT_TRUE(absl::IsInvalidArgument(models_.WritePinned(0)));
+}
+
+TEST_F(ModelDirectoryTest, RetentionKeepsTheNewestAndWhatMustNeverGo) {
+  for (int64_t version = 1; version <= 7; ++version) Publish(version);
+  ASSERT_TRUE(models_.WritePinned(2).ok());
+  const auto mapped = ModelSnapshot::Load(models_.VersionPath(1), {});
+  EXPECT_EQ(*models_.DeleteOld(2, {4}), (Versions{1, 3, 5}));
+  EXPECT_THAT(*models_.ListVersions(), ElementsAre(2, 4, 6, 7));
+  EXPECT_EQ(*models_.DeleteOld(2, {4}), Versions{});
+  EXPECT_EQ(*models_.DeleteOld(100, {}), Versions{});
+  EXPECT_EQ(*models_.DeleteOld(0, {}), (Versions{4, 6}));  // 7 is CURRENT, 2 is PINNED
+  EXPECT_THAT(*models_.ListVersions(), ElementsAre(2, 7));
+  EXPECT_TRUE(absl::IsInvalidArgument(models_.DeleteOld(-1, {}).status()));
+  EXPECT_THAT(Leftovers(), IsEmpty());
+  EXPECT_EQ((*mapped)->ItemId(2), "item-2");  // still there for those who hold it
+}
+
+TEST_F(ModelDirectoryTest, CleansWhatDeadProcessesLeftAndNothingElse) {
+  Publish(1);
+  const std::string mine = *models_.CreateStaging();
+  const std::string dead = absl::StrCat(models_.path(), "/.staging-", DeadPid(), "-00ff");
+  fs::create_directories(dead + "/deep");
+  std::ofstream(dead + "/deep/file") << "x";
+  const std::string dead_file = absl::StrCat(models_.path(), "/.staging-", DeadPid(), "-00fe");
+  std::ofstream(dead_file) << "2\n";
+  const std::string other = models_.path() + "/.something-else";
+  fs::create_directory(other);
+  ASSERT_TRUE(models_.CleanStaging().ok());
+  EXPECT_TRUE(fs::exists(mine));
+  EXPECT_FALSE(fs::exists(dead));
+  EXPECT_FALSE(fs::exists(dead_file));
+  EXPECT_TRUE(fs::exists(other));
+  EXPECT_THAT(*models_.ListVersions(), ElementsAre(1));
+}
+
+// As seen from another container: the process id in the name is nobody's here, but the owner lives.
+TEST_F(ModelDirectoryTest, TheLockProtectsAStagingDirectoryWhoseProcessIdIsUnknown) {
+  ASSERT_TRUE(models_.Create().ok());
+  const std::string mine = *models_.CreateStaging();
+  const std::string renamed = absl::StrCat(models_.path(), "/.staging-", DeadPid(), "-00ff");
+  fs::rename(mine, renamed);
+  ASSERT_TRUE(models_.CleanStaging().ok());
+  EXPECT_TRUE(fs::exists(renamed));
+}
+
+TEST_F(ModelDirectoryTest, ReadersSeeWholeVersionsWhilePublishing) {
+  Publish(1);
+  std::atomic<bool> stop = false;
+  std::atomic<int> num_reads = 0;
+  std::vector<std::thread> readers;
+  for (int i = 0; i < 3; ++i) {
+    readers.emplace_back([&] {
+      int64_t newest = 1;
+      while (!stop) {
+        const auto current = models_.ReadCurrent();
+        ASSERT_TRUE(current.ok()) << current.status();
+        ASSERT_TRUE(current->has_value());
+        EXPECT_GE(**current, newest);
+        newest = **current;
+        const auto snapshot = ModelSnapshot::Load(models_.VersionPath(newest), {});
+        ASSERT_TRUE(snapshot.ok()) << snapshot.status();
+        EXPECT_EQ((*snapshot)->version(), newest);
+        ++num_reads;
+      }
+    });
+  }
+  for (int64_t version = 2; version <= 20; ++version) Publish(version);
+  while (num_reads < 20) std::this_thread::yield();
+  stop = true;
+  for (std::thread& reader : readers) reader.join();
+  EXPECT_EQ(*models_.ReadCurrent(), 20);
+}
+
+}  // namespace
+}  // namespace swiftlet
