@@ -26,7 +26,7 @@ struct SnapshotTensors {
 };
 
 // Everything that memory safety and the end of a look-up rest on: offsets, category ids, hash slots,
-// permutation. Always checked; about 20 ms for a million items. DATA_LOSS names tensor, element, expected and
+// permutation. Always checked, one pass over the small tensors. DATA_LOSS names tensor, element, expected and
 // found.
 absl::Status CheckStructure(const SnapshotTensors& tensors);
 
