@@ -191,7 +191,7 @@ void AddAdminCommands(CLI::App& app, Session& session) {
                  [&session, version] { return RunSnapshotLoad(session, "snapshot load", *version); });
   load->add_option("version", *version, "A version of `swiftlet snapshot list`")
       ->required()
-      ->check(CLI::NonNegativeNumber)
+      ->check(WholeNumber(0))
       ->type_name("VERSION")
       ->default_str("");
   AddCommand(
@@ -205,7 +205,7 @@ void AddAdminCommands(CLI::App& app, Session& session) {
       "  swiftlet status --wait 30   # in a start-up script",
       [&session, wait] { return RunStatus(session, *wait); });
   status->add_option("--wait", *wait, "Wait up to this long until recommendations are served")
-      ->check(CLI::NonNegativeNumber)
+      ->check(SecondsFrom0())
       ->type_name("SECONDS");
 }
 

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/command.h"
+#include "client/cli/text.h"
 
 namespace swiftlet::cli {
 namespace {
@@ -21,6 +22,25 @@ constexpr char kFooter[] =
     "\n"
     "Every command explains itself: swiftlet COMMAND --help.\n"
     "Exit code: 0 done, 1 a call failed, 2 the arguments make no sense.";
+
+// Says what is wrong with the arguments, and where help is: that of the command as far as it was recognised.
+int Refuse(const CLI::App& app, const CLI::ParseError& error, CliIo& io) {
+  std::string name;
+  const CLI::App* command = &app;
+  while (!command->get_subcommands().empty()) {
+    command = command->get_subcommands().front();
+    absl::StrAppend(&name, name.empty() ? "" : " ", command->get_name());
+  }
+  std::string reason = error.what();
+  const std::vector<std::string> rest = app.remaining(true);
+  if (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr && !command->get_subcommands({}).empty()) {
+    reason =
+        rest.empty() ? "a command is missing" : absl::StrCat("there is no command \"", rest.front(), "\"");
+  }
+  io.err << "swiftlet: " << (name.empty() ? "" : name + ": ") << Printable(reason) << "\nTry: swiftlet "
+         << (name.empty() ? "" : name + " ") << "--help\n";
+  return kUsage;
+}
 
 }  // namespace
 
@@ -56,8 +76,7 @@ int Run(std::vector<std::string> args, CliIo& io) {
     app.exit(help, io.out, io.err);
     return kOk;
   } catch (const CLI::ParseError& error) {
-    io.err << "swiftlet: " << error.what() << "\nTry: swiftlet --help\n";
-    return kUsage;
+    return Refuse(app, error, io);
   }
   const int code = session.command();
   io.out.flush();

@@ -74,6 +74,36 @@ CLI::Option* AddRepeated(CLI::App* app, const std::string& name, std::vector<std
       ->default_str("");
 }
 
+CLI::Validator WholeNumber(int64_t least) {
+  return CLI::Validator(
+      [least](const std::string& text) {
+        int64_t number = 0;
+        if (absl::SimpleAtoi(text, &number) && number >= least) return std::string();
+        return absl::StrCat("\"", text, "\" is not a whole number of at least ", least);
+      },
+      "");
+}
+
+CLI::Validator SecondsFrom0() {
+  return CLI::Validator(
+      [](const std::string& text) {
+        double seconds = 0;
+        if (absl::SimpleAtod(text, &seconds) && std::isfinite(seconds) && seconds >= 0) return std::string();
+        return absl::StrCat("\"", text, "\" is not a number of seconds");
+      },
+      "");
+}
+
+CLI::Validator PositiveSeconds() {
+  return CLI::Validator(
+      [](const std::string& text) {
+        double seconds = 0;
+        if (absl::SimpleAtod(text, &seconds) && std::isfinite(seconds) && seconds > 0) return std::string();
+        return absl::StrCat("\"", text, "\" is not a positive number of seconds");
+      },
+      "");
+}
+
 absl::StatusOr<absl::Duration> ParseTimeout(std::string_view text) {
   absl::Duration timeout;
   double seconds = 0;

@@ -55,6 +55,11 @@ CLI::App* AddCommand(CLI::App& parent, Session& session, const std::string& name
 CLI::Option* AddRepeated(CLI::App* app, const std::string& name, std::vector<std::string>& values,
                          const std::string& description);
 
+// Validators: a whole number of at least `least`; a number of seconds of at least 0, or more than 0.
+CLI::Validator WholeNumber(int64_t least);
+CLI::Validator SecondsFrom0();
+CLI::Validator PositiveSeconds();
+
 // "500ms", "2s", "1m", or a number of seconds. Must be positive.
 absl::StatusOr<absl::Duration> ParseTimeout(std::string_view text);
 // Milliseconds since the epoch, or RFC 3339 ("2026-11-22T03:38:27Z"), to milliseconds.

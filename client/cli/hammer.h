@@ -17,7 +17,7 @@ namespace swiftlet::cli {
 
 struct HammerOptions {
   absl::Duration duration = absl::Seconds(10);
-  int num_threads = 2;             // each has one call in flight
+  int num_threads = 2;                  // each has one call in flight
   std::vector<std::string> users = {};  // asked in turn; at least one
   int k = 10;
   CallOptions call = {};

@@ -123,13 +123,13 @@ void AddHammerCommand(CLI::App& app, Session& session) {
       ->required()
       ->type_name("FILE|ID,...")
       ->default_str("");
-  hammer->add_option("--seconds", flags->seconds, "How long, at most")->check(CLI::PositiveNumber);
+  hammer->add_option("--seconds", flags->seconds, "How long, at most")->check(PositiveSeconds());
   hammer->add_option("--threads", flags->threads, "Calls in flight")->check(CLI::Range(1, 256));
   hammer->add_option("-k", flags->k, "Items of a request");
   hammer
       ->add_option("--until-version", flags->until_version,
                    "Stop a second after this snapshot first answered; it is a failure if it never does")
-      ->check(CLI::PositiveNumber)
+      ->check(WholeNumber(1))
       ->default_str("");
   hammer->add_flag("--allow-rollback", flags->allow_rollback, "An older snapshot may follow a newer one");
   hammer->add_flag(

@@ -166,7 +166,7 @@ void AddRecommendationCommands(CLI::App& app, Session& session) {
                       "Keep items of the user's own history");
   recommend->add_flag("--explain", recommend_flags->explain, "Under each item, what its score is made of");
   recommend->add_option("--reasons", recommend_flags->reasons, "With --explain: reasons to show for an item")
-      ->check(CLI::NonNegativeNumber);
+      ->check(WholeNumber(0));
   AddRepeated(recommend, "--context", recommend_flags->context, "An item that the user looks at right now")
       ->type_name("ITEM");
 
@@ -191,7 +191,7 @@ void AddRecommendationCommands(CLI::App& app, Session& session) {
       ->type_name("ITEM");
   score->add_flag("--explain", score_flags->explain, "Under each item, what its score is made of");
   score->add_option("--reasons", score_flags->reasons, "With --explain: reasons to show for an item")
-      ->check(CLI::NonNegativeNumber);
+      ->check(WholeNumber(0));
 }
 
 }  // namespace swiftlet::cli

@@ -111,7 +111,7 @@ void AddUserCommands(CLI::App& app, Session& session) {
                              [&session, get_flags] { return RunGet(session, *get_flags); });
   get->add_option("user", get_flags->user, "The user's id")->required()->type_name("USER");
   get->add_option("--max-events", get_flags->max_events, "Newest events to show; 0 for all that are kept")
-      ->check(CLI::NonNegativeNumber);
+      ->check(WholeNumber(0));
   const auto delete_flags = std::make_shared<DeleteFlags>();
   CLI::App* erase =
       AddCommand(*user, session, "delete",

@@ -114,6 +114,19 @@ TEST(CliTest, UsageErrorsExitWithTwo) {
   }
 }
 
+TEST(CliTest, UsageErrorsSayWhatAndWhereHelpIs) {
+  EXPECT_EQ(RunCli({}).err, "swiftlet: a command is missing\nTry: swiftlet --help\n");
+  EXPECT_EQ(RunCli({"nonsense"}).err, "swiftlet: there is no command \"nonsense\"\nTry: swiftlet --help\n");
+  EXPECT_EQ(RunCli({"event", "put"}).err,
+            "swiftlet: event: there is no command \"put\"\nTry: swiftlet event --help\n");
+  EXPECT_EQ(RunCli({"snapshot", "load", "x"}).err,
+            "swiftlet: snapshot load: version: \"x\" is not a whole number of at least 0\n"
+            "Try: swiftlet snapshot load --help\n");
+  EXPECT_EQ(RunCli({"recommend", "u", "--bogus"}).err,
+            "swiftlet: recommend: The following argument was not expected: --bogus\n"
+            "Try: swiftlet recommend --help\n");
+}
+
 TEST(CliTest, RecommendSendsEveryFlag) {
   FakeServer server;
   AnswerItems(server);
