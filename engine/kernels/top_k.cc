@@ -75,12 +75,16 @@ size_t CollectAtLeast(const float* scores, size_t n, float threshold, uint32_t f
   return HWY_DYNAMIC_DISPATCH(CollectImpl)(scores, n, threshold, first_row, out);
 }
 
-size_t SelectTopK(ScoredRow* rows, size_t n, size_t k) {
+size_t PartitionTopK(ScoredRow* rows, size_t n, size_t k) {
   k = std::min(k, n);
-  if (k == 0) return 0;
-  if (k < n) std::nth_element(rows, rows + (k - 1), rows + n, IsBetter);
-  std::sort(rows, rows + k, IsBetter);
+  if (k > 0) std::nth_element(rows, rows + (k - 1), rows + n, IsBetter);
   return k;
+}
+
+size_t SelectTopK(ScoredRow* rows, size_t n, size_t k) {
+  if (k < n) n = PartitionTopK(rows, n, k);
+  std::sort(rows, rows + n, IsBetter);
+  return n;
 }
 
 }  // namespace swiftlet

@@ -29,6 +29,9 @@ size_t CollectAtLeast(const float* scores, size_t n, float threshold, uint32_t f
 // (CollectAtLeast drops them); no row number occurs twice, so that the order is total.
 size_t SelectTopK(ScoredRow* rows, size_t n, size_t k);
 
+// The same without the sorting: the best min(k, n) in any order, but the worst of them last.
+size_t PartitionTopK(ScoredRow* rows, size_t n, size_t k);
+
 }  // namespace swiftlet
 
 #endif  // SWIFTLET_ENGINE_KERNELS_TOP_K_H_

@@ -12,6 +12,8 @@ namespace {
 // Rows scored before their scores are looked at: 4 KB of scores stay in the first-level cache.
 constexpr size_t kBlockRows = 1024;
 
+constexpr float kNoThreshold = -std::numeric_limits<float>::infinity();
+
 }  // namespace
 
 RetrievalStats SearchExact(std::span<const ItemMatrix> parts, const RetrievalQuery& query,
@@ -30,15 +32,15 @@ RetrievalStats SearchExact(std::span<const ItemMatrix> parts, const RetrievalQue
   const size_t k = std::min(query.k, num_rows);
   if (k == 0) return stats;
 
-  // Candidates are cut back to the best k whenever there are more than `limit`, and a block adds at most
-  // kBlockRows: half of the slack is there so that the cutting stays rare.
+  // Candidates are cut back to the best k whenever there are more than `limit`: with room for twice k, the
+  // cutting stays rare. A block adds at most kBlockRows.
   const size_t limit = 2 * k + 64;
   if (scratch.scores.size() < kBlockRows) scratch.scores.resize(kBlockRows);
   if (scratch.candidates.size() < limit + kBlockRows) scratch.candidates.resize(limit + kBlockRows);
   float* const scores = scratch.scores.data();
   ScoredRow* const candidates = scratch.candidates.data();
 
-  float threshold = -std::numeric_limits<float>::infinity();
+  float threshold = kNoThreshold;
   size_t count = 0;
   for (const ItemMatrix& part : parts) {
     for (size_t begin = 0; begin < part.num_items; begin += kBlockRows) {
@@ -46,18 +48,22 @@ RetrievalStats SearchExact(std::span<const ItemMatrix> parts, const RetrievalQue
       DotRows(query.vector.data(), part.vectors + begin * part.stride, n, part.dim, part.stride, scores);
       ScaleAndShift(part.scale == nullptr ? nullptr : part.scale + begin,
                     part.bias == nullptr ? nullptr : part.bias + begin, n, scores);
-      ScoredRow* const added = candidates + count;
-      size_t num_added =
-          CollectAtLeast(scores, n, threshold, static_cast<uint32_t>(part.first_row + begin), added);
-      if (query.filter != nullptr && num_added > 0) {
-        num_added = static_cast<size_t>(
-            std::remove_if(added, added + num_added,
-                           [&](const ScoredRow& candidate) { return !query.filter->Allows(candidate.row); }) -
-            added);
-      }
-      count += num_added;
-      if (count > limit) {
-        count = SelectTopK(candidates, count, k);
+      for (size_t done = 0; done < n;) {
+        // Until there is a threshold, every row is a candidate: look at no more of them than it takes to get
+        // one.
+        const bool has_threshold = threshold != kNoThreshold;
+        const size_t step = has_threshold ? n - done : std::min(n - done, limit + 1 - count);
+        ScoredRow* const added = candidates + count;
+        size_t num_added = CollectAtLeast(scores + done, step, threshold,
+                                          static_cast<uint32_t>(part.first_row + begin + done), added);
+        done += step;
+        if (query.filter != nullptr && num_added > 0) {
+          const auto is_out = [&](const ScoredRow& c) { return !query.filter->Allows(c.row); };
+          num_added = static_cast<size_t>(std::remove_if(added, added + num_added, is_out) - added);
+        }
+        count += num_added;
+        if (count <= limit) continue;
+        count = PartitionTopK(candidates, count, k);
         threshold = candidates[k - 1].score;
         // Equal scores go to the lower row, and all rows to come are higher: they must be better.
         if (ascending) threshold = std::nextafter(threshold, std::numeric_limits<float>::infinity());

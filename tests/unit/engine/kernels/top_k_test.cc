@@ -90,6 +90,12 @@ TEST_P(TopKTest, SelectsAndSortsTheBestWithTiesByRow) {
     });
     want.resize(std::min(n, k));
     std::shuffle(rows.begin(), rows.end(), random_);
+    std::vector<ScoredRow> parted = rows;
+    parted.resize(PartitionTopK(parted.data(), parted.size(), k));
+    ASSERT_THAT(parted, ::testing::UnorderedElementsAreArray(want));
+    if (!want.empty()) {
+      ASSERT_EQ(parted.back(), want.back()) << "the worst is last";
+    }
     rows.resize(SelectTopK(rows.data(), rows.size(), k));
     ASSERT_EQ(rows, want) << "n " << n << " k " << k;
   }
