@@ -3,7 +3,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <thread>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -25,12 +25,21 @@ std::string StateText(v1::SnapshotState state) {
   return name;
 }
 
-std::string MetricsText(const v1::SnapshotInfo& snapshot) {
-  std::vector<std::string> metrics;
-  for (const auto& [name, value] : snapshot.metrics())
-    metrics.push_back(absl::StrFormat("%s %.4f", name, value));
-  std::sort(metrics.begin(), metrics.end());
-  return absl::StrJoin(metrics, ", ");
+// The model's own metrics, NDCG first. Names with a dot ("popularity.ndcg@10") are those of baselines.
+std::string MetricsText(const v1::SnapshotInfo& snapshot, bool with_baselines) {
+  std::vector<std::pair<std::string, double>> metrics(snapshot.metrics().begin(), snapshot.metrics().end());
+  const auto rank = [](const std::string& name) {
+    return std::tuple(name.find('.') != std::string::npos, name.rfind("ndcg", 0) != 0, name);
+  };
+  std::sort(metrics.begin(), metrics.end(),
+            [&](const auto& a, const auto& b) { return rank(a.first) < rank(b.first); });
+  std::vector<std::string> texts;
+  for (const auto& [name, value] : metrics) {
+    if (with_baselines || name.find('.') == std::string::npos) {
+      texts.push_back(absl::StrFormat("%s %.4f", name, value));
+    }
+  }
+  return absl::StrJoin(texts, ", ");
 }
 
 std::string SnapshotText(const v1::SnapshotInfo& snapshot) {
@@ -69,7 +78,7 @@ int RunSnapshotList(Session& session) {
                   absl::StrCat(StateText(snapshot.state()), snapshot.pinned() ? ", pinned" : ""),
                   snapshot.model_kind(), absl::StrCat(snapshot.dim()), WithThousands(snapshot.num_items()),
                   WithThousands(snapshot.num_users()), TimeText(snapshot.created_ms()),
-                  BytesText(snapshot.size_bytes()), MetricsText(snapshot)});
+                  BytesText(snapshot.size_bytes()), MetricsText(snapshot, /*with_baselines=*/false)});
     if (!snapshot.error().empty()) table.AddNote(absl::StrCat("refused: ", snapshot.error()));
   }
   table.Print(session.io.out, session.io.out_is_terminal);
@@ -134,7 +143,7 @@ void PrintStatus(const v1::GetStatusResponse& status, const std::vector<ServingS
   table.Print(out, session.io.out_is_terminal);
   out << "\nSnapshot   " << (status.has_serving() ? Printable(SnapshotText(status.serving())) : "none loaded")
       << "\n";
-  if (const std::string metrics = MetricsText(status.serving()); !metrics.empty()) {
+  if (const std::string metrics = MetricsText(status.serving(), /*with_baselines=*/true); !metrics.empty()) {
     out << "           offline: " << Printable(metrics) << "\n";
   }
   out << "Catalogue  " << Count(status.num_overlay_items(), "item") << " changed since the snapshot, "

@@ -384,6 +384,8 @@ TEST(CliTest, Snapshots) {
     good.set_num_users(671);
     good.set_pinned(true);
     (*good.mutable_metrics())["ndcg@10"] = 0.125;
+    (*good.mutable_metrics())["hr@10"] = 0.25;
+    (*good.mutable_metrics())["popularity.ndcg@10"] = 0.0625;
     return grpc::Status::OK;
   };
   server.admin.LoadSnapshotMethod.handler = [](auto&, const v1::LoadSnapshotRequest& request,
@@ -399,7 +401,8 @@ TEST(CliTest, Snapshots) {
             "Version  State            Model      Dim  Items  Users  Made (UTC)  Size  Offline metrics\n"
             "      2  failed                        0      0      0  -            0 B\n"
             "    refused: checksum of model.safetensors\n"
-            "      1  serving, pinned  attention   64  9,066    671  -            0 B  ndcg@10 0.1250\n");
+            "      1  serving, pinned  attention   64  9,066    671  -            0 B  ndcg@10 0.1250, hr@10 "
+            "0.2500\n");
   EXPECT_THAT(RunCli(server, {"snapshot", "load", "3"}).out,
               StartsWith("Serving snapshot 3 (serving) after 0.000 s."));
   EXPECT_THAT(RunCli(server, {"snapshot", "follow"}).out, StartsWith("Serving snapshot 5 "));
