@@ -113,7 +113,9 @@ class Database final : public UserStore {
   // Drops event log ranges older than the retention, event ids older than the window. Called by the server
   // about once a minute; quick.
   absl::Status Maintain(int64_t now_ms);
-  // Writes a few bytes and syncs: OK when the disk takes writes again.
+  // Writes a few bytes and syncs: OK when the disk takes writes. After a failed write all writes fail until
+  // this has been called (or RocksDB has found free space, which it looks for every few seconds after the
+  // disk was full).
   absl::Status CheckWritable();
   DatabaseStats Stats() const;
 

@@ -11,6 +11,7 @@
 #include "engine/base/status_macros.h"
 #include "rocksdb/db.h"
 #include "storage/coding.h"
+#include "storage/file_logger.h"
 #include "storage/rocksdb_status.h"
 #include "storage/schema.h"
 
@@ -44,6 +45,7 @@ struct TrainingReader::Impl {
 
 absl::Status TrainingReader::Impl::Open() {
   rocksdb::DBOptions options = DatabaseOptionsOfRocksDb();
+  options.info_log = std::make_shared<FileLogger>("");
   options.max_open_files = -1;  // all at once: the live server may delete files while we read them
   const FamilySettings settings = {.block_cache = rocksdb::NewLRUCache(size_t{16} << 20)};
   std::vector<rocksdb::ColumnFamilyDescriptor> families;
