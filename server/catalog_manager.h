@@ -26,11 +26,11 @@ namespace swiftlet {
 
 // A change to one item, as UpsertItems takes it.
 struct ItemChange {
-  std::string item_id;
+  std::string item_id = {};
   bool has_metadata = false;  // replaces title and categories
-  std::string title;
-  std::vector<std::string> categories;
-  std::vector<float> vector;  // empty: what is known stays
+  std::string title = {};
+  std::vector<std::string> categories = {};
+  std::vector<float> vector = {};  // empty: what is known stays
 };
 
 enum class ItemStatus : uint8_t { kUnknown, kRecommendable, kNoVector, kDeleted };

@@ -98,6 +98,7 @@ class ServerMetrics {
   prometheus::Counter* items_upserted_;
   prometheus::Counter* items_deleted_;
   std::unique_ptr<prometheus::Exposer> exposer_;
+  int port_ = 0;
 };
 
 // Resident memory of this process in bytes; 0 where the system does not say.

@@ -1,0 +1,289 @@
+// UpsertItems, DeleteItems and GetItems, over restarts and swaps.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tests/integration/server_process.h"
+#include "tests/testing/random_snapshot.h"
+#include "tests/testing/temp_dir.h"
+
+namespace swiftlet::testing {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+constexpr uint32_t kDim = 16;
+
+void Publish(const std::string& model_dir, int64_t version, const std::string& space = "test-space") {
+  const absl::Status status = PublishRandomSnapshot(
+      ModelDirectory(model_dir),
+      {.num_items = 100, .dim = kDim, .seed = 1, .version = version, .embedding_space = space});
+  ASSERT_TRUE(status.ok()) << status.ToString();
+}
+
+v1::Item MakeItem(const std::string& id, const std::vector<float>& vector) {
+  v1::Item item;
+  item.set_item_id(id);
+  item.mutable_vector()->Add(vector.begin(), vector.end());
+  return item;
+}
+
+v1::RecommendRequest Session(int k) {
+  v1::RecommendRequest request;
+  *request.mutable_history()->add_events() = MakeEvent("", "item-1", "like");
+  *request.mutable_history()->add_events() = MakeEvent("", "item-2", "purchase");
+  request.set_k(k);
+  request.set_include_metadata(true);
+  return request;
+}
+
+class CatalogTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    Publish(dir_.path() + "/models", 1);
+    Start();
+  }
+  void Start() {
+    server_ = std::make_unique<ServerProcess>(ServerProcess::Options{.dir = dir_.path()});
+    ASSERT_TRUE(server_->running());
+    ASSERT_TRUE(server_->WaitForVersion(1));
+  }
+  void TearDown() override {
+    if (server_ != nullptr && server_->running()) {
+      EXPECT_EQ(server_->Terminate(), 0) << server_->Log();
+    }
+  }
+  void Upsert(const v1::Item& item) {
+    v1::UpsertItemsRequest request;
+    *request.add_items() = item;
+    v1::UpsertItemsResponse response;
+    ASSERT_OK(server_->UpsertItems(request, &response));
+    EXPECT_EQ(response.num_upserted(), 1);
+  }
+  int Delete(const std::vector<std::string>& ids) {
+    v1::DeleteItemsRequest request;
+    for (const std::string& id : ids) request.add_item_ids(id);
+    v1::DeleteItemsResponse response;
+    const grpc::Status status = server_->DeleteItems(request, &response);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    return response.num_deleted();
+  }
+  // Absent for an unknown item.
+  std::optional<v1::Item> Get(const std::string& id) {
+    v1::GetItemsRequest request;
+    request.add_item_ids(id);
+    request.set_include_vectors(true);
+    v1::GetItemsResponse response;
+    const grpc::Status status = server_->GetItems(request, &response);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    EXPECT_EQ(response.items_size() + response.unknown_item_ids_size(), 1);
+    return response.items_size() == 1 ? std::optional(response.items(0)) : std::nullopt;
+  }
+  std::vector<std::string> Recommended(int k = 100) {
+    v1::RecommendResponse response;
+    const grpc::Status status = server_->Recommend(Session(k), &response);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    std::vector<std::string> ids;
+    for (const v1::ScoredItem& item : response.items()) ids.push_back(item.item_id());
+    return ids;
+  }
+  // A vector that Session likes more than anything in the snapshot.
+  std::vector<float> BestVector() {
+    const std::optional<v1::Item> best = Get(Recommended(1).at(0));
+    std::vector<float> vector(best->vector().begin(), best->vector().end());
+    for (float& v : vector) v *= 50;
+    return vector;
+  }
+
+  TempDir dir_;
+  std::unique_ptr<ServerProcess> server_;
+};
+
+TEST_F(CatalogTest, AnUpsertedItemIsRecommendableAtOnce) {
+  v1::Item item = MakeItem("brand new", BestVector());
+  item.mutable_metadata()->set_title("Brand New");
+  item.mutable_metadata()->add_categories("fresh");
+  item.mutable_metadata()->add_categories("cat-1");
+  ASSERT_NO_FATAL_FAILURE(Upsert(item));
+  v1::RecommendRequest request = Session(3);
+  request.set_explain(true);
+  v1::RecommendResponse response;
+  ASSERT_OK(server_->Recommend(request, &response));
+  EXPECT_EQ(response.items(0).item_id(), "brand new");
+  EXPECT_EQ(response.items(0).metadata().title(), "Brand New");
+  EXPECT_THAT(response.items(0).metadata().categories(), ElementsAre("fresh", "cat-1"));
+  double sum = 0;
+  for (const v1::Contribution& term : response.items(0).explanation()) sum += term.score();
+  EXPECT_NEAR(sum, response.items(0).score(), 1e-3);
+
+  // Its category can be asked for, and events with it count.
+  request.mutable_filter()->add_any_of_categories("fresh");
+  ASSERT_OK(server_->Recommend(request, &response));
+  EXPECT_THAT(response.items(), SizeIs(1));
+  v1::RecordEventsResponse recorded;
+  ASSERT_OK(server_->RecordEvents(Batch({MakeEvent("u", "brand new", "like")}), &recorded));
+  ASSERT_OK(server_->Recommend(UserRequest("u", 100), &response));
+  EXPECT_EQ(response.num_history_events_used(), 1);
+  EXPECT_THAT(response.items(), SizeIs(100));  // all but the seen one
+  EXPECT_EQ(server_->GetStatus().num_overlay_items(), 1);
+}
+
+TEST_F(CatalogTest, AnUpsertKeepsWhatItDoesNotName) {
+  ASSERT_NO_FATAL_FAILURE(Upsert(MakeItem("thing", std::vector<float>(kDim, 0.5f))));
+  v1::Item metadata;
+  metadata.set_item_id("thing");
+  metadata.mutable_metadata()->set_title("A Thing");
+  ASSERT_NO_FATAL_FAILURE(Upsert(metadata));
+  std::optional<v1::Item> got = Get("thing");
+  ASSERT_TRUE(got.has_value());
+  EXPECT_EQ(got->status(), v1::Item::STATUS_RECOMMENDABLE);
+  EXPECT_EQ(got->metadata().title(), "A Thing");
+  EXPECT_THAT(got->vector(), SizeIs(kDim));
+  EXPECT_TRUE(got->changed_since_snapshot());
+  ASSERT_NO_FATAL_FAILURE(Upsert(MakeItem("thing", std::vector<float>(kDim, -1.0f))));
+  got = Get("thing");
+  EXPECT_EQ(got->metadata().title(), "A Thing");
+  EXPECT_THAT(got->vector(), ::testing::Each(-1.0f));
+
+  // A snapshot's item keeps its own vector when only its title changes.
+  const std::optional<v1::Item> before = Get("item-5");
+  EXPECT_FALSE(before->changed_since_snapshot());
+  v1::Item renamed;
+  renamed.set_item_id("item-5");
+  renamed.mutable_metadata()->set_title("Renamed");
+  ASSERT_NO_FATAL_FAILURE(Upsert(renamed));
+  const std::optional<v1::Item> after = Get("item-5");
+  EXPECT_EQ(after->metadata().title(), "Renamed");
+  EXPECT_THAT(after->metadata().categories(), IsEmpty());  // replaced as a whole
+  EXPECT_EQ(std::vector<float>(after->vector().begin(), after->vector().end()),
+            std::vector<float>(before->vector().begin(), before->vector().end()));
+  EXPECT_TRUE(after->changed_since_snapshot());
+}
+
+TEST_F(CatalogTest, ADeletedItemNeverAppears) {
+  const std::string best = Recommended(1).at(0);
+  EXPECT_EQ(Delete({best, "unknown item"}), 1);
+  EXPECT_EQ(Delete({best}), 0);
+  auto expect_gone = [&] {
+    EXPECT_THAT(Recommended(), ::testing::Not(::testing::Contains(best)));
+    EXPECT_EQ(Get(best)->status(), v1::Item::STATUS_DELETED);
+    v1::SimilarItemsRequest similar;
+    similar.set_item_id(best);
+    similar.set_k(5);
+    v1::SimilarItemsResponse similar_response;
+    EXPECT_CODE(server_->SimilarItems(similar, &similar_response), grpc::StatusCode::NOT_FOUND, best);
+    similar.set_item_id("item-1");
+    similar.set_k(100);
+    ASSERT_OK(server_->SimilarItems(similar, &similar_response));
+    for (const v1::ScoredItem& item : similar_response.items()) EXPECT_NE(item.item_id(), best);
+    v1::ScoreItemsRequest score;
+    *score.mutable_history() = Session(1).history();
+    score.add_item_ids(best);
+    v1::ScoreItemsResponse scored;
+    ASSERT_OK(server_->ScoreItems(score, &scored));
+    EXPECT_THAT(scored.unknown_item_ids(), ElementsAre(best));
+  };
+  expect_gone();
+  EXPECT_EQ(server_->Terminate(), 0);
+  ASSERT_NO_FATAL_FAILURE(Start());
+  expect_gone();
+  Publish(server_->model_dir(), 2);
+  ASSERT_TRUE(server_->WaitForVersion(2));
+  expect_gone();
+
+  v1::Item again;
+  again.set_item_id(best);
+  ASSERT_NO_FATAL_FAILURE(Upsert(again));
+  EXPECT_EQ(Recommended(1).at(0), best);
+}
+
+TEST_F(CatalogTest, ChangesSurviveARestartAndASwapWithinTheSpace) {
+  v1::Item item = MakeItem("kept", BestVector());
+  item.mutable_metadata()->set_title("Kept");
+  ASSERT_NO_FATAL_FAILURE(Upsert(item));
+  EXPECT_EQ(server_->Terminate(), 0);
+  ASSERT_NO_FATAL_FAILURE(Start());
+  EXPECT_EQ(Recommended(1).at(0), "kept");
+  Publish(server_->model_dir(), 2);
+  ASSERT_TRUE(server_->WaitForVersion(2));
+  EXPECT_EQ(Recommended(1).at(0), "kept");
+
+  // In another space its numbers mean nothing: known, but without a vector.
+  Publish(server_->model_dir(), 3, "another-space");
+  ASSERT_TRUE(server_->WaitForVersion(3));
+  EXPECT_THAT(Recommended(), ::testing::Not(::testing::Contains("kept")));
+  const std::optional<v1::Item> got = Get("kept");
+  ASSERT_TRUE(got.has_value());
+  EXPECT_EQ(got->status(), v1::Item::STATUS_NO_VECTOR);
+  EXPECT_EQ(got->metadata().title(), "Kept");
+  EXPECT_THAT(got->vector(), IsEmpty());
+  EXPECT_EQ(server_->GetStatus().num_items_without_vector(), 1);
+}
+
+TEST_F(CatalogTest, VectorsAreCheckedAgainstTheSnapshot) {
+  v1::UpsertItemsRequest request;
+  *request.add_items() = MakeItem("good", std::vector<float>(kDim, 1.0f));
+  *request.add_items() = MakeItem("bad", std::vector<float>(kDim + 1, 1.0f));
+  v1::UpsertItemsResponse response;
+  EXPECT_CODE(server_->UpsertItems(request, &response), grpc::StatusCode::INVALID_ARGUMENT,
+              "items[1].vector: dimension 17, the serving snapshot has dimension 16");
+  EXPECT_FALSE(Get("good").has_value()) << "all of the batch or none";
+
+  TempDir empty;
+  ServerProcess server({.dir = empty.path()});
+  ASSERT_TRUE(server.running());
+  v1::UpsertItemsRequest with_vector;
+  *with_vector.add_items() = MakeItem("early", std::vector<float>(kDim, 1.0f));
+  EXPECT_CODE(server.UpsertItems(with_vector, &response), grpc::StatusCode::FAILED_PRECONDITION,
+              "no snapshot");
+  v1::UpsertItemsRequest metadata;
+  metadata.add_items()->set_item_id("early");
+  metadata.mutable_items(0)->mutable_metadata()->set_title("Early");
+  ASSERT_OK(server.UpsertItems(metadata, &response));
+  v1::GetItemsRequest get;
+  get.add_item_ids("early");
+  get.add_item_ids("item-1");
+  v1::GetItemsResponse got;
+  ASSERT_OK(server.GetItems(get, &got));
+  ASSERT_THAT(got.items(), SizeIs(1));
+  EXPECT_EQ(got.items(0).status(), v1::Item::STATUS_NO_VECTOR);
+  EXPECT_EQ(got.items(0).metadata().title(), "Early");
+  EXPECT_THAT(got.unknown_item_ids(), ElementsAre("item-1"));
+  EXPECT_EQ(got.snapshot_version(), 0);
+}
+
+TEST_F(CatalogTest, AChangeDuringALoadIsNotLost) {
+  std::atomic<bool> stop{false};
+  std::vector<std::string> acknowledged;
+  std::thread writer([&] {
+    for (int i = 0; !stop; ++i) {
+      const std::string id = "added-" + std::to_string(i);
+      v1::UpsertItemsRequest request;
+      *request.add_items() = MakeItem(id, std::vector<float>(kDim, 0.01f * static_cast<float>(i % 100)));
+      v1::UpsertItemsResponse response;
+      if (!server_->UpsertItems(request, &response).ok()) break;
+      acknowledged.push_back(id);
+    }
+  });
+  for (int64_t version = 2; version <= 6; ++version) {
+    Publish(server_->model_dir(), version);
+    EXPECT_TRUE(server_->WaitForVersion(version)) << server_->Log();
+  }
+  stop = true;
+  writer.join();
+  EXPECT_THAT(acknowledged, ::testing::Not(IsEmpty()));
+  const std::vector<std::string> all = Recommended(1000);
+  const std::set<std::string> ids(all.begin(), all.end());
+  for (const std::string& id : acknowledged)
+    EXPECT_TRUE(ids.contains(id)) << id << " of " << acknowledged.size();
+}
+
+}  // namespace
+}  // namespace swiftlet::testing

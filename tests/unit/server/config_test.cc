@@ -1,0 +1,158 @@
+#include "server/config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <sstream>
+#include <string>
+
+#include "tests/testing/temp_dir.h"
+
+namespace swiftlet {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::string ErrorOf(const std::string& text) {
+  const absl::StatusOr<v1::ServerConfig> config = ParseConfig(text, "c.textproto");
+  EXPECT_EQ(config.status().code(), absl::StatusCode::kInvalidArgument) << text;
+  return std::string(config.status().message());
+}
+
+TEST(Config, AnEmptyFileIsAllDefaults) {
+  const absl::StatusOr<v1::ServerConfig> config = ParseConfig("", "c");
+  ASSERT_TRUE(config.ok()) << config.status().ToString();
+  const absl::StatusOr<ServerOptions> options = ResolveConfig(*config);
+  ASSERT_TRUE(options.ok());
+  EXPECT_EQ(options->listen_address, "127.0.0.1:50051");
+  EXPECT_EQ(options->metrics_address, "127.0.0.1:9464");
+  EXPECT_EQ(options->limits.max_k, 1000);
+  EXPECT_EQ(options->limits.max_history_events, 200);
+  EXPECT_EQ(options->max_concurrent_requests, 1024);
+  EXPECT_EQ(options->max_message_bytes, 4 << 20);
+  EXPECT_EQ(options->idempotency_window_ms, 24 * 3600 * 1000);
+  EXPECT_EQ(options->event_retention_ms, 0);
+  EXPECT_TRUE(options->sync_writes);
+  EXPECT_EQ(options->snapshot_poll_interval, absl::Milliseconds(500));
+  EXPECT_EQ(options->drain_timeout, absl::Seconds(10));
+  EXPECT_EQ(options->event_types.types().size(), 12u);
+}
+
+TEST(Config, TheShippedFileSaysWhatTheDefaultsAre) {
+  const absl::StatusOr<v1::ServerConfig> file =
+      ReadConfigFile(std::string(SWIFTLET_SOURCE_DIR) + "/deploy/swiftlet.textproto");
+  ASSERT_TRUE(file.ok()) << file.status().ToString();
+  const absl::StatusOr<ServerOptions> shipped = ResolveConfig(*file), defaults = ResolveConfig({});
+  ASSERT_TRUE(shipped.ok() && defaults.ok());
+  EXPECT_EQ(shipped->listen_address, defaults->listen_address);
+  EXPECT_EQ(shipped->metrics_address, defaults->metrics_address);
+  EXPECT_EQ(shipped->data_dir, defaults->data_dir);
+  EXPECT_EQ(shipped->model_dir, defaults->model_dir);
+  EXPECT_EQ(shipped->port_file, defaults->port_file);
+  EXPECT_EQ(shipped->log.json, defaults->log.json);
+  EXPECT_EQ(shipped->log.level, defaults->log.level);
+  EXPECT_EQ(shipped->limits.max_k, defaults->limits.max_k);
+  EXPECT_EQ(shipped->limits.max_history_events, defaults->limits.max_history_events);
+  EXPECT_EQ(shipped->limits.max_batch_size, defaults->limits.max_batch_size);
+  EXPECT_EQ(shipped->max_concurrent_requests, defaults->max_concurrent_requests);
+  EXPECT_EQ(shipped->max_message_bytes, defaults->max_message_bytes);
+  EXPECT_EQ(shipped->user_cache_bytes, defaults->user_cache_bytes);
+  EXPECT_EQ(shipped->block_cache_bytes, defaults->block_cache_bytes);
+  EXPECT_EQ(shipped->sync_writes, defaults->sync_writes);
+  EXPECT_EQ(shipped->event_retention_ms, defaults->event_retention_ms);
+  EXPECT_EQ(shipped->idempotency_window_ms, defaults->idempotency_window_ms);
+  EXPECT_EQ(shipped->snapshot_poll_interval, defaults->snapshot_poll_interval);
+  EXPECT_EQ(shipped->keep_versions, defaults->keep_versions);
+  EXPECT_EQ(shipped->num_worker_threads, defaults->num_worker_threads);
+  EXPECT_EQ(shipped->drain_timeout, defaults->drain_timeout);
+  const auto a = shipped->event_types.types(), b = defaults->event_types.types();
+  EXPECT_TRUE(std::equal(a.begin(), a.end(), b.begin(), b.end()));
+  // Every field of the configuration is in the file.
+  const google::protobuf::Reflection& reflection = *file->GetReflection();
+  const google::protobuf::Descriptor& descriptor = *file->GetDescriptor();
+  std::stringstream text;
+  text << std::ifstream(std::string(SWIFTLET_SOURCE_DIR) + "/deploy/swiftlet.textproto").rdbuf();
+  for (int i = 0; i < descriptor.field_count(); ++i) {
+    const google::protobuf::FieldDescriptor& field = *descriptor.field(i);
+    EXPECT_THAT(text.str(), HasSubstr(field.name()));
+    if (field.message_type() == nullptr || field.is_repeated()) continue;
+    EXPECT_TRUE(reflection.HasField(*file, &field));
+    for (int j = 0; j < field.message_type()->field_count(); ++j) {
+      EXPECT_THAT(text.str(), HasSubstr(field.message_type()->field(j)->name()));
+    }
+  }
+}
+
+TEST(Config, UnknownAndBadFieldsAreRefusedWithLineAndColumn) {
+  EXPECT_THAT(ErrorOf("log { format: \"text\" }\nlisten: \"x\"\n"), HasSubstr("c.textproto:2:"));
+  EXPECT_THAT(ErrorOf("log { format: \"text\" }\nlisten: \"x\"\n"), HasSubstr("\"listen\""));
+  EXPECT_THAT(ErrorOf("limits {\n  max_k: \"ten\"\n}"), HasSubstr("c.textproto:2:"));
+  EXPECT_THAT(ErrorOf("limits {\n  max_k: 5"), HasSubstr("c.textproto:"));
+  EXPECT_THAT(ErrorOf("num_worker_threads: 99999999999"), HasSubstr("c.textproto:1:"));
+}
+
+TEST(Config, ValuesOutOfRangeAreRefusedWithLineFieldAndValue) {
+  EXPECT_EQ(ErrorOf("\nlimits { max_k: -3 }"), "c.textproto:2:10: limits.max_k: -3 is not in [1, 100000]");
+  EXPECT_EQ(ErrorOf("drain_timeout_ms: 3600001"),
+            "c.textproto:1:1: drain_timeout_ms: 3600001 is not in [1, 3600000]");
+  EXPECT_THAT(ErrorOf("log {\n  level: \"loud\"\n}"),
+              HasSubstr("c.textproto:2:3: log.level: \"loud\" is not one of debug, info, warn, error"));
+  EXPECT_THAT(ErrorOf("log { format: \"xml\" }"), HasSubstr("log.format: \"xml\" is not one of text, json"));
+  EXPECT_THAT(ErrorOf("storage { user_cache_bytes: -1 }"),
+              HasSubstr("storage.user_cache_bytes: -1 is not in"));
+  EXPECT_THAT(ErrorOf("data_dir: \"x\" model_dir: \"x\""), HasSubstr("they must differ"));
+  // All errors at once.
+  const std::string both = ErrorOf("limits { max_k: -1 }\nsnapshots { keep_versions: 5000 }");
+  EXPECT_THAT(both, HasSubstr("c.textproto:1:10: limits.max_k"));
+  EXPECT_THAT(both, HasSubstr("\nc.textproto:2:13: snapshots.keep_versions"));
+}
+
+TEST(Config, AddressesAreHostAndPort) {
+  for (const char* good :
+       {"127.0.0.1:0", "localhost:65535", "[::1]:50051", "0.0.0.0:1", "unix:/run/swiftlet.sock"}) {
+    v1::ServerConfig config;
+    config.set_listen_address(good);
+    EXPECT_TRUE(ResolveConfig(config).ok()) << good;
+  }
+  for (const char* bad : {"localhost", "localhost:", ":50051", "localhost:65536", "localhost:-1", "::1:50051",
+                          "localhost:http", "a b:1", "localhost:0x10"}) {
+    v1::ServerConfig config;
+    config.set_listen_address(bad);
+    EXPECT_THAT(std::string(ResolveConfig(config).status().message()), HasSubstr("is not host:port")) << bad;
+  }
+  v1::ServerConfig config;
+  config.set_metrics_address("off");
+  EXPECT_EQ(ResolveConfig(config)->metrics_address, "");
+}
+
+TEST(Config, EventTypesAreCheckedEntryByEntry) {
+  const absl::StatusOr<v1::ServerConfig> config =
+      ParseConfig("event_types { id: 9 name: \"watch\" weight: -2.5 }", "c");
+  ASSERT_TRUE(config.ok());
+  const EventTypeTable table = ResolveConfig(*config)->event_types;
+  ASSERT_EQ(table.types().size(), 1u);
+  EXPECT_EQ(*table.FindByName("watch"), (EventType{9, "watch", -2.5f}));
+
+  const std::string good = "event_types { id: 1 name: \"a\" weight: 1 }\n";
+  EXPECT_THAT(ErrorOf(good + "event_types { id: 1 name: \"b\" weight: 1 }"),
+              HasSubstr("c.textproto:2:1: event_types[1]: "));
+  EXPECT_THAT(ErrorOf(good + "event_types { id: 256 name: \"b\" weight: 1 }"),
+              HasSubstr("c.textproto:2:15: event_types[1].id: 256 is not in [1, 255]"));
+  EXPECT_THAT(ErrorOf("event_types { id: 2 name: \"Bad\" weight: 1 }"), HasSubstr("event_types[0]"));
+  EXPECT_THAT(ErrorOf("event_types { id: 2 name: \"b\" weight: 0 }"), HasSubstr("event_types[0].weight: 0"));
+  EXPECT_THAT(ErrorOf("event_types { id: 2 name: \"b\" weight: nan }"),
+              HasSubstr("event_types[0].weight: nan"));
+}
+
+TEST(Config, FilesThatCannotBeReadAreNamed) {
+  testing::TempDir dir;
+  EXPECT_EQ(ReadConfigFile(dir.File("none")).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(ReadConfigFile(dir.path()).status().message()),
+              HasSubstr(dir.path() + ": cannot read"));
+  std::ofstream(dir.File("empty")).close();
+  EXPECT_TRUE(ReadConfigFile(dir.File("empty")).ok());
+}
+
+}  // namespace
+}  // namespace swiftlet

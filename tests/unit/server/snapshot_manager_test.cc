@@ -1,0 +1,261 @@
+#include "server/snapshot_manager.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <filesystem>
+#include <future>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "tests/testing/random_snapshot.h"
+#include "tests/testing/random_user_vectors.h"
+#include "tests/testing/temp_dir.h"
+
+namespace swiftlet {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using S = SnapshotState;
+using Change = std::pair<int64_t, SnapshotState>;
+
+class SnapshotManagerTest : public ::testing::Test {
+ protected:
+  SnapshotManagerTest() {
+    database_ = *Database::Open({.path = dir_.File("data")}, EventTypeTable::Default());
+    reaper_ = std::make_unique<Reaper>();
+    catalog_ = std::make_unique<CatalogManager>(database_.get(), reaper_.get());
+  }
+  ~SnapshotManagerTest() override {
+    manager_.reset();
+    catalog_->Clear();
+  }
+
+  void Start() {
+    SnapshotManager::Options options;
+    options.model_dir = models_.path();
+    options.poll_interval = absl::Milliseconds(2);
+    options.keep_versions = 3;
+    options.now_ms = [] { return int64_t{1'700'000'000'000}; };
+    options.on_state = [this](int64_t version, SnapshotState state) {
+      MutexLock lock(mu_);
+      changes_.emplace_back(version, state);
+      changed_.NotifyAll();
+    };
+    options.on_first_serving = [this] { ++first_serving_; };
+    manager_ = std::make_unique<SnapshotManager>(std::move(options), EventTypeTable::Default(),
+                                                 database_.get(), catalog_.get(), &metrics_);
+    ASSERT_TRUE(manager_->Start().ok());
+  }
+  void Publish(int64_t version) {
+    const absl::Status status = testing::PublishRandomSnapshot(
+        models_, {.seed = static_cast<uint64_t>(version),
+                  .version = version,
+                  .num_users = 5,
+                  .write_user_vectors = testing::RandomUserVectors(5, static_cast<uint64_t>(version))});
+    ASSERT_TRUE(status.ok()) << status.ToString();
+  }
+  // Publishes a snapshot that is cut in half.
+  void PublishBroken(int64_t version) {
+    const absl::StatusOr<std::string> staging = models_.CreateStaging();
+    ASSERT_TRUE(staging.ok());
+    ASSERT_TRUE(testing::WriteRandomSnapshot(*staging, {.version = version}).ok());
+    const std::string model = *staging + "/" + kModelFile;
+    ASSERT_EQ(truncate(model.c_str(), static_cast<off_t>(std::filesystem::file_size(model) / 2)), 0);
+    ASSERT_TRUE(models_.Publish(*staging, version).ok());
+  }
+  // Blocks until the manager reported it.
+  void WaitFor(Change change) {
+    MutexLock lock(mu_);
+    while (std::find(changes_.begin(), changes_.end(), change) == changes_.end()) changed_.Wait(mu_);
+  }
+  std::vector<Change> Changes() {
+    MutexLock lock(mu_);
+    return changes_;
+  }
+  absl::StatusOr<SnapshotSummary> Load(int64_t version) {
+    for (;;) {
+      std::promise<absl::StatusOr<SnapshotSummary>> done;
+      manager_->LoadSnapshot(version,
+                             [&](absl::StatusOr<SnapshotSummary> s) { done.set_value(std::move(s)); });
+      absl::StatusOr<SnapshotSummary> summary = done.get_future().get();
+      if (!absl::IsAborted(summary.status())) return summary;
+      std::this_thread::yield();
+    }
+  }
+  int64_t serving() {
+    const std::shared_ptr<const ServingState> state = catalog_->Acquire();
+    return state == nullptr ? 0 : state->snapshot->version();
+  }
+
+  testing::TempDir dir_;
+  const ModelDirectory models_{dir_.File("models")};
+  ServerMetrics metrics_{"test", [] { return int64_t{0}; }};
+  std::unique_ptr<Database> database_;
+  std::unique_ptr<Reaper> reaper_;
+  std::unique_ptr<CatalogManager> catalog_;
+  std::unique_ptr<SnapshotManager> manager_;
+  std::atomic<int> first_serving_{0};
+  Mutex mu_;
+  CondVar changed_;
+  std::vector<Change> changes_ ABSL_GUARDED_BY(mu_);
+};
+
+TEST_F(SnapshotManagerTest, AnEmptyDirectoryServesNothing) {
+  Start();
+  EXPECT_EQ(catalog_->Acquire(), nullptr);
+  EXPECT_FALSE(manager_->Serving().has_value());
+  EXPECT_THAT(*manager_->List(), IsEmpty());
+  EXPECT_EQ(manager_->num_resident(), 0);
+  EXPECT_EQ(Load(0).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(Load(1).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(SnapshotManagerTest, AVersionGoesThroughItsStates) {
+  Publish(1);
+  Start();
+  EXPECT_EQ(serving(), 1) << "served before Start returns";
+  EXPECT_THAT(Changes(), ElementsAre(Change{1, S::kLoading}, Change{1, S::kWarming}, Change{1, S::kServing}));
+  Publish(2);
+  WaitFor({1, S::kRetired});
+  EXPECT_THAT(Changes(), ElementsAre(Change{1, S::kLoading}, Change{1, S::kWarming}, Change{1, S::kServing},
+                                     Change{2, S::kLoading}, Change{2, S::kWarming}, Change{1, S::kDraining},
+                                     Change{2, S::kServing}, Change{1, S::kRetired}));
+  EXPECT_EQ(serving(), 2);
+  EXPECT_EQ(manager_->num_resident(), 1);
+  EXPECT_EQ(first_serving_, 1);
+  EXPECT_THAT(*database_->IngestedVersions(), ElementsAre(2));
+}
+
+TEST_F(SnapshotManagerTest, FailedLoadKeepsServingTheOldSnapshot) {
+  Publish(1);
+  Start();
+  PublishBroken(2);
+  WaitFor({2, S::kFailed});
+  EXPECT_EQ(serving(), 1);
+  EXPECT_EQ(manager_->Serving()->version, 1);
+  EXPECT_THAT(manager_->last_error(), HasSubstr("snapshot 2: "));
+  EXPECT_EQ(manager_->num_resident(), 1);
+  const std::vector<SnapshotSummary> list = *manager_->List();
+  ASSERT_EQ(list.size(), 2u);
+  EXPECT_EQ(list[0].state, S::kFailed);
+  EXPECT_THAT(list[0].error, HasSubstr(kModelFile));
+  EXPECT_EQ(list[1].state, S::kServing);
+
+  // It is not tried again by itself, but when an operator asks, or CURRENT changes.
+  EXPECT_EQ(Load(2).status().code(), absl::StatusCode::kFailedPrecondition);
+  Publish(3);
+  WaitFor({3, S::kServing});
+  int attempts = 0;
+  for (const Change& change : Changes()) attempts += change == Change{2, S::kLoading} ? 1 : 0;
+  EXPECT_EQ(attempts, 2);
+}
+
+TEST_F(SnapshotManagerTest, ARequestThreadNeverDestroysASnapshot) {
+  Publish(1);
+  Start();
+  // A request in progress over a swap.
+  std::shared_ptr<const ServingState> request = catalog_->Acquire();
+  const std::weak_ptr<const ModelSnapshot> old = request->snapshot;
+  Publish(2);
+  WaitFor({2, S::kServing});
+  EXPECT_EQ(serving(), 2);
+  EXPECT_EQ(manager_->num_resident(), 2);
+  EXPECT_GT(request.use_count(), 1) << "somebody else holds it, so that dropping it here frees nothing";
+  EXPECT_GT(request->snapshot.use_count(), 1);
+  EXPECT_EQ(request->snapshot->version(), 1) << "still whole";
+  EXPECT_THAT(*database_->IngestedVersions(), ElementsAre(1, 2)) << "and its user vectors too";
+
+  // A third version waits for the drain: at most two are resident.
+  Publish(3);
+  EXPECT_EQ(manager_->num_resident(), 2);
+  EXPECT_FALSE(old.expired());
+  request.reset();
+  WaitFor({3, S::kServing});
+  const std::vector<Change> changes = Changes();
+  const auto retired = std::find(changes.begin(), changes.end(), Change{1, S::kRetired});
+  const auto loading = std::find(changes.begin(), changes.end(), Change{3, S::kLoading});
+  EXPECT_LT(retired - changes.begin(), loading - changes.begin());
+  EXPECT_TRUE(old.expired());
+}
+
+TEST_F(SnapshotManagerTest, RequestsUnderSwapsHoldTheLastReferenceNever) {
+  Publish(1);
+  Start();
+  std::atomic<bool> stop{false};
+  std::atomic<int> last_holders{0};
+  std::vector<std::thread> requests;
+  for (int t = 0; t < 3; ++t) {
+    requests.emplace_back([&] {
+      while (!stop) {
+        std::shared_ptr<const ServingState> state = catalog_->Acquire();
+        if (state->view->num_rows() != state->snapshot->num_items()) std::abort();
+        // Only this thread copies from `state`, so a count of 1 means that dropping it would free it here.
+        if (state.use_count() == 1) ++last_holders;
+      }
+    });
+  }
+  for (int64_t version = 2; version <= 8; ++version) {
+    Publish(version);
+    WaitFor({version, S::kServing});
+  }
+  stop = true;
+  for (std::thread& t : requests) t.join();
+  EXPECT_EQ(last_holders, 0);
+}
+
+TEST_F(SnapshotManagerTest, ARollbackIsPinnedUntilItIsLifted) {
+  for (int64_t version : {1, 2, 3}) Publish(version);
+  Start();
+  EXPECT_EQ(serving(), 3);
+  absl::StatusOr<SnapshotSummary> summary = Load(1);
+  ASSERT_TRUE(summary.ok()) << summary.status().ToString();
+  EXPECT_TRUE(summary->pinned);
+  EXPECT_EQ(summary->state, S::kServing);
+  EXPECT_EQ(*models_.ReadPinned(), 1);
+  Publish(4);
+  Publish(5);
+  EXPECT_EQ(Load(1)->version, 1);
+  manager_.reset();
+  catalog_->Clear();
+  Start();
+  EXPECT_EQ(serving(), 1);
+  summary = Load(0);
+  ASSERT_TRUE(summary.ok()) << summary.status().ToString();
+  EXPECT_EQ(summary->version, 5);
+  EXPECT_EQ(*models_.ReadPinned(), std::nullopt);
+  EXPECT_EQ(serving(), 5);
+}
+
+TEST_F(SnapshotManagerTest, AFailedRollbackPinsNothing) {
+  PublishBroken(1);
+  Publish(2);
+  Start();
+  EXPECT_EQ(Load(1).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(*models_.ReadPinned(), std::nullopt);
+  EXPECT_EQ(serving(), 2);
+}
+
+TEST_F(SnapshotManagerTest, AManifestOfAnotherVersionIsRefused) {
+  const absl::StatusOr<std::string> staging = models_.Create().ok() ? models_.CreateStaging() : "";
+  ASSERT_TRUE(staging.ok());
+  ASSERT_TRUE(testing::WriteRandomSnapshot(*staging, {.version = 7}).ok());
+  std::filesystem::rename(*staging, models_.VersionPath(8));
+  Start();
+  EXPECT_THAT(std::string(Load(8).status().message()), HasSubstr("version 7, the directory says 8"));
+}
+
+TEST_F(SnapshotManagerTest, OldVersionsAreDeleted) {
+  for (int64_t version = 1; version <= 6; ++version) Publish(version);
+  Start();
+  EXPECT_THAT(*models_.ListVersions(), ElementsAre(4, 5, 6));
+}
+
+}  // namespace
+}  // namespace swiftlet

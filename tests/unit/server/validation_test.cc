@@ -1,0 +1,106 @@
+#include "server/validation.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <string>
+
+namespace swiftlet {
+namespace {
+
+constexpr int64_t kNow = 1'700'000'000'000;
+constexpr int64_t kDay = 86'400'000;
+
+class ValidationTest : public ::testing::Test {
+ protected:
+  std::string MessageOf(const absl::Status& status) {
+    if (status.ok()) return "OK";
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    return std::string(status.message());
+  }
+  v1::RecommendRequest Request() {
+    v1::RecommendRequest request;
+    request.set_user_id("u");
+    request.set_k(1);
+    return request;
+  }
+  v1::RecordEventsRequest Events(const std::string& item, int64_t timestamp_ms, float value) {
+    v1::RecordEventsRequest request;
+    v1::Event* event = request.add_events();
+    event->set_user_id("u");
+    event->set_item_id(item);
+    event->set_type("view");
+    event->set_timestamp_ms(timestamp_ms);
+    event->set_value(value);
+    return request;
+  }
+
+  const RequestValidator validator_{{.max_k = 50, .max_history_events = 10, .max_batch_size = 3},
+                                    EventTypeTable::Default()};
+};
+
+TEST_F(ValidationTest, KIsWithinTheLimitOfTheConfiguration) {
+  v1::RecommendRequest request = Request();
+  for (const int k : {1, 50}) {
+    request.set_k(k);
+    EXPECT_TRUE(validator_.Check(request, kNow).ok()) << k;
+  }
+  for (const int k : {0, -1, 51, std::numeric_limits<int>::max(), std::numeric_limits<int>::min()}) {
+    request.set_k(k);
+    EXPECT_EQ(MessageOf(validator_.Check(request, kNow)), "k: " + std::to_string(k) + " is not in [1, 50]");
+  }
+}
+
+TEST_F(ValidationTest, IdsHave1To256BytesOfUtf8) {
+  for (const std::string& id : {std::string("x"), std::string(256, 'x'), std::string("\xe2\x82\xac")}) {
+    v1::RecommendRequest request = Request();
+    request.set_user_id(id);
+    EXPECT_TRUE(validator_.Check(request, kNow).ok()) << id;
+  }
+  for (const std::string& id :
+       {std::string(), std::string(257, 'x'), std::string("\xff"), std::string("a\0", 2)}) {
+    v1::RecommendRequest request = Request();
+    request.set_user_id(id);
+    EXPECT_THAT(MessageOf(validator_.Check(request, kNow)), ::testing::HasSubstr("user_id: \"")) << id;
+  }
+}
+
+TEST_F(ValidationTest, TimestampsReachADayAhead) {
+  EXPECT_TRUE(validator_.Check(Events("i", 0, 0), kNow).ok());
+  EXPECT_TRUE(validator_.Check(Events("i", 1, 0), kNow).ok());
+  EXPECT_TRUE(validator_.Check(Events("i", kNow + kDay, 0), kNow).ok());
+  EXPECT_THAT(MessageOf(validator_.Check(Events("i", kNow + kDay + 1, 0), kNow)),
+              ::testing::HasSubstr("events[0].timestamp_ms: 1700086400001 is more than a day ahead"));
+  EXPECT_THAT(MessageOf(validator_.Check(Events("i", std::numeric_limits<int64_t>::min(), 0), kNow)),
+              ::testing::HasSubstr("is negative"));
+}
+
+TEST_F(ValidationTest, BatchesAreBounded) {
+  v1::RecordEventsRequest request = Events("i", 0, 0);
+  while (request.events_size() < 3) *request.add_events() = request.events(0);
+  EXPECT_TRUE(validator_.Check(request, kNow).ok());
+  *request.add_events() = request.events(0);
+  EXPECT_EQ(MessageOf(validator_.Check(request, kNow)), "events: 4 entries, 1 to 3 are allowed");
+  EXPECT_EQ(MessageOf(validator_.Check(v1::DeleteItemsRequest())), "item_ids: 0 entries, 1 to 3 are allowed");
+}
+
+TEST_F(ValidationTest, TheUserOfAnInlineHistoryIsIgnored) {
+  v1::RecommendRequest request;
+  request.set_k(1);
+  v1::Event* event = request.mutable_history()->add_events();
+  event->set_item_id("i");
+  event->set_type("view");
+  event->set_user_id(std::string(1000, 'x'));
+  EXPECT_TRUE(validator_.Check(request, kNow).ok());
+}
+
+TEST_F(ValidationTest, LongValuesAreCutShort) {
+  EXPECT_EQ(Quoted("abc"), "\"abc\"");
+  EXPECT_EQ(Quoted("a\"\n\x01"), "\"a\\\"\\n\\001\"");
+  EXPECT_EQ(Quoted(std::string(64, 'y')), "\"" + std::string(64, 'y') + "\"");
+  EXPECT_EQ(Quoted(std::string(5000, 'y')), "\"" + std::string(64, 'y') + "...\" (5000 bytes)");
+}
+
+}  // namespace
+}  // namespace swiftlet
