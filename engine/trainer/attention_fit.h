@@ -24,7 +24,7 @@ namespace swiftlet {
 struct AttentionFitOptions {
   uint32_t max_events = 50;
   uint32_t max_epochs = 30;
-  uint32_t patience = 3;  // epochs without a better validation NDCG@10 before the fit stops
+  uint32_t patience = 4;  // epochs without a better validation NDCG@10 before the fit stops
   uint32_t batch_size = 256;
   uint32_t num_negatives = 512;
   uint32_t max_examples_per_user = 100;  // newest first
@@ -34,8 +34,8 @@ struct AttentionFitOptions {
   float logit_learning_rate = 0.03f;
   float weight_decay = 0.0f;
   float long_term_dropout = 0.1f;
-  float event_dropout = 0.0f;
-  bool train_items = true;  // false: v stays as it is
+  float initial_bias_scale = 1.0f;  // of the logarithm of an item's positives
+  bool train_items = true;          // false: v stays as it is
   uint64_t seed = 1;
 };
 

@@ -113,7 +113,12 @@ absl::StatusOr<FittedModel> FitModel(const Dataset& data, const std::vector<bool
   normal.diagonal().array() += AlsRegularisation(options.als, mean_count, als.items.rows());
   model.inputs = normal.llt().solve(als.items.transpose()).transpose();
   model.inputs *= static_cast<float>(std::max<size_t>(1, std::min<size_t>(mean_count, attention.max_events)));
+  // Popularity is most of what a bias learns: start from it.
   model.bias.setZero(num_items);
+  for (const uint32_t item : positives.columns) model.bias[item] += 1;
+  model.bias = (model.bias.array() + 1).log().matrix();
+  model.bias.array() -= model.bias.mean();
+  model.bias *= options.attention.initial_bias_scale;
   model.item_logits.setZero(num_items);
   model.class_logits.setZero(static_cast<Eigen::Index>(result.classes.size()));
   model.class_signs.resize(static_cast<Eigen::Index>(result.classes.size()));

@@ -28,10 +28,10 @@ struct FittedModel {
   double als_loss = 0;
 };
 
-// Fits to the events of `data` that `skip` does not mark (empty: none). Never looks at a marked event.
-// epochs: of the attention fit; 0 finds the number by early stopping, on the last event (that is not marked)
-// of every user who has two or more, and the model is then fitted without those events: call again with the
-// number found.
+// Fits to the events of `data` that `skip` does not mark (empty: none); a user's marked events must be their
+// last ones. Marked events serve nothing but the edges of value classes. epochs: of the attention fit; 0
+// finds the number by early stopping, on the last event (that is not marked) of every user who has two or
+// more, and the model is then fitted without those events: call again with the number found.
 absl::StatusOr<FittedModel> FitModel(const Dataset& data, const std::vector<bool>& skip, uint32_t epochs,
                                      const FitOptions& options, ThreadPool* pool, Progress* progress);
 

@@ -1,0 +1,256 @@
+// Runs the binary swiftlet-trainer as a user does.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "engine/snapshot/model_directory.h"
+#include "engine/snapshot/model_snapshot.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+#include "tests/testing/temp_dir.h"
+#include "tests/unit/engine/trainer/trainer_test_util.h"
+
+namespace swiftlet {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using trainer_testing::CyclicData;
+using trainer_testing::ReadFile;
+using trainer_testing::WriteFile;
+
+// The trainer as a child process, its standard output and error in one pipe.
+class Trainer {
+ public:
+  explicit Trainer(std::vector<std::string> arguments, const std::string& temporary = "") {
+    int ends[2];
+    EXPECT_EQ(pipe(ends), 0);
+    arguments.insert(arguments.begin(), SWIFTLET_TRAINER);
+    std::vector<char*> argv;
+    for (std::string& a : arguments) argv.push_back(a.data());
+    argv.push_back(nullptr);
+    pid_ = fork();
+    if (pid_ == 0) {
+      if (!temporary.empty()) setenv("TMPDIR", temporary.c_str(), 1);
+      dup2(ends[1], STDOUT_FILENO);
+      dup2(ends[1], STDERR_FILENO);
+      close(ends[0]);
+      close(ends[1]);
+      execv(argv[0], argv.data());
+      _exit(127);
+    }
+    close(ends[1]);
+    read_end_ = ends[0];
+  }
+  ~Trainer() {
+    close(read_end_);
+    if (!waited_) {
+      kill(pid_, SIGKILL);
+      Wait();
+    }
+  }
+  // Reads until the output holds `text`, or ends. Returns whether it did.
+  bool ReadUntil(const std::string& text) {
+    while (output_.find(text) == std::string::npos) {
+      char buffer[4096];
+      const ssize_t n = read(read_end_, buffer, sizeof(buffer));
+      if (n <= 0) return false;
+      output_.append(buffer, static_cast<size_t>(n));
+    }
+    return true;
+  }
+  void Signal(int signal) const { kill(pid_, signal); }
+  // Exit code, or 1000 + the signal that ended it.
+  int Finish() {
+    ReadUntil(std::string(1, '\0'));
+    return Wait();
+  }
+  const std::string& output() const { return output_; }
+
+ private:
+  int Wait() {
+    int status = 0;
+    EXPECT_EQ(waitpid(pid_, &status, 0), pid_);
+    waited_ = true;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+  }
+  pid_t pid_ = -1;
+  int read_end_ = -1;
+  bool waited_ = false;
+  std::string output_;
+};
+
+class CommandTest : public ::testing::Test {
+ protected:
+  std::string WriteEvents(uint32_t num_users, uint32_t events_of_user) {
+    const Dataset data = CyclicData(num_users, 4, 40, events_of_user, 3);
+    std::string text = "user,item,rating,timestamp\n";
+    for (const TrainingEvent& e : data.events) {
+      absl::StrAppend(&text, data.user_ids[e.user], ",", data.item_ids[e.item], ",", e.value, ",",
+                      e.timestamp_ms, "\n");
+    }
+    WriteFile(dir_.File("events.csv"), text);
+    return dir_.File("events.csv");
+  }
+  // Runs to the end; returns the exit code and leaves the output in output_.
+  int Run(const std::vector<std::string>& arguments) {
+    Trainer trainer(arguments);
+    const int code = trainer.Finish();
+    output_ = trainer.output();
+    return code;
+  }
+  std::vector<std::string> Train(std::vector<std::string> more) {
+    std::vector<std::string> arguments = {"train",
+                                          "--events",
+                                          dir_.File("events.csv"),
+                                          "--time-unit",
+                                          "ms",
+                                          "--dim",
+                                          "8",
+                                          "--als-epochs",
+                                          "3",
+                                          "--max-epochs",
+                                          "3",
+                                          "--num-negatives",
+                                          "50"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  }
+  testing::TempDir dir_;
+  std::string output_;
+};
+
+TEST_F(CommandTest, HelpOfEveryCommandHasAnExample) {
+  EXPECT_EQ(Run({"--help"}), 0);
+  EXPECT_THAT(output_,
+              AllOf(HasSubstr("train"), HasSubstr("evaluate"), HasSubstr("import"), HasSubstr("inspect")));
+  for (const char* command : {"train", "evaluate", "import", "inspect"}) {
+    EXPECT_EQ(Run({command, "--help"}), 0);
+    EXPECT_THAT(output_, HasSubstr(absl::StrCat("swiftlet-trainer ", command, " "))) << command;
+  }
+}
+
+TEST_F(CommandTest, WrongCommandLinesExitWithTwoAndBadInputWithOne) {
+  EXPECT_EQ(Run({}), 2);
+  EXPECT_EQ(Run({"fly"}), 2);
+  EXPECT_EQ(Run({"train", "--dim", "0"}), 2);
+  EXPECT_THAT(output_, HasSubstr("--dim"));
+  EXPECT_EQ(Run({"train", "--events", "e.csv"}), 1);
+  EXPECT_THAT(output_, HasSubstr("give --models DIR to publish, or --output DIR"));
+  EXPECT_EQ(Run({"train", "--models", dir_.File("m")}), 1);
+  EXPECT_THAT(output_, HasSubstr("give --events FILE, --data-dir DIR or both"));
+  EXPECT_EQ(Run({"train", "--models", dir_.File("m"), "--events", dir_.File("none.csv")}), 1);
+  EXPECT_THAT(output_, HasSubstr("none.csv: No such file"));
+  WriteFile(dir_.File("bad.csv"), "user,item,rating\nu,i,much\n");
+  EXPECT_EQ(Run({"train", "--models", dir_.File("m"), "--events", dir_.File("bad.csv")}), 1);
+  EXPECT_THAT(output_, HasSubstr("bad.csv:2: column \"rating\": \"much\" is not a finite number"));
+  EXPECT_FALSE(std::filesystem::exists(dir_.File("m")));
+}
+
+TEST_F(CommandTest, TrainPublishesWhatInspectShows) {
+  WriteEvents(60, 8);
+  WriteFile(dir_.File("items.csv"), "item,title,genres\ni1,The First,Drama\n");
+  const std::string models = dir_.File("models");
+  ASSERT_EQ(Run(Train({"--models", models, "--items", dir_.File("items.csv")})), 0) << output_;
+  EXPECT_THAT(output_, AllOf(HasSubstr("480 events, 60 users"), HasSubstr("training needs about"),
+                             HasSubstr("iALS epoch 3/3  loss"), HasSubstr("holdout: NDCG@10"),
+                             HasSubstr("published version 1")));
+  ASSERT_EQ(Run(Train({"--models", models})), 0) << output_;
+  EXPECT_EQ(ModelDirectory(models).ReadCurrent()->value(), 2);
+  const auto snapshot = ModelSnapshot::Load(models + "/1", {});
+  ASSERT_TRUE(snapshot.ok()) << snapshot.status();
+  const Manifest& manifest = (*snapshot)->manifest();
+  EXPECT_EQ(manifest.num_users, 60u);
+  EXPECT_EQ(manifest.embedding_space, "als-1");
+  EXPECT_EQ(manifest.num_training_events, 480u);
+  EXPECT_EQ(manifest.training_fingerprint.size(), 32u);
+  EXPECT_TRUE(manifest.metrics.contains("ndcg@10"));
+  EXPECT_EQ((*snapshot)->Title(*(*snapshot)->FindRow(ItemKeyOf("i1"))), "The First");
+  ASSERT_EQ(Run({"inspect", models, "--item", "i1"}), 0) << output_;
+  EXPECT_THAT(output_, AllOf(HasSubstr("versions 1, 2; current 2"), HasSubstr("checks passed"),
+                             HasSubstr("nearest to i1")));
+}
+
+TEST_F(CommandTest, SameSeedAndEventsMakeTheSameBytesWithAnyNumberOfThreads) {
+  WriteEvents(100, 8);
+  ASSERT_EQ(Run(Train({"--no-holdout", "--threads", "1", "--output", dir_.File("a")})), 0) << output_;
+  ASSERT_EQ(Run(Train({"--no-holdout", "--threads", "3", "--output", dir_.File("b")})), 0) << output_;
+  ASSERT_EQ(Run(Train({"--no-holdout", "--seed", "2", "--output", dir_.File("c")})), 0) << output_;
+  const std::string a = ReadFile(dir_.File("a/model.safetensors"));
+  EXPECT_FALSE(a.empty());
+  EXPECT_TRUE(a == ReadFile(dir_.File("b/model.safetensors")));
+  EXPECT_FALSE(a == ReadFile(dir_.File("c/model.safetensors")));
+}
+
+TEST_F(CommandTest, AnInterruptLeavesNoVersionAndNoStaging) {
+  WriteEvents(4000, 20);
+  for (const int signal : {SIGINT, SIGTERM}) {
+    std::filesystem::create_directory(dir_.File("tmp"));
+    Trainer trainer({"train", "--events", dir_.File("events.csv"), "--als-epochs", "1000", "--models",
+                     dir_.File("models")},
+                    dir_.File("tmp"));
+    ASSERT_TRUE(trainer.ReadUntil("iALS epoch 2/")) << trainer.output();
+    trainer.Signal(signal);
+    EXPECT_EQ(trainer.Finish(), 130);
+    EXPECT_THAT(trainer.output(), AllOf(HasSubstr("interrupted"), Not(HasSubstr("published version"))));
+    EXPECT_TRUE(!std::filesystem::exists(dir_.File("models")) ||
+                std::filesystem::is_empty(dir_.File("models")));
+    EXPECT_TRUE(std::filesystem::is_empty(dir_.File("tmp")));
+  }
+}
+
+TEST_F(CommandTest, EvaluatePrintsTheModelAndItsBaselinesAndWritesJson) {
+  WriteEvents(60, 8);
+  std::vector<std::string> arguments = Train({"--k", "5,10", "--json", dir_.File("r.json")});
+  arguments[0] = "evaluate";
+  ASSERT_EQ(Run(arguments), 0) << output_;
+  EXPECT_THAT(output_, AllOf(HasSubstr("recall@k"), HasSubstr("attention"), HasSubstr("mean of history"),
+                             HasSubstr("popularity")));
+  const auto json = nlohmann::json::parse(ReadFile(dir_.File("r.json")));
+  ASSERT_EQ(json["results"].size(), 3u);
+  EXPECT_TRUE(json["results"][0]["metrics"].contains("ndcg@5"));
+
+  arguments.insert(arguments.end(), {"--split", "time", "--test-fraction", "0.2"});
+  EXPECT_EQ(Run(arguments), 0) << output_;
+  ASSERT_EQ(Run(Train({"--output", dir_.File("s")})), 0) << output_;
+  EXPECT_EQ(Run({"evaluate", "--events", dir_.File("events.csv"), "--time-unit", "ms", "--snapshot",
+                 dir_.File("s")}),
+            0);
+  EXPECT_THAT(output_, HasSubstr("honest only if"));
+}
+
+TEST_F(CommandTest, ImportReadsBackASnapshotsOwnTensors) {
+  WriteEvents(30, 6);
+  // Of dimension 16, so that rows have no padding.
+  ASSERT_EQ(Run({"train", "--events", dir_.File("events.csv"), "--time-unit", "ms", "--dim", "16", "--epochs",
+                 "2", "--no-holdout", "--output", dir_.File("s")}),
+            0)
+      << output_;
+  ASSERT_EQ(Run({"import", "--vectors", dir_.File("s/model.safetensors"), "--item-tensor", "item.vectors",
+                 "--input-tensor", "item.input_vectors", "--bias-tensor", "item.bias", "--popularity-tensor",
+                 "item.popularity", "--space", "als-1", "--models", dir_.File("models")}),
+            0)
+      << output_;
+  const auto original = *ModelSnapshot::Load(dir_.File("s"), {});
+  const auto imported = *ModelSnapshot::Load(dir_.File("models/1"), {});
+  ASSERT_EQ(imported->num_items(), original->num_items());
+  for (uint32_t row = 0; row < original->num_items(); ++row) {
+    ASSERT_EQ(imported->ItemId(row), original->ItemId(row));
+    ASSERT_EQ(imported->Bias(row), original->Bias(row));
+    ASSERT_THAT(imported->ItemVector(row), ::testing::ElementsAreArray(original->ItemVector(row)));
+  }
+  EXPECT_EQ(Run({"import", "--vectors", dir_.File("s/model.safetensors"), "--models", dir_.File("models")}),
+            1);
+  EXPECT_THAT(output_, HasSubstr("no tensor \"items\"; the file has:"));
+}
+
+}  // namespace
+}  // namespace swiftlet

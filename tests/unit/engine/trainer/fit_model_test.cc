@@ -1,0 +1,140 @@
+#include "engine/trainer/fit_model.h"
+
+#include "engine/trainer/evaluate.h"
+#include "engine/trainer/split.h"
+#include "engine/trainer/write_model.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/testing/random_snapshot.h"
+#include "tests/testing/temp_dir.h"
+#include "tests/unit/engine/trainer/trainer_test_util.h"
+
+namespace swiftlet {
+namespace {
+
+using trainer_testing::CyclicData;
+using trainer_testing::kDislike;
+using trainer_testing::kView;
+
+FitOptions SmallOptions() {
+  FitOptions options;
+  options.als.dim = 12;
+  options.als.epochs = 5;
+  options.attention.max_epochs = 15;
+  options.attention.max_events = 10;
+  options.attention.num_negatives = 40;
+  options.attention.learning_rate = 0.02f;
+  options.attention.batch_size = 64;
+  return options;
+}
+
+TEST(FitModelTest, BeatsPopularityAndTheMeanThroughTheEngineWhereOrderMatters) {
+  const Split split = *MakeSplit(CyclicData(240, 4, 40, 14, 21), SplitKind::kLeaveLastOut, 0);
+  Progress silent(nullptr);
+  const FittedModel model = *FitModel(split.train, {}, 0, SmallOptions(), nullptr, &silent);
+  testing::TempDir dir;
+  const auto snapshot =
+      testing::WriteAndLoad(dir.File("model"), ContentsOf(split.train, model, SmallOptions(), 1, 1000));
+  const auto mean =
+      testing::WriteAndLoad(dir.File("mean"), MeanOfHistoryContents(split.train, model, 10, 1000));
+  UserVectors users;
+  for (size_t u = 0; u < split.train.num_users(); ++u) {
+    const auto row = model.long_term.row(static_cast<Eigen::Index>(u));
+    users[split.train.user_ids[u]].assign(row.data(), row.data() + row.size());
+  }
+  EvaluationOptions options;
+  const double attention = Evaluate(*snapshot, users, split.test, options, nullptr)->at.at(10).ndcg;
+  const double plain_mean = Evaluate(*mean, {}, split.test, options, nullptr)->at.at(10).ndcg;
+  options.ranker = Ranker::kPopularity;
+  const double popularity = Evaluate(*snapshot, users, split.test, options, nullptr)->at.at(10).ndcg;
+  EXPECT_GT(attention, 1.9 * popularity);
+  EXPECT_GT(attention, 1.2 * plain_mean);
+}
+
+TEST(FitModelTest, TheEngineRanksAsTheFitDoes) {
+  // NDCG@10 of the held-out last events through the engine is what the fit's own validation saw.
+  const Dataset data = CyclicData(80, 4, 30, 8, 5);
+  Progress silent(nullptr);
+  const FittedModel model = *FitModel(data, {}, 0, SmallOptions(), nullptr, &silent);
+  testing::TempDir dir;
+  const auto snapshot =
+      testing::WriteAndLoad(dir.File("model"), ContentsOf(data, model, SmallOptions(), 1, 1000));
+  const Split split = *MakeSplit(data, SplitKind::kLeaveLastOut, 0);
+  std::vector<uint32_t> event_classes;
+  for (const TrainingEvent& e : data.events)
+    event_classes.push_back(ClassOfEvent(model.classes, e.type, e.value));
+  std::vector<FitExample> examples;
+  UserVectors users;
+  MatrixF raw(static_cast<Eigen::Index>(split.test.size()), 12);
+  for (const TestUser& user : split.test) {
+    const auto u = static_cast<uint32_t>(std::find(data.user_ids.begin(), data.user_ids.end(), user.user_id) -
+                                         data.user_ids.begin());
+    const Eigen::Index e = static_cast<Eigen::Index>(examples.size());
+    examples.push_back({u, data.user_begin[u + 1] - 1});
+    raw.row(e) = model.long_term.row(u) / model.attention.long_term_scale;
+    users[user.user_id].assign(model.long_term.row(u).data(), model.long_term.row(u).data() + 12);
+  }
+  const FitInput input{&data, event_classes, examples, &raw};
+  EXPECT_NEAR(Evaluate(*snapshot, users, split.test, {}, nullptr)->at.at(10).ndcg,
+              ValidationNdcg(model.attention, input, 10, nullptr), 1e-6);
+}
+
+TEST(FitModelTest, MarkedEventsChangeNothing) {
+  // The same events but for the item of each user's last one, which is marked: the models must be the same.
+  Dataset data = CyclicData(30, 3, 10, 6, 2);
+  std::vector<bool> skip(data.events.size(), false);
+  for (size_t u = 0; u < data.num_users(); ++u) skip[data.user_begin[u + 1] - 1] = true;
+  Progress silent(nullptr);
+  const FittedModel a = *FitModel(data, skip, 2, SmallOptions(), nullptr, &silent);
+  for (size_t u = 0; u < data.num_users(); ++u) data.events[data.user_begin[u + 1] - 1].item = 3;
+  const FittedModel b = *FitModel(data, skip, 2, SmallOptions(), nullptr, &silent);
+  EXPECT_EQ(a.attention.items, b.attention.items);
+  EXPECT_EQ(a.attention.inputs, b.attention.inputs);
+  EXPECT_EQ(a.attention.bias, b.attention.bias);
+  EXPECT_EQ(a.long_term, b.long_term);
+}
+
+TEST(FitModelTest, TinyAndOddDataMakeALoadableSnapshot) {
+  const auto fit = [](const std::function<void(DatasetBuilder*)>& fill) {
+    DatasetBuilder builder(EventTypeTable::Default());
+    fill(&builder);
+    const Dataset data = *builder.Build();
+    Progress silent(nullptr);
+    for (const uint32_t epochs : {0u, 2u}) {
+      const auto model = FitModel(data, {}, epochs, SmallOptions(), nullptr, &silent);
+      ASSERT_TRUE(model.ok()) << model.status();
+      testing::TempDir dir;
+      const auto snapshot =
+          testing::WriteAndLoad(dir.File("model"), ContentsOf(data, *model, SmallOptions(), 1, 1000));
+      EXPECT_EQ(snapshot->num_items(), data.num_items());
+    }
+  };
+  fit([](DatasetBuilder* b) { b->AddEvent("u", "i", kView, 0, 1); });
+  fit([](DatasetBuilder* b) { b->AddEvent("u", "i", kDislike, 0, 1); });
+  fit([](DatasetBuilder* b) {  // one item, again and again
+    for (int n = 0; n < 5; ++n) b->AddEvent("u", "i", kView, 0, n);
+  });
+  fit([](DatasetBuilder* b) {  // users with one event each
+    for (int n = 0; n < 5; ++n) b->AddEvent(absl::StrCat("u", n), absl::StrCat("i", n % 2), kView, 0, 7);
+  });
+  fit([](DatasetBuilder* b) {  // the same event many times, and negatives
+    for (int n = 0; n < 9; ++n)
+      b->AddEvent("u", absl::StrCat("i", n % 3), n % 2 == 0 ? kView : kDislike, 0, 7);
+  });
+}
+
+TEST(FitModelTest, InputMapIsTheLeastSquaresMapOfTheTables) {
+  Progress silent(nullptr);
+  const Dataset data = CyclicData(120, 3, 30, 8, 5);
+  const FittedModel model = *FitModel(data, {}, 3, SmallOptions(), nullptr, &silent);
+  const double error =
+      (model.attention.items * model.input_map.transpose() - model.attention.inputs).squaredNorm();
+  EXPECT_LT(error, 0.8 * model.attention.inputs.squaredNorm());
+  for (int trial = 0; trial < 5; ++trial) {
+    const MatrixF other = model.input_map + 0.1f * model.input_map.norm() * MatrixF::Random(12, 12) / 12;
+    EXPECT_GT((model.attention.items * other.transpose() - model.attention.inputs).squaredNorm(), error);
+  }
+}
+
+}  // namespace
+}  // namespace swiftlet
