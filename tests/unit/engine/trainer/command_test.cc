@@ -14,6 +14,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
+#include "storage/database.h"
 #include "tests/testing/temp_dir.h"
 #include "tests/unit/engine/trainer/trainer_test_util.h"
 
@@ -205,6 +206,44 @@ TEST_F(CommandTest, AnInterruptLeavesNoVersionAndNoStaging) {
                 std::filesystem::is_empty(dir_.File("models")));
     EXPECT_TRUE(std::filesystem::is_empty(dir_.File("tmp")));
   }
+}
+
+TEST_F(CommandTest, TrainsOnTheLogOfADatabaseThatAServerHasOpen) {
+  WriteEvents(20, 8);
+  auto database = *Database::Open({.path = dir_.File("data")}, EventTypeTable::Default());
+  constexpr int64_t kNow = 1'700'000'000'000;
+  const auto record = [&](const std::string& user, const std::string& item, int64_t now_ms) {
+    const EventRecord event{
+        .user_id = user, .item_id = item, .event_id = "", .timestamp_ms = now_ms, .value = 0, .type = 1};
+    return database->RecordEvents({&event, 1}, now_ms).ok();
+  };
+  for (const char* user : {"live", "u1", "erased"}) {
+    for (const char* item : {"i1", "i2", "fresh", "deleted"}) ASSERT_TRUE(record(user, item, kNow));
+  }
+  ASSERT_TRUE(database->DeleteUser("erased", kNow + 1).ok());
+  CatalogItem titled, deleted;
+  titled.item_id = "fresh";
+  titled.has_metadata = true;
+  titled.title = "Fresh";
+  deleted.item_id = "deleted";
+  deleted.deleted = true;
+  ASSERT_TRUE(database->WriteItems(std::vector<CatalogItem>{titled, deleted}).ok());
+
+  // The log alone, then the file's events before it.
+  ASSERT_EQ(Run({"train", "--data-dir", dir_.File("data"), "--dim", "8", "--epochs", "1", "--models",
+                 dir_.File("models")}),
+            0)
+      << output_;
+  EXPECT_THAT(output_,
+              AllOf(HasSubstr("without 4 events of erased users"), HasSubstr("6 events, 2 users, 3 items")));
+  ASSERT_EQ(Run(Train({"--data-dir", dir_.File("data"), "--models", dir_.File("models")})), 0) << output_;
+  const auto log = *ModelSnapshot::Load(dir_.File("models/1"), {});
+  EXPECT_EQ(log->manifest().trained_through_ms, kNow);
+  EXPECT_EQ(log->Title(*log->FindRow(ItemKeyOf("fresh"))), "Fresh");
+  EXPECT_FALSE(log->FindRow(ItemKeyOf("deleted")).has_value());
+  EXPECT_EQ((*ModelSnapshot::Load(dir_.File("models/2"), {}))->manifest().num_training_events, 166u);
+  EXPECT_TRUE(record("live", "i3", kNow + 2));  // the server's database has gone on
+  EXPECT_EQ(Run({"train", "--data-dir", dir_.File("none"), "--models", dir_.File("models")}), 1);
 }
 
 TEST_F(CommandTest, EvaluatePrintsTheModelAndItsBaselinesAndWritesJson) {
