@@ -93,7 +93,7 @@ grpc::ServerUnaryReactor* AdminService::GetStatus(grpc::CallbackServerContext* c
         if (const std::optional<SnapshotSummary> serving = core_->snapshots->Serving(); serving.has_value()) {
           ToProto(*serving, response.mutable_serving());
         }
-        response.set_draining(core_->draining.load());
+        response.set_draining(core_->gate.draining.load());
         response.set_cpu_target(ActiveCpuTarget());
         if (const std::shared_ptr<const ServingState> state = core_->catalog->Acquire(); state != nullptr) {
           response.set_num_overlay_items(static_cast<int64_t>(state->view->num_overlay_items()));

@@ -1,6 +1,6 @@
 #include "server/server.h"
 
-#include <fcntl.h>
+#include <grpc/grpc.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
@@ -8,10 +8,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <functional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -121,6 +123,7 @@ struct Server::Impl {
   absl::Status Listen();
   Gauges ReadGauges();
   void SetHealth(bool recommendations_serve);
+  void DrainCalls();
   void Shutdown();
 
   const ServerOptions options;
@@ -278,18 +281,43 @@ Gauges Server::Impl::ReadGauges() {
   return g;
 }
 
+// First at the gate: calls in progress are finished, new ones get UNAVAILABLE, which clients retry elsewhere.
+// Then the transport: gRPC resets a call that arrives from here on (CANCELLED, which says nothing to a
+// client), so it comes when all is quiet. Connections close as their callers take notice of HTTP/2's GOAWAY;
+// a caller without calls in progress may not look at its socket for seconds: what is still open then is idle,
+// and is closed.
+void Server::Impl::DrainCalls() {
+  const absl::Time deadline = absl::Now() + options.drain_timeout;
+  auto wait_for_quiet = [&](absl::Duration duration, const std::function<bool()>& over) {
+    for (absl::Time since = absl::Now();
+         absl::Now() < deadline && absl::Now() - since < duration && !over();) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      if (core->gate.in_flight.load() > 0) since = absl::Now();
+    }
+  };
+  core->gate.draining.store(true);
+  wait_for_quiet(absl::Milliseconds(50), [] { return false; });
+
+  std::atomic<bool> stopped{false};
+  std::thread stopper([&] {
+    grpc_server->Shutdown(absl::ToChronoTime(deadline));
+    stopped.store(true);
+  });
+  wait_for_quiet(absl::Milliseconds(200), [&] { return stopped.load(); });
+  if (!stopped.load()) grpc_server_cancel_all_calls(grpc_server->c_server());
+  stopper.join();
+}
+
 void Server::Impl::Shutdown() {
   {
     MutexLock lock(health_mu);
     if (shutting_down) return;
     shutting_down = true;
   }
-  if (core != nullptr) core->draining.store(true);
   if (grpc_server != nullptr) {
     // Stays NOT_SERVING from here on.
     grpc_server->GetHealthCheckService()->Shutdown();
-    grpc_server->Shutdown(std::chrono::system_clock::now() +
-                          absl::ToChronoMilliseconds(options.drain_timeout));
+    DrainCalls();
     grpc_server->Wait();
     grpc_server.reset();
   }

@@ -2,7 +2,6 @@
 #ifndef SWIFTLET_SERVER_SERVICE_CORE_H_
 #define SWIFTLET_SERVER_SERVICE_CORE_H_
 
-#include <atomic>
 #include <cstdint>
 #include <functional>
 
@@ -16,7 +15,7 @@
 
 namespace swiftlet {
 
-// Constant after construction but for `draining`; what the pointers name outlives every call.
+// Constant after construction but for the gate; what the pointers name outlives every call.
 struct ServiceCore {
   CallGate gate;
   RequestValidator validator;
@@ -28,7 +27,6 @@ struct ServiceCore {
   UserCache* users = nullptr;
   CatalogManager* catalog = nullptr;
   SnapshotManager* snapshots = nullptr;
-  std::atomic<bool> draining{false};
 };
 
 }  // namespace swiftlet

@@ -23,6 +23,9 @@ Call::Call(CallGate* gate, Method method, grpc::CallbackServerContext* context, 
 }
 
 absl::Status Call::Admit() const {
+  if (gate_->draining.load(std::memory_order_relaxed)) {
+    return absl::UnavailableError("the server is shutting down");
+  }
   const int64_t in_flight = gate_->in_flight.load(std::memory_order_relaxed);
   if (in_flight <= gate_->max_in_flight) return absl::OkStatus();
   return absl::ResourceExhaustedError(absl::StrCat("limits.max_concurrent_requests: ", gate_->max_in_flight,

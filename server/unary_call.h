@@ -37,6 +37,7 @@ struct CallGate {
   ServerMetrics* const metrics;  // outlives this
   ThreadPool* const workers;     // outlives this; for what may block
   std::atomic<int64_t> in_flight{0};
+  std::atomic<bool> draining{false};  // set once: no new call is admitted
 };
 
 // A handle, cheap to copy; the copies are one call. Exactly one Finish on every path; nothing of the call,
@@ -48,7 +49,7 @@ class Call {
   Call(CallGate* gate, Method method, grpc::CallbackServerContext* context, grpc::ByteBuffer* out);
 
   grpc::ServerUnaryReactor* reactor() const { return reactor_; }
-  // RESOURCE_EXHAUSTED when too many calls are in progress.
+  // RESOURCE_EXHAUSTED when too many calls are in progress, UNAVAILABLE when the server shuts down.
   absl::Status Admit() const;
   // DEADLINE_EXCEEDED or CANCELLED when nobody waits for the answer any more.
   absl::Status CheckAlive() const;

@@ -1,6 +1,8 @@
 #include "server/validation.h"
 
+#include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/escaping.h"
@@ -32,9 +34,12 @@ absl::Status NotInRange(const std::string& field, int64_t value, int64_t min, in
 
 std::string Quoted(std::string_view value) {
   constexpr size_t kMaxShown = 64;
-  const absl::string_view shown(value.data(), std::min(value.size(), kMaxShown));
-  if (value.size() <= kMaxShown) return absl::StrCat("\"", absl::CHexEscape(shown), "\"");
-  return absl::StrCat("\"", absl::CHexEscape(shown), "...\" (", value.size(), " bytes)");
+  size_t size = std::min(value.size(), kMaxShown);
+  // Not through the middle of a character.
+  while (size > 0 && size < value.size() && (static_cast<unsigned char>(value[size]) & 0xC0) == 0x80) --size;
+  const std::string shown = absl::Utf8SafeCEscape(absl::string_view(value.data(), size));
+  if (size == value.size()) return absl::StrCat("\"", shown, "\"");
+  return absl::StrCat("\"", shown, "...\" (", value.size(), " bytes)");
 }
 
 // Where a value stands, put into words only when it is wrong: "list[index].leaf".

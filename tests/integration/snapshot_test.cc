@@ -50,7 +50,14 @@ void Publish(const std::string& model_dir, int64_t version,
   const absl::Status written = WriteSnapshot(*staging, contents);
   ASSERT_TRUE(written.ok()) << written.ToString();
   if (damage) damage(*staging);
-  const absl::Status published = models.Publish(*staging, version);
+  absl::Status published = models.Publish(*staging, version);
+  if (damage && absl::IsDataLoss(published)) {
+    // The publisher sees what is wrong with a manifest; another one might not.
+    std::filesystem::rename(*staging, models.VersionPath(version));
+    std::ofstream(model_dir + "/CURRENT.test") << version << "\n";
+    std::filesystem::rename(model_dir + "/CURRENT.test", model_dir + "/CURRENT");
+    published = absl::OkStatus();
+  }
   ASSERT_TRUE(published.ok()) << published.ToString();
 }
 
@@ -211,7 +218,7 @@ TEST_F(SnapshotTest, DamagedSnapshotsAreRefusedWithAReasonWhileTheOldOneServes) 
   Publish(models(), 3, FlipABit);
   ASSERT_TRUE(server_->WaitForState(3, v1::SNAPSHOT_STATE_FAILED));
   EXPECT_THAT(InfoOf(*server_, 3).error(), HasSubstr(kModelFile));
-  EXPECT_THAT(InfoOf(*server_, 3).error(), HasSubstr("xxh3"));
+  EXPECT_THAT(InfoOf(*server_, 3).error(), HasSubstr("XXH3-128"));
   Publish(models(), 4, [](const std::string& staging) {
     std::ofstream(staging + "/" + kManifestFile) << "{\"format_version\": 99}";
   });

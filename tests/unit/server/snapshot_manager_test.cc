@@ -63,6 +63,7 @@ class SnapshotManagerTest : public ::testing::Test {
   }
   // Publishes a snapshot that is cut in half.
   void PublishBroken(int64_t version) {
+    ASSERT_TRUE(models_.Create().ok());
     const absl::StatusOr<std::string> staging = models_.CreateStaging();
     ASSERT_TRUE(staging.ok());
     ASSERT_TRUE(testing::WriteRandomSnapshot(*staging, {.version = version}).ok());
@@ -248,7 +249,7 @@ TEST_F(SnapshotManagerTest, AManifestOfAnotherVersionIsRefused) {
   ASSERT_TRUE(testing::WriteRandomSnapshot(*staging, {.version = 7}).ok());
   std::filesystem::rename(*staging, models_.VersionPath(8));
   Start();
-  EXPECT_THAT(std::string(Load(8).status().message()), HasSubstr("version 7, the directory says 8"));
+  EXPECT_THAT(std::string(Load(8).status().message()), HasSubstr("found 7"));
 }
 
 TEST_F(SnapshotManagerTest, OldVersionsAreDeleted) {
