@@ -25,7 +25,9 @@ using ::testing::Not;
 using ::testing::SizeIs;
 
 constexpr uint32_t kItems = 300;
-constexpr uint64_t kUsers = 40;
+// Users with a trained vector. Tests share a server: each has users of its own. 0 to 34 never get events, 39
+// is erased, those from 40 up (also beyond the trained ones) get many.
+constexpr uint64_t kUsers = 90;
 
 void Publish(const std::string& model_dir, int64_t version) {
   const absl::Status status = PublishRandomSnapshot(
@@ -126,7 +128,7 @@ TEST_F(ServingTest, AnswersAreTheEnginesOwn) {
   const std::shared_ptr<const CatalogView> view = CatalogView::Build(**snapshot, {});
   Scratch scratch;
   Recommendation expected;
-  for (uint64_t user = 0; user < kUsers; ++user) {
+  for (uint64_t user = 0; user < 35; ++user) {
     const std::string id = "user-" + std::to_string(user);
     const std::vector<float> long_term = RandomUserVector(user, /*seed=*/1, (*snapshot)->dim());
     RecommendQuery query;
@@ -383,27 +385,27 @@ TEST_F(ServingTest, GetUserReturnsTheHistoryNewestFirst) {
 
 TEST_F(ServingTest, AnErasedUserIsUnknown) {
   v1::RecordEventsResponse recorded;
-  ASSERT_OK(server_->RecordEvents(Batch({MakeEvent("user-30", "item-1", "like")}), &recorded));
+  ASSERT_OK(server_->RecordEvents(Batch({MakeEvent("user-39", "item-1", "like")}), &recorded));
   v1::RecommendResponse response;
-  ASSERT_OK(server_->Recommend(UserRequest("user-30", 5), &response));
+  ASSERT_OK(server_->Recommend(UserRequest("user-39", 5), &response));
   EXPECT_EQ(response.items(0).source(), v1::SOURCE_HISTORY);
   v1::GetUserRequest get;
-  get.set_user_id("user-30");
+  get.set_user_id("user-39");
   v1::GetUserResponse user;
   ASSERT_OK(server_->GetUser(get, &user));
   EXPECT_TRUE(user.has_long_term_vector());
 
   v1::DeleteUserRequest erase;
-  erase.set_user_id("user-30");
+  erase.set_user_id("user-39");
   v1::DeleteUserResponse erased;
   ASSERT_OK(server_->DeleteUser(erase, &erased));
   ASSERT_OK(server_->DeleteUser(erase, &erased));
   // Neither the events nor the trained vector.
-  ASSERT_OK(server_->Recommend(UserRequest("user-30", 5), &response));
+  ASSERT_OK(server_->Recommend(UserRequest("user-39", 5), &response));
   EXPECT_EQ(response.items(0).source(), v1::SOURCE_POPULAR);
-  EXPECT_CODE(server_->GetUser(get, &user), grpc::StatusCode::NOT_FOUND, "user-30");
-  ASSERT_OK(server_->RecordEvents(Batch({MakeEvent("user-30", "item-2", "like")}), &recorded));
-  ASSERT_OK(server_->Recommend(UserRequest("user-30", 5), &response));
+  EXPECT_CODE(server_->GetUser(get, &user), grpc::StatusCode::NOT_FOUND, "user-39");
+  ASSERT_OK(server_->RecordEvents(Batch({MakeEvent("user-39", "item-2", "like")}), &recorded));
+  ASSERT_OK(server_->Recommend(UserRequest("user-39", 5), &response));
   EXPECT_EQ(response.num_history_events_used(), 1);
 }
 
@@ -449,7 +451,7 @@ TEST_F(ServingTest, ExplanationsAddUpToTheScoreOfEveryAnswer) {
   };
   for (int i = 0; i < 200; ++i) {
     // Users with and without a trained vector, sessions; with and without context.
-    const std::string user = "user-" + std::to_string(random() % (2 * kUsers));
+    const std::string user = "user-" + std::to_string(40 + random() % 80);
     v1::RecommendRequest request = UserRequest(user, 1 + static_cast<int>(random() % 30));
     v1::ScoreItemsRequest score;
     score.set_user_id(user);
