@@ -85,7 +85,15 @@ absl::StatusOr<FittedModel> FitModel(const Dataset& data, const std::vector<bool
   if (epochs != 0) attention.max_epochs = epochs;
 
   const SparseRows positives = MakePositives(data, result.classes, marked);
-  SWIFTLET_ASSIGN_OR_RETURN(AlsModel als, TrainAls(positives, data.num_items(), options.als, pool, progress));
+  AlsOptions als_options = options.als;
+  if (als_options.lambda == 0) {
+    const double pairs = static_cast<double>(std::max<size_t>(1, positives.columns.size()));
+    const double unobserved =
+        als_options.alpha0 * static_cast<double>(data.num_users()) * static_cast<double>(data.num_items());
+    als_options.lambda = static_cast<float>(0.25 * pairs / (pairs + unobserved));
+  }
+  result.als_lambda = als_options.lambda;
+  SWIFTLET_ASSIGN_OR_RETURN(AlsModel als, TrainAls(positives, data.num_items(), als_options, pool, progress));
   result.als_loss = als.loss;
   SWIFTLET_RETURN_IF_ERROR(CheckInterrupted());
 
@@ -97,9 +105,9 @@ absl::StatusOr<FittedModel> FitModel(const Dataset& data, const std::vector<bool
   for (size_t k = 0; k < held_out.size(); k += step) {
     validation_examples.push_back({data.events[held_out[k]].user, held_out[k]});
   }
-  const MatrixF prefixes = FoldInPrefixes(data, result.classes, als.items, options.als, examples, pool);
+  const MatrixF prefixes = FoldInPrefixes(data, result.classes, als.items, als_options, examples, pool);
   const MatrixF validation_prefixes =
-      FoldInPrefixes(data, result.classes, als.items, options.als, validation_examples, pool);
+      FoldInPrefixes(data, result.classes, als.items, als_options, validation_examples, pool);
   const FitInput training{&data, event_classes, examples, &prefixes};
   const FitInput validation{&data, event_classes, validation_examples, &validation_prefixes};
 
@@ -108,9 +116,9 @@ absl::StatusOr<FittedModel> FitModel(const Dataset& data, const std::vector<bool
   const Eigen::Index num_items = als.items.rows();
   model.items = als.items;
   // First order of the fold-in: p = (alpha0 V^T V + r I)^-1 sum_j v_j.
-  MatrixF normal = options.als.alpha0 * (als.items.transpose() * als.items);
+  MatrixF normal = als_options.alpha0 * (als.items.transpose() * als.items);
   const size_t mean_count = data.events.size() / std::max<size_t>(1, data.num_users());
-  normal.diagonal().array() += AlsRegularisation(options.als, mean_count, als.items.rows());
+  normal.diagonal().array() += AlsRegularisation(als_options, mean_count, als.items.rows());
   model.inputs = normal.llt().solve(als.items.transpose()).transpose();
   model.inputs *= static_cast<float>(std::max<size_t>(1, std::min<size_t>(mean_count, attention.max_events)));
   // Popularity is most of what a bias learns: start from it.

@@ -12,6 +12,9 @@
 
 namespace swiftlet {
 
+// als.lambda of 0: a quarter of the share of the positives in the objective's weights, pairs / (pairs +
+// alpha0 * users * items), so that an average row's regularisation stands in the same relation to its
+// positives whatever the data's size.
 struct FitOptions {
   AlsOptions als;
   AttentionFitOptions attention;
@@ -26,6 +29,7 @@ struct FittedModel {
   std::vector<EventClass> classes;
   FitResult fit;
   double als_loss = 0;
+  float als_lambda = 0;  // that was used
 };
 
 // Fits to the events of `data` that `skip` does not mark (empty: none); a user's marked events must be their

@@ -91,7 +91,9 @@ void AddModelFlags(CLI::App* app, ModelOptions* o) {
       ->check(CLI::Range(1, 4096))
       ->capture_default_str()
       ->group(group);
-  app->add_option("--als-lambda", als.lambda, "iALS: regularisation")->capture_default_str()->group(group);
+  app->add_option("--als-lambda", als.lambda, "iALS: regularisation; 0: by the size of the data")
+      ->capture_default_str()
+      ->group(group);
   app->add_option("--als-alpha0", als.alpha0, "iALS: weight of unobserved pairs")
       ->capture_default_str()
       ->group(group);
@@ -225,7 +227,7 @@ absl::StatusOr<FitOptions> FinishFitOptions(const ModelOptions& options, const E
     if (value >= low && value <= high) return absl::OkStatus();
     return absl::InvalidArgumentError(absl::StrCat(flag, ": ", value, " is not in [", low, ", ", high, "]"));
   };
-  SWIFTLET_RETURN_IF_ERROR(check("--als-lambda", fit.als.lambda, 1e-9f, 1e3f));
+  SWIFTLET_RETURN_IF_ERROR(check("--als-lambda", fit.als.lambda, 0, 1e3f));
   SWIFTLET_RETURN_IF_ERROR(check("--als-alpha0", fit.als.alpha0, 1e-9f, 1e3f));
   SWIFTLET_RETURN_IF_ERROR(check("--als-nu", fit.als.nu, 0, 2));
   SWIFTLET_RETURN_IF_ERROR(check("--learning-rate", fit.attention.learning_rate, 1e-9f, 1));

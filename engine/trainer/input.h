@@ -28,6 +28,7 @@ struct InputOptions {
 };
 
 struct ModelOptions {
+  ModelOptions() { fit.als.lambda = 0; }
   FitOptions fit;
   uint32_t epochs = 0;  // of the attention fit; 0: early stopping
   int64_t seed = 1;

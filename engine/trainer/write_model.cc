@@ -79,7 +79,7 @@ SnapshotContents ContentsOf(const Dataset& data, const FittedModel& model, const
   contents.manifest.event_classes = model.classes;
   contents.manifest.max_events = options.attention.max_events;
   std::map<std::string, std::string>& p = contents.manifest.training_parameters;
-  p["als.lambda"] = absl::StrCat(options.als.lambda);
+  p["als.lambda"] = absl::StrCat(model.als_lambda);
   p["als.alpha0"] = absl::StrCat(options.als.alpha0);
   p["als.nu"] = absl::StrCat(options.als.nu);
   p["als.epochs"] = absl::StrCat(options.als.epochs);
