@@ -97,6 +97,7 @@ absl::StatusOr<ValueEdges> ParseValueEdges(std::string_view text, const EventTyp
 
 // Classes of all types that occur in `data`, by type, then value. Types that `given` does not name are split
 // at the deciles of their values where these differ. A class has sign -1 where its type's weight is negative.
+// Types of the table without events get no class here: the fit adds them (see FittedModel::classes).
 std::vector<EventClass> MakeEventClasses(const Dataset& data, std::span<const ValueEdges> given);
 
 // Index of an event's class. Requires that the type occurs in `classes`.

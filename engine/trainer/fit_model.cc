@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <random>
+#include <set>
 
 #include "Eigen/Cholesky"
 #include "engine/base/status_macros.h"
@@ -68,7 +70,50 @@ std::vector<bool> MarkLast(const Dataset& data, const std::vector<bool>& skip,
   return marked;
 }
 
+// Gives every type of the table a class; see FittedModel::classes. events_of_class: how many events were
+// fitted to, by class so far.
+void AddUnseenTypes(const Dataset& data, const std::vector<uint64_t>& events_of_class, FittedModel* model) {
+  VectorF& logits = model->attention.class_logits;
+  double num_events = 0, logit_sum = 0, weight_sum = 0;
+  std::set<EventTypeId> seen;
+  for (size_t c = 0; c < events_of_class.size(); ++c) {
+    if (events_of_class[c] == 0) continue;
+    const auto n = static_cast<double>(events_of_class[c]);
+    const EventType* type = data.event_types.FindById(model->classes[c].type);
+    seen.insert(model->classes[c].type);
+    num_events += n;
+    logit_sum += n * logits[static_cast<Eigen::Index>(c)];
+    weight_sum += n * (type != nullptr ? std::fabs(type->weight) : 1.0);
+  }
+  const double mean_logit = num_events > 0 ? logit_sum / num_events : 0;
+  const double mean_weight = num_events > 0 ? weight_sum / num_events : 1;
+  model->mean_class_logit = static_cast<float>(mean_logit);
+  for (const EventType& type : data.event_types.types()) {
+    if (seen.contains(type.id)) continue;
+    model->unseen_types.push_back(type.id);
+    const float prior = PriorClassLogit(type.weight, mean_logit, mean_weight);
+    bool has_class = false;  // of events that were not fitted to
+    for (size_t c = 0; c < events_of_class.size(); ++c) {
+      if (model->classes[c].type != type.id) continue;
+      has_class = true;
+      logits[static_cast<Eigen::Index>(c)] = prior;
+    }
+    if (has_class) continue;
+    const float sign = type.weight < 0 ? -1.0f : 1.0f;
+    model->classes.push_back({type.id, -std::numeric_limits<float>::infinity(), sign});
+    const auto size = static_cast<Eigen::Index>(model->classes.size());
+    logits.conservativeResize(size);
+    logits[size - 1] = prior;
+    model->attention.class_signs.conservativeResize(size);
+    model->attention.class_signs[size - 1] = sign;
+  }
+}
+
 }  // namespace
+
+float PriorClassLogit(float weight, double mean_logit, double mean_weight) {
+  return static_cast<float>(mean_logit + std::log(std::fabs(weight) / mean_weight));
+}
 
 absl::StatusOr<FittedModel> FitModel(const Dataset& data, const std::vector<bool>& skip, uint32_t epochs,
                                      const FitOptions& options, ThreadPool* pool, Progress* progress) {
@@ -136,6 +181,12 @@ absl::StatusOr<FittedModel> FitModel(const Dataset& data, const std::vector<bool
   ScaleTables(training, attention, &model);
   SWIFTLET_ASSIGN_OR_RETURN(result.fit,
                             FitAttention(training, validation, attention, pool, progress, &model));
+
+  std::vector<uint64_t> events_of_class(result.classes.size(), 0);
+  for (size_t e = 0; e < data.events.size(); ++e) {
+    if (marked.empty() || !marked[e]) ++events_of_class[event_classes[e]];
+  }
+  AddUnseenTypes(data, events_of_class, &result);
 
   result.als_items = std::move(als.items);
   result.long_term = als.users * model.long_term_scale;

@@ -26,11 +26,22 @@ struct FittedModel {
   MatrixF als_items;  // [N, dim]: the plain iALS item factors
   MatrixF long_term;  // [users, dim]: iALS user factors, scaled for the encoder's long-term slot
   MatrixF input_map;  // [dim, dim]: M of x = M v, the least-squares map over the items
+  // Of every type of the data's event type table, so that no event that a server accepts goes unused: first
+  // the classes that MakeEventClasses found, then one for each type without events.
   std::vector<EventClass> classes;
+  // Types that no event was fitted to (their ids, ascending). Nothing was learned about them; the class logit
+  // of each is the prior of PriorClassLogit.
+  std::vector<EventTypeId> unseen_types;
+  float mean_class_logit = 0;  // of the events fitted to
   FitResult fit;
   double als_loss = 0;
   float als_lambda = 0;  // that was used
 };
+
+// The class logit of a type that nothing was learned about: mean_logit + log(|weight| / mean_weight), means
+// over the events fitted to. A type of twice their mean |weight| thus gets twice the attention of their
+// average event, other things equal.
+float PriorClassLogit(float weight, double mean_logit, double mean_weight);
 
 // Fits to the events of `data` that `skip` does not mark (empty: none); a user's marked events must be their
 // last ones. Marked events serve nothing but the edges of value classes. epochs: of the attention fit; 0

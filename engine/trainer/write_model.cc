@@ -10,6 +10,7 @@
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "engine/base/status_macros.h"
 #include "engine/encoders/attention.h"
 #include "storage/user_vector_file.h"
@@ -75,7 +76,7 @@ SnapshotContents ContentsOf(const Dataset& data, const FittedModel& model, const
   contents.recency_logits = ToVector(m.recency_logits);
   contents.long_term_logit = m.long_term_logit;
   // Nothing to learn it from: what the user looks at now weighs as much as the newest event.
-  contents.context_logit = m.class_logits.mean() + m.position_logits[0] + m.recency_logits[0];
+  contents.context_logit = model.mean_class_logit + m.position_logits[0] + m.recency_logits[0];
   contents.manifest.event_classes = model.classes;
   contents.manifest.max_events = options.attention.max_events;
   std::map<std::string, std::string>& p = contents.manifest.training_parameters;
@@ -87,6 +88,12 @@ SnapshotContents ContentsOf(const Dataset& data, const FittedModel& model, const
   p["attention.epochs"] = absl::StrCat(model.fit.epochs);
   p["attention.learning_rate"] = absl::StrCat(options.attention.learning_rate);
   p["attention.num_negatives"] = absl::StrCat(options.attention.num_negatives);
+  std::vector<std::string> unseen;
+  for (const EventTypeId id : model.unseen_types) {
+    const EventType* type = data.event_types.FindById(id);
+    unseen.push_back(type != nullptr ? type->name : absl::StrCat(int{id}));
+  }
+  if (!unseen.empty()) p["attention.types_without_events"] = absl::StrJoin(unseen, ",");
   p["seed"] = absl::StrCat(options.als.seed);
   return contents;
 }

@@ -38,7 +38,8 @@ SnapshotContents DescribeItems(const Dataset& data, int64_t version, int64_t now
 // The trained encoder and both tables on top of DescribeItems.
 SnapshotContents ContentsOf(const Dataset& data, const FittedModel& model, const FitOptions& options,
                             int64_t version, int64_t now_ms);
-// Uniform attention over max_events events, no long-term slot (its weight is that of an event), x = v.
+// Uniform attention over max_events events of any type, those of a negative weight counting against: one
+// class for each of the manifest's event types. No long-term slot (its weight is that of an event), x = v.
 void SetUniformAttention(uint32_t max_events, SnapshotContents* contents);
 // The baseline: the plain mean of the iALS vectors of the history's newest events.
 SnapshotContents MeanOfHistoryContents(const Dataset& data, const FittedModel& model, uint32_t max_events,

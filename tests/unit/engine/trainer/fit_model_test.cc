@@ -1,5 +1,10 @@
 #include "engine/trainer/fit_model.h"
 
+#include <cmath>
+#include <numeric>
+#include <random>
+
+#include "engine/recommender.h"
 #include "engine/trainer/evaluate.h"
 #include "engine/trainer/split.h"
 #include "engine/trainer/write_model.h"
@@ -14,6 +19,7 @@ namespace {
 
 using trainer_testing::CyclicData;
 using trainer_testing::kDislike;
+using trainer_testing::kRating;
 using trainer_testing::kView;
 
 FitOptions SmallOptions() {
@@ -121,6 +127,90 @@ TEST(FitModelTest, TinyAndOddDataMakeALoadableSnapshot) {
     for (int n = 0; n < 9; ++n)
       b->AddEvent("u", absl::StrCat("i", n % 3), n % 2 == 0 ? kView : kDislike, 0, 7);
   });
+}
+
+TEST(FitModelTest, EventsOfTypesThatTrainingNeverSawCount) {
+  const Dataset data = CyclicData(120, 4, 20, 10, 5);  // ratings alone
+  Progress silent(nullptr);
+  const FittedModel model = *FitModel(data, {}, 5, SmallOptions(), nullptr, &silent);
+  const SnapshotContents contents = ContentsOf(data, model, SmallOptions(), 1, 1000);
+  EXPECT_EQ(contents.manifest.training_parameters.at("attention.types_without_events"),
+            "view,click,like,cart,purchase,dislike,play,skip,share,save,search");
+  testing::TempDir dir;
+  const auto snapshot = testing::WriteAndLoad(dir.File("model"), contents);
+  const auto view = CatalogView::Build(*snapshot, {});
+  const auto scores_after = [&](const char* type) {
+    const HistoryEvent event{ItemKeyOf("i7"), 1'000'000, 0, data.event_types.FindByName(type)->id};
+    std::vector<uint32_t> rows(snapshot->num_items());
+    std::iota(rows.begin(), rows.end(), 0u);
+    Scratch scratch;
+    Recommendation result;
+    RecommendQuery query;
+    query.k = 10;
+    query.explain = true;
+    const UserState user{.history = {&event, 1}};
+    EXPECT_TRUE(Recommend(*snapshot, *view, query, user, scratch, &result).ok());
+    EXPECT_EQ(result.num_history_events_used, 1u) << type;
+    EXPECT_EQ(result.source, ItemSource::kHistory) << type;
+    EXPECT_TRUE(ScoreItems(*snapshot, *view, query, user, rows, scratch, &result).ok());
+    std::vector<float> scores;
+    for (const RecommendedItem& item : result.items) {
+      scores.push_back(item.score - snapshot->Bias(item.row));
+    }
+    return scores;
+  };
+  // What follows i7 in its group's cycle is liked after it, and disliked after a dislike of it.
+  const std::vector<float> liked = scores_after("like"), disliked = scores_after("dislike");
+  const uint32_t next = *snapshot->FindRow(ItemKeyOf("i8"));
+  EXPECT_GT(liked[next], 0);
+  EXPECT_LT(disliked[next], 0);
+  for (size_t i = 0; i < liked.size(); ++i) EXPECT_FLOAT_EQ(liked[i], -disliked[i]);
+  for (const EventType& type : data.event_types.types()) scores_after(type.name.c_str());
+}
+
+TEST(FitModelTest, TheWeightOfAnUnseenTypeIsRelativeToWhatWasLearned) {
+  DatasetBuilder builder(EventTypeTable::Default());
+  std::mt19937 random(3);
+  for (int u = 0; u < 40; ++u) {  // views (weight 1) and, a third as often, purchases (weight 5)
+    for (int e = 0; e < 8; ++e) {
+      builder.AddEvent(absl::StrCat("u", u), absl::StrCat("i", (u % 4) * 5 + random() % 5),
+                       e % 4 == 3 ? EventTypeId{5} : kView, 0, 1000 * e);
+    }
+  }
+  const Dataset data = *builder.Build();
+  Progress silent(nullptr);
+  const FittedModel model = *FitModel(data, {}, 5, SmallOptions(), nullptr, &silent);
+  const auto logit = [&](const char* type) {
+    return model.attention
+        .class_logits[ClassOfEvent(model.classes, data.event_types.FindByName(type)->id, 0)];
+  };
+  ASSERT_NE(logit("view"), logit("purchase"));
+  const double mean = 0.75 * logit("view") + 0.25 * logit("purchase");
+  EXPECT_NEAR(model.mean_class_logit, mean, 1e-5);
+  EXPECT_NEAR(logit("like"), mean + std::log(3 / 2.0), 1e-5);     // the mean weight is 2
+  EXPECT_NEAR(logit("dislike"), mean + std::log(3 / 2.0), 1e-5);  // its sign is the class's, not the logit's
+  EXPECT_NEAR(logit("skip"), mean + std::log(1 / 2.0), 1e-5);
+  for (const EventClass& c : model.classes) {
+    EXPECT_EQ(c.sign, data.event_types.FindById(c.type)->weight < 0 ? -1 : 1) << int{c.type};
+  }
+}
+
+TEST(FitModelTest, UnseenTypesChangeNothingOfWhatIsLearned) {
+  Dataset data = CyclicData(60, 3, 10, 6, 2);
+  Progress silent(nullptr);
+  const FittedModel all = *FitModel(data, {}, 3, SmallOptions(), nullptr, &silent);
+  data.event_types = *EventTypeTable::Create({{kRating, "rating", 1.0f}});
+  const FittedModel alone = *FitModel(data, {}, 3, SmallOptions(), nullptr, &silent);
+  const size_t learned = alone.classes.size();
+  EXPECT_EQ(learned, MakeEventClasses(data, {}).size());
+  EXPECT_TRUE(alone.unseen_types.empty());
+  ASSERT_EQ(all.classes.size(), learned + 11);
+  EXPECT_TRUE(std::equal(alone.classes.begin(), alone.classes.end(), all.classes.begin()));
+  EXPECT_EQ(all.attention.class_logits.head(learned), alone.attention.class_logits);
+  EXPECT_EQ(all.attention.items, alone.attention.items);
+  EXPECT_EQ(all.attention.inputs, alone.attention.inputs);
+  EXPECT_EQ(all.attention.position_logits, alone.attention.position_logits);
+  EXPECT_EQ(all.long_term, alone.long_term);
 }
 
 TEST(FitModelTest, InputMapIsTheLeastSquaresMapOfTheTables) {

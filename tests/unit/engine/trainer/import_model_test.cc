@@ -13,6 +13,7 @@
 namespace swiftlet {
 namespace {
 
+using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using trainer_testing::WriteFile;
@@ -75,6 +76,17 @@ TEST_F(ImportModelTest, ImportedVectorsComeBackFromTheSnapshotAndInspectShowsThe
   EXPECT_THAT(text, HasSubstr("checks passed"));
   EXPECT_THAT(text, HasSubstr("nearest to xx"));
   EXPECT_THAT(text, HasSubstr("0.9746  y\xC3\xA4  Title Y  [c1, c2]"));  // 32 / sqrt(14 * 77)
+}
+
+TEST_F(ImportModelTest, EventsOfEveryTypeCountAsInAPlainMean) {
+  WriteVectors();
+  const ImportedModel model = *ImportModel(options_, 1, 1000);
+  const EventTypeTable types = EventTypeTable::Default();
+  ASSERT_EQ(model.contents.manifest.event_classes.size(), types.types().size());
+  for (const EventClass& c : model.contents.manifest.event_classes) {
+    EXPECT_EQ(c.sign, types.FindById(c.type)->weight < 0 ? -1 : 1) << int{c.type};
+  }
+  EXPECT_THAT(model.contents.class_logits, Each(0.0f));
 }
 
 TEST_F(ImportModelTest, IdsMayComeFromAFile) {
