@@ -18,6 +18,7 @@ void AddTrainCommand(CLI::App* app, Command* run);
 void AddEvaluateCommand(CLI::App* app, Command* run);
 void AddImportCommand(CLI::App* app, Command* run);
 void AddInspectCommand(CLI::App* app, Command* run);
+void AddRecommendCommand(CLI::App* app, Command* run);
 
 }  // namespace swiftlet
 

@@ -147,9 +147,10 @@ void AddModelFlags(CLI::App* app, ModelOptions* o) {
       ->group(group);
 }
 
-absl::StatusOr<Dataset> LoadInput(const InputOptions& options, Progress* progress) {
+absl::StatusOr<Dataset> LoadInput(const InputOptions& options, Progress* progress,
+                                  std::vector<CatalogItem>* catalog) {
   if (options.events.path.empty() && options.data_dir.empty()) {
-    return absl::InvalidArgumentError("nothing to train on: give --events FILE, --data-dir DIR or both");
+    return absl::InvalidArgumentError("there are no events: give --events FILE, --data-dir DIR or both");
   }
   EventFileOptions events = options.events;
   ItemFileOptions items = options.items;
@@ -199,7 +200,9 @@ absl::StatusOr<Dataset> LoadInput(const InputOptions& options, Progress* progres
         }));
     SWIFTLET_RETURN_IF_ERROR(reader->ForEachItem([&](const CatalogItem& item) {
       ++num_items;
-      if (item.deleted) {
+      if (catalog != nullptr) {
+        catalog->push_back(item);
+      } else if (item.deleted) {
         builder.DropItem(item.item_id);
       } else if (item.has_metadata) {
         builder.SetItem(item.item_id, item.title, item.categories);

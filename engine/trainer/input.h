@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "engine/catalog_item.h"
 #include "engine/trainer/dataset.h"
 #include "engine/trainer/fit_model.h"
 #include "engine/trainer/load_events.h"
@@ -40,8 +41,11 @@ void AddInputFlags(CLI::App* app, InputOptions* options);
 void AddModelFlags(CLI::App* app, ModelOptions* options);
 
 // Events of the file first, then those of the log; says what was read and skipped. The database's event
-// types, where there is a database, else the default ones.
-absl::StatusOr<Dataset> LoadInput(const InputOptions& options, Progress* progress);
+// types, where there is a database, else the default ones. Events of items that were deleted from the
+// database's catalogue are left out; with `catalog`, they stay, and the catalogue's items go there, as a
+// server has them.
+absl::StatusOr<Dataset> LoadInput(const InputOptions& options, Progress* progress,
+                                  std::vector<CatalogItem>* catalog = nullptr);
 
 // Completes options.fit (value edges, seeds). INVALID_ARGUMENT for a value out of range.
 absl::StatusOr<FitOptions> FinishFitOptions(const ModelOptions& options, const EventTypeTable& event_types);

@@ -14,6 +14,7 @@ int main(int argc, char** argv) {
   swiftlet::AddEvaluateCommand(&app, &run);
   swiftlet::AddImportCommand(&app, &run);
   swiftlet::AddInspectCommand(&app, &run);
+  swiftlet::AddRecommendCommand(&app, &run);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
