@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <string>
@@ -131,9 +132,9 @@ class CommandTest : public ::testing::Test {
 
 TEST_F(CommandTest, HelpOfEveryCommandHasAnExample) {
   EXPECT_EQ(Run({"--help"}), 0);
-  EXPECT_THAT(output_,
-              AllOf(HasSubstr("train"), HasSubstr("evaluate"), HasSubstr("import"), HasSubstr("inspect")));
-  for (const char* command : {"train", "evaluate", "import", "inspect"}) {
+  EXPECT_THAT(output_, AllOf(HasSubstr("train"), HasSubstr("evaluate"), HasSubstr("import"),
+                             HasSubstr("inspect"), HasSubstr("recommend")));
+  for (const char* command : {"train", "evaluate", "import", "inspect", "recommend"}) {
     EXPECT_EQ(Run({command, "--help"}), 0);
     EXPECT_THAT(output_, HasSubstr(absl::StrCat("swiftlet-trainer ", command, " "))) << command;
   }
@@ -264,6 +265,26 @@ TEST_F(CommandTest, EvaluatePrintsTheModelAndItsBaselinesAndWritesJson) {
                  dir_.File("s")}),
             0);
   EXPECT_THAT(output_, HasSubstr("honest only if"));
+}
+
+TEST_F(CommandTest, RecommendWritesTheFirstItemsOfEveryUser) {
+  WriteEvents(30, 6);
+  ASSERT_EQ(Run(Train({"--output", dir_.File("s")})), 0) << output_;
+  const std::vector<std::string> recommend = {
+      "recommend",   "--snapshot", dir_.File("s"), "--events", dir_.File("events.csv"),
+      "--time-unit", "ms",         "--k",          "3"};
+  std::vector<std::string> to_file = recommend;
+  to_file.insert(to_file.end(), {"--output", dir_.File("recs.tsv")});
+  ASSERT_EQ(Run(to_file), 0) << output_;
+  EXPECT_THAT(output_, HasSubstr("wrote the first 3 items of 30 users by snapshot 1"));
+  const std::string lines = ReadFile(dir_.File("recs.tsv"));
+  EXPECT_THAT(lines, ::testing::StartsWith("user\trank\titem\tscore\nu0\t1\ti"));
+  EXPECT_EQ(std::count(lines.begin(), lines.end(), '\n'), 1 + 30 * 3);
+  EXPECT_EQ(Run(recommend), 0);
+  EXPECT_THAT(output_, HasSubstr(lines));  // standard output is the default
+  to_file.back() = dir_.File("no/such/folder/recs.tsv");
+  EXPECT_EQ(Run(to_file), 1);
+  EXPECT_THAT(output_, HasSubstr("recs.tsv: No such file"));
 }
 
 TEST_F(CommandTest, ImportReadsBackASnapshotsOwnTensors) {
