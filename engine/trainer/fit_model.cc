@@ -135,7 +135,7 @@ absl::StatusOr<FittedModel> FitModel(const Dataset& data, const std::vector<bool
     const double pairs = static_cast<double>(std::max<size_t>(1, positives.columns.size()));
     const double unobserved =
         als_options.alpha0 * static_cast<double>(data.num_users()) * static_cast<double>(data.num_items());
-    als_options.lambda = static_cast<float>(0.25 * pairs / (pairs + unobserved));
+    als_options.lambda = static_cast<float>(0.012 * std::sqrt(pairs / (pairs + unobserved)));
   }
   result.als_lambda = als_options.lambda;
   SWIFTLET_ASSIGN_OR_RETURN(AlsModel als, TrainAls(positives, data.num_items(), als_options, pool, progress));

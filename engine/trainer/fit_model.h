@@ -12,9 +12,10 @@
 
 namespace swiftlet {
 
-// als.lambda of 0: a quarter of the share of the positives in the objective's weights, pairs / (pairs +
-// alpha0 * users * items), so that an average row's regularisation stands in the same relation to its
-// positives whatever the data's size.
+// als.lambda of 0: 0.012 sqrt(share), where share = pairs / (pairs + alpha0 * users * items) is that of the
+// positives in the objective's weights. The best fixed values grow with the share, but slower: on sparse data
+// the sum over unobserved pairs alone keeps the factors small, and a lambda that suits dense data makes them
+// collapse.
 struct FitOptions {
   AlsOptions als;
   AttentionFitOptions attention;
