@@ -60,8 +60,8 @@ void AddSlot(Scratch& scratch, const EncoderSlot& slot, uint32_t row, uint32_t h
   scratch.slot_history.push_back(history_index);
 }
 
-// Fills the slots, and with exclude_seen excludes the history's items from scratch.filter. Sets source and
-// num_history_events_used.
+// Fills the slots, and with exclude_seen excludes the history's and the context's items in scratch.filter.
+// Sets source and num_history_events_used.
 void BuildSlots(const ModelSnapshot& snapshot, const CatalogView& view, const RecommendQuery& query,
                 const UserState& user, bool exclude_seen, Scratch& scratch, Recommendation* result) {
   scratch.slots.clear();
@@ -96,6 +96,7 @@ void BuildSlots(const ModelSnapshot& snapshot, const CatalogView& view, const Re
   }
   for (const ItemKey key : query.context_items) {
     if (const std::optional<uint32_t> row = view.FindRow(key); row.has_value()) {
+      if (exclude_seen) scratch.filter.Exclude(*row);
       AddSlot(scratch, {.kind = SlotKind::kContext, .vector = view.InputVector(*row)}, *row, 0);
     }
   }

@@ -22,7 +22,7 @@ struct RecommendQuery {
   std::span<const ItemKey> context_items = {};               // unknown keys are ignored
   std::span<const std::string_view> any_of_categories = {};  // empty: no restriction
   std::span<const std::string_view> none_of_categories = {};
-  bool exclude_seen = true;  // leave out the items of UserState::history
+  bool exclude_seen = true;  // leave out the items of UserState::history and context_items
   bool explain = false;
 };
 

@@ -110,6 +110,21 @@ TEST_F(RecommenderTest, WhatIsKnownDecidesTheSource) {
   EXPECT_EQ(result_.items.size(), 3u);
 }
 
+TEST_F(RecommenderTest, WhatTheUserIsLookingAtIsNotRecommendedBack) {
+  Load({});
+  const std::vector<ItemKey> context = {ItemKeyOf("item-4")};
+  const uint32_t row = *view_->FindRow(context[0]);
+  const auto has_row = [&] {
+    return std::any_of(result_.items.begin(), result_.items.end(),
+                       [&](const RecommendedItem& item) { return item.row == row; });
+  };
+  Run({.k = view_->num_rows(), .context_items = context}, {});
+  EXPECT_FALSE(has_row());
+  EXPECT_EQ(result_.items.size(), view_->num_rows() - 1);
+  Run({.k = view_->num_rows(), .context_items = context, .exclude_seen = false}, {});
+  EXPECT_TRUE(has_row());
+}
+
 TEST_F(RecommenderTest, BadQueriesAreRefusedAndLeaveNoResult) {
   Load({.dim = 16});
   const std::vector<float> too_short(15);
@@ -404,6 +419,9 @@ class Oracle {
     if (query.exclude_seen) {
       for (const HistoryEvent& e : user.history) {
         if (const auto row = view.FindRow(e.item_key); row.has_value()) out.insert(*row);
+      }
+      for (const ItemKey key : query.context_items) {
+        if (const auto row = view.FindRow(key); row.has_value()) out.insert(*row);
       }
     }
     for (uint32_t row = 0; row < view.num_rows(); ++row) {
