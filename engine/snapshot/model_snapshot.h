@@ -112,7 +112,7 @@ class ModelSnapshot {
 
   const UserEncoder& encoder() const { return *encoder_; }
   const Retriever& retriever() const { return *retriever_; }
-  // Class of an event, or nothing when the model was trained without events of this type.
+  // Class of an event, or nothing when the snapshot has no class of this type.
   std::optional<uint32_t> ClassOf(EventTypeId type, float value) const;
 
   // Bytes mapped.

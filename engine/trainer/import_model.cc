@@ -211,10 +211,12 @@ absl::StatusOr<ImportedModel> ImportModel(const ImportOptions& options, int64_t 
   manifest.version = version;
   manifest.created_ms = manifest.trained_through_ms = now_ms;
   manifest.model_kind = "attention";
-  manifest.embedding_space = options.space.empty() ? absl::StrCat("import-", version) : options.space;
   const EventTypeTable types = EventTypeTable::Default();
   manifest.event_types.assign(types.types().begin(), types.types().end());
   SWIFTLET_ASSIGN_OR_RETURN(manifest.training_fingerprint, ChecksumFile(path));
+  manifest.embedding_space = options.space.empty()
+                                 ? NewEmbeddingSpace("import", version, manifest.training_fingerprint, now_ms)
+                                 : options.space;
   manifest.training_parameters["imported_tensor"] = options.item_tensor;
   SetUniformAttention(options.max_events, &contents);
   return model;

@@ -23,7 +23,7 @@ struct ImportOptions {
   std::string input_tensor, bias_tensor, popularity_tensor;  // optional: [N, d], [N], [N]
   std::string user_tensor;                                   // optional: [U, d]
   std::string user_ids_path, user_id_tensor = "user.id";     // as for items
-  std::string space;                                         // embedding space; empty: "import-<version>"
+  std::string space;                                         // embedding space; empty: a new one
   uint32_t max_events = 50;
   ItemFileOptions items;  // path empty: no metadata
 };

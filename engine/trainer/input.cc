@@ -9,6 +9,7 @@
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
 #include "engine/base/status_macros.h"
 #include "engine/trainer/interrupt.h"
 #include "engine/trainer/write_model.h"
@@ -172,6 +173,8 @@ absl::StatusOr<Dataset> LoadInput(const InputOptions& options, Progress* progres
     SWIFTLET_ASSIGN_OR_RETURN(reader, TrainingReader::Open(options.data_dir, scratch->path() + "/secondary"));
   }
   DatasetBuilder builder(reader != nullptr ? reader->event_types() : EventTypeTable::Default());
+  // A user who is erased from here on is masked in the snapshot: files do not tell when their events arrived.
+  builder.set_trained_through_ms(absl::ToUnixMillis(absl::Now()));
   if (!events.path.empty()) {
     SWIFTLET_ASSIGN_OR_RETURN(const LoadStats stats, LoadEventFile(events, &builder));
     progress->Say(

@@ -17,8 +17,9 @@ struct Destination {
   std::string output_dir;  // write to this new directory, as version 1, without publishing
 };
 
-// INVALID_ARGUMENT when not exactly one is set, ALREADY_EXISTS when the output directory exists: before any
-// work.
+// INVALID_ARGUMENT when not exactly one is set, ALREADY_EXISTS when the output directory exists, and the
+// reason when nothing could be published there (not writable, a CURRENT that holds no version): before any
+// work. Leaves nothing behind.
 absl::Status CheckDestination(const Destination& destination);
 
 struct Published {
@@ -27,7 +28,8 @@ struct Published {
 };
 
 // Calls write(directory, version) on a staging directory, loads the result, then publishes it (or renames it
-// to the output directory). On any error, and when interrupted, the staging directory is removed.
+// to the output directory). When another trainer takes the version first, it is written again as the next
+// one. On any error, and when interrupted, the staging directory is removed.
 absl::StatusOr<Published> WriteAndPublish(
     const Destination& destination,
     const std::function<absl::Status(const std::string& directory, int64_t version)>& write);

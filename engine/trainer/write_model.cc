@@ -1,6 +1,7 @@
 #include "engine/trainer/write_model.h"
 
 #include <stdlib.h>
+#include <xxhash.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -40,15 +41,23 @@ absl::StatusOr<std::unique_ptr<ScopedDirectory>> MakeTemporaryDirectory() {
   return std::make_unique<ScopedDirectory>(name);
 }
 
+std::string NewEmbeddingSpace(std::string_view kind, int64_t version, std::string_view fingerprint,
+                              int64_t now_ms) {
+  const std::string what = absl::StrCat(std::string(fingerprint), "@", now_ms);
+  return absl::StrCat(std::string(kind), "-", version, "-",
+                      absl::Hex(XXH3_64bits(what.data(), what.size()) >> 32, absl::kZeroPad8));
+}
+
 SnapshotContents DescribeItems(const Dataset& data, int64_t version, int64_t now_ms) {
   SnapshotContents contents;
   contents.manifest.version = version;
   contents.manifest.created_ms = now_ms;
   contents.manifest.trained_through_ms = data.trained_through_ms > 0 ? data.trained_through_ms : now_ms;
   contents.manifest.model_kind = "attention";
-  contents.manifest.embedding_space = absl::StrCat("als-", version);
   contents.manifest.event_types.assign(data.event_types.types().begin(), data.event_types.types().end());
   contents.manifest.training_fingerprint = Fingerprint(data);
+  contents.manifest.embedding_space =
+      NewEmbeddingSpace("als", version, contents.manifest.training_fingerprint, now_ms);
   contents.manifest.num_training_events = data.events.size();
   contents.item_ids = data.item_ids;
   contents.item_titles = data.item_titles;

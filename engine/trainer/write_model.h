@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -32,6 +33,12 @@ class ScopedDirectory {
 
 // A new directory under $TMPDIR (or /tmp).
 absl::StatusOr<std::unique_ptr<ScopedDirectory>> MakeTemporaryDirectory();
+
+// A name that no other snapshot has, such as "als-7-1f83d9ab": vectors that were upserted for one training
+// must not be taken for another's, not even when a model directory is begun anew and versions start from 1
+// again.
+std::string NewEmbeddingSpace(std::string_view kind, int64_t version, std::string_view fingerprint,
+                              int64_t now_ms);
 
 // Ids, metadata, popularity (event counts) and event types of `data`; no vectors yet.
 SnapshotContents DescribeItems(const Dataset& data, int64_t version, int64_t now_ms);

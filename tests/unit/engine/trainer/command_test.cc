@@ -171,7 +171,11 @@ TEST_F(CommandTest, TrainPublishesWhatInspectShows) {
   ASSERT_TRUE(snapshot.ok()) << snapshot.status();
   const Manifest& manifest = (*snapshot)->manifest();
   EXPECT_EQ(manifest.num_users, 60u);
-  EXPECT_EQ(manifest.embedding_space, "als-1");
+  EXPECT_TRUE(manifest.embedding_space.starts_with("als-1-")) << manifest.embedding_space;
+  const auto second = ModelSnapshot::Load(models + "/2", {});
+  ASSERT_TRUE(second.ok()) << second.status();
+  EXPECT_NE((*second)->manifest().embedding_space.substr(6), manifest.embedding_space.substr(6))
+      << "two trainings on the same events are two spaces";
   EXPECT_EQ(manifest.num_training_events, 480u);
   EXPECT_EQ(manifest.training_fingerprint.size(), 32u);
   EXPECT_TRUE(manifest.metrics.contains("ndcg@10"));

@@ -1,6 +1,7 @@
 #include "engine/trainer/publish.h"
 
 #include <filesystem>
+#include <utility>
 
 #include "engine/snapshot/model_directory.h"
 #include "engine/snapshot/snapshot_writer.h"
@@ -33,6 +34,30 @@ TEST(PublishTest, PublishesTheNextVersion) {
   EXPECT_EQ(WriteAndPublish(destination, WriteRandom)->version, 2);
   EXPECT_EQ(ModelDirectory(dir.File("models")).ReadCurrent()->value(), 2);
   EXPECT_THAT(Entries(dir.File("models")), ::testing::ElementsAre("1", "2", "CURRENT"));
+}
+
+TEST(PublishTest, AVersionThatAnotherTrainerTookIsWrittenAgainAsTheNext) {
+  testing::TempDir dir;
+  const Destination destination{.models_dir = dir.File("models"), .output_dir = ""};
+  bool raced = false;
+  const auto published = WriteAndPublish(destination, [&](const std::string& directory, int64_t version) {
+    if (!std::exchange(raced, true)) {
+      EXPECT_EQ(WriteAndPublish(destination, WriteRandom)->version, version);
+    }
+    return WriteRandom(directory, version);
+  });
+  ASSERT_TRUE(published.ok()) << published.status();
+  EXPECT_EQ(published->version, 2);
+  EXPECT_THAT(Entries(dir.File("models")), ::testing::ElementsAre("1", "2", "CURRENT"));
+}
+
+TEST(PublishTest, APlaceThatCannotBePublishedToIsAnErrorBeforeAnyWork) {
+  testing::TempDir dir;
+  EXPECT_FALSE(CheckDestination({.models_dir = "/proc/models", .output_dir = ""}).ok());
+  std::filesystem::create_directory(dir.File("models"));
+  trainer_testing::WriteFile(dir.File("models/CURRENT"), "garbage");
+  const absl::Status status = CheckDestination({.models_dir = dir.File("models"), .output_dir = ""});
+  EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("garbage"));
 }
 
 TEST(PublishTest, NothingIsLeftOrPublishedAfterAnErrorAnInterruptOrABadSnapshot) {
