@@ -54,7 +54,7 @@ std::string ReasonText(const v1::Contribution& term) {
       break;
     case v1::Contribution::KIND_LONG_TERM:
       reason =
-          absl::StrCat(term.score() < 0 ? "although it is not" : "because it is", " your long-term taste");
+          term.score() < 0 ? "although your long-term taste is another" : "because of your long-term taste";
       break;
     case v1::Contribution::KIND_CONTEXT:
       reason = absl::StrCat(term.score() < 0 ? "although" : "because", " you are looking at ", item);

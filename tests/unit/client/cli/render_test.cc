@@ -39,7 +39,7 @@ TEST(RenderTest, RecommendationsWithReasons) {
   EXPECT_EQ(out.str(),
             "#  Item  Title        Categories      Score  From\n"
             "1  318   Léon (1994)  Crime, Drama   0.7500  recent events\n"
-            "    because it is your long-term taste +0.5000\n"
+            "    because of your long-term taste +0.5000\n"
             "    because you rated Toy Story (1995) +0.3125\n"
             "    although you disliked i -0.1250\n"
             "    and 1 smaller term +0.0625\n"
