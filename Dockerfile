@@ -40,7 +40,7 @@ ENTRYPOINT ["/usr/local/bin/swiftlet-trainer"]
 FROM runtime AS server
 COPY --from=build /src/build/release/bin/swiftlet-server /usr/local/bin/
 EXPOSE 50051 9464
-# Live once the event and catalogue services answer; whether recommendations are served is readiness, not health.
+# Healthy once the server answers, also while it waits for its first snapshot: that is readiness, `swiftlet status`.
 HEALTHCHECK --interval=5s --timeout=2s --start-period=10s CMD ["/usr/local/bin/swiftlet", "status", "--live"]
 ENTRYPOINT ["/usr/local/bin/swiftlet-server", "--listen", "0.0.0.0:50051", "--metrics", "0.0.0.0:9464", \
             "--data-dir", "/var/lib/swiftlet/data", "--model-dir", "/var/lib/swiftlet/models"]

@@ -156,7 +156,8 @@ void PrintStatus(const v1::GetStatusResponse& status, const std::vector<ServingS
   }
 }
 
-int RunStatus(Session& session, double wait_seconds) {
+// live: recommendations need not be served.
+int RunStatus(Session& session, double wait_seconds, bool live) {
   const std::unique_ptr<Client> client = session.Connect("status");
   if (client == nullptr) return kFailed;
   if (wait_seconds > 0) WaitUntilServing(*client, absl::Seconds(wait_seconds));
@@ -168,7 +169,7 @@ int RunStatus(Session& session, double wait_seconds) {
   }
   const absl::StatusOr<v1::GetStatusResponse> status = client->GetStatus(session.Call());
   if (!status.ok()) return session.Fail("status", status.status());
-  const bool serving = health[1] == ServingStatus::kServing;
+  const bool serving = live || health[1] == ServingStatus::kServing;
   if (session.json) {
     nlohmann::json object = nlohmann::json::parse(ToJson(*status));
     for (size_t i = 0; i < health.size(); ++i) {
@@ -208,11 +209,14 @@ void AddAdminCommands(CLI::App& app, Session& session) {
       "  swiftlet snapshot follow", [&session] { return RunSnapshotLoad(session, "snapshot follow", 0); });
 
   const auto wait = std::make_shared<double>(0);
+  const auto live = std::make_shared<bool>(false);
   CLI::App* status = AddCommand(
       app, session, "status",
       "Health and state of the server; exit code 0 only when it can answer recommendation requests",
       "  swiftlet status --wait 30   # in a start-up script",
-      [&session, wait] { return RunStatus(session, *wait); });
+      [&session, wait, live] { return RunStatus(session, *wait, *live); });
+  status->add_flag("--live", *live,
+                   "Exit code 0 as soon as the server answers, also while it waits for its first snapshot");
   status->add_option("--wait", *wait, "Wait up to this long until recommendations are served")
       ->check(SecondsFrom0())
       ->type_name("SECONDS");

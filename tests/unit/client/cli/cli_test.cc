@@ -430,6 +430,7 @@ TEST(CliTest, StatusExitsWithZeroOnlyWhenRecommendationsAreServed) {
   EXPECT_THAT(down.out, HasSubstr("recommendations  NOT_SERVING\n"));
   EXPECT_THAT(down.out, HasSubstr("events           SERVING\n"));
   EXPECT_EQ(down.err, "swiftlet: status: the recommendation service is NOT_SERVING\n");
+  EXPECT_EQ(RunCli(server, {"status", "--live"}).code, kOk);
   const CliResult json = RunCli(server, {"status", "--json"});
   EXPECT_EQ(json.code, kFailed);
   const nlohmann::json object = nlohmann::json::parse(json.out);

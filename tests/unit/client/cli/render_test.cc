@@ -78,7 +78,7 @@ TEST(RenderTest, EveryKindOfReasonHasWords) {
   EXPECT_EQ(ReasonText(item.explanation(1)), "because you did \"wishlist\" with X +1.0000");
   EXPECT_EQ(ReasonText(item.explanation(2)), "because you are looking at X +1.0000");
   EXPECT_EQ(ReasonText(item.explanation(3)), "because it is popular with everyone +1.0000");
-  EXPECT_EQ(ReasonText(item.explanation(4)), "although it is not your long-term taste -1.0000");
+  EXPECT_EQ(ReasonText(item.explanation(4)), "although your long-term taste is another -1.0000");
 }
 
 }  // namespace
