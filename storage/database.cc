@@ -123,6 +123,7 @@ absl::Status Database::Impl::OpenRocksDb() {
   db_options.create_if_missing = true;
   db_options.create_missing_column_families = true;
   db_options.listeners.push_back(stalls);
+  db_options.listeners.push_back(std::make_shared<WriteErrorListener>());
   db_options.info_log = std::make_shared<FileLogger>(path + "/rocksdb.log");
   statistics = db_options.statistics;
 
@@ -245,11 +246,20 @@ absl::Status Database::Impl::Write(rocksdb::WriteBatch* batch, std::string_view 
     return absl::ResourceExhaustedError(
         absl::StrCat(options.path, ": writes are stopped until compactions catch up"));
   }
-  return Error(Commit(db.get(), options.sync_writes, batch), what);
+  return AfterWrite(Commit(db.get(), options.sync_writes, batch), what);
 }
 
 absl::Status Database::Impl::WriteSynced(rocksdb::WriteBatch* batch, std::string_view what) {
-  return Error(Commit(db.get(), /*sync=*/true, batch), what);
+  return AfterWrite(Commit(db.get(), /*sync=*/true, batch), what);
+}
+
+absl::Status Database::Impl::AfterWrite(const rocksdb::Status& status, std::string_view what) {
+  if (status.ok() && !last_write_failed.load(std::memory_order_relaxed)) return absl::OkStatus();
+  const absl::Status result = Error(status, what);
+  MutexLock lock(last_write_mu);
+  last_write_error = result;
+  last_write_failed.store(!result.ok(), std::memory_order_relaxed);
+  return result;
 }
 
 uint64_t Database::Impl::NextArrivals(int64_t now_ms, uint64_t count) {
@@ -325,6 +335,11 @@ absl::Status Database::CheckWritable() {
   if (resumed.IsBusy()) return written;
   SWIFTLET_RETURN_IF_ERROR(s.Error(resumed, "cannot resume writing"));
   return s.WriteSynced(&batch, "cannot write");
+}
+
+absl::Status Database::LastWrite() const {
+  MutexLock lock(impl_->last_write_mu);
+  return impl_->last_write_error;
 }
 
 DatabaseStats Database::Stats() const {

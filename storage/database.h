@@ -117,6 +117,8 @@ class Database final : public UserStore {
   // this has been called (or RocksDB has found free space, which it looks for every few seconds after the
   // disk was full).
   absl::Status CheckWritable();
+  // How the latest write ended: an error from a failed write until one succeeds again (CheckWritable counts).
+  absl::Status LastWrite() const;
   DatabaseStats Stats() const;
 
  private:

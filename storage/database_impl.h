@@ -37,6 +37,22 @@ class StallListener final : public rocksdb::EventListener {
   std::atomic<int> num_stopped_{0};  // families
 };
 
+// Takes every failed write of the log, a table or the manifest as RocksDB takes a full disk: all writes are
+// refused until Resume, which writes the memtables out to tables and begins a new log. By itself RocksDB
+// calls other I/O errors fatal, and refuses Resume until the database is opened again. Thread-safe.
+class WriteErrorListener final : public rocksdb::EventListener {
+ public:
+  void OnBackgroundError(rocksdb::BackgroundErrorReason reason, rocksdb::Status* error) override {
+    using Reason = rocksdb::BackgroundErrorReason;
+    const bool resumable = reason == Reason::kWriteCallback || reason == Reason::kFlush ||
+                           reason == Reason::kFlushNoWAL || reason == Reason::kManifestWrite ||
+                           reason == Reason::kManifestWriteNoWAL;
+    if (resumable && error->IsIOError() && error->severity() == rocksdb::Status::Severity::kFatalError) {
+      *error = rocksdb::Status(*error, rocksdb::Status::Severity::kHardError);
+    }
+  }
+};
+
 // An open file descriptor.
 class FileHandle {
  public:
@@ -101,6 +117,9 @@ struct Database::Impl {
   // `count` consecutive arrival numbers, all larger than any before; returns the first.
   uint64_t NextArrivals(int64_t now_ms, uint64_t count);
   absl::Status CheckNow(int64_t now_ms) const;
+  // Translates the outcome of a write, and remembers it for LastWrite.
+  absl::Status AfterWrite(const rocksdb::Status& status, std::string_view what)
+      ABSL_LOCKS_EXCLUDED(last_write_mu);
   // Adds to `batch` what is missing in item_ids. INVALID_ARGUMENT when the key belongs to another id.
   // `new_ids` collects the key of what was added, for after the commit.
   absl::Status RegisterItemId(std::string_view item_id, std::string_view field, rocksdb::WriteBatch* batch,
@@ -126,6 +145,10 @@ struct Database::Impl {
 
   KeyQueue queue;  // users and event ids of writes in progress
   KnownItemIds known_items;
+
+  std::atomic<bool> last_write_failed{false};
+  mutable Mutex last_write_mu;
+  absl::Status last_write_error ABSL_GUARDED_BY(last_write_mu);
 
   Mutex arrival_mu;
   uint64_t last_arrival ABSL_GUARDED_BY(arrival_mu) = 0;

@@ -1,7 +1,9 @@
 #include "storage/database.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -255,6 +257,64 @@ TEST(DatabaseMaintainTest, OldEventIdsLeaveWithCompaction) {
     }
   }
   for (auto* handle : handles) ASSERT_TRUE(db->DestroyColumnFamilyHandle(handle).ok());
+}
+
+// No file of this process may grow over a limit while one of these lives: a disk that fails (EFBIG), but is
+// not full.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) : old_handler_(signal(SIGXFSZ, SIG_IGN)) {
+    EXPECT_EQ(getrlimit(RLIMIT_FSIZE, &old_limit_), 0);
+    const rlimit limit = {bytes, old_limit_.rlim_max};
+    EXPECT_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
+  }
+  ~FileSizeLimit() {
+    EXPECT_EQ(setrlimit(RLIMIT_FSIZE, &old_limit_), 0);
+    signal(SIGXFSZ, old_handler_);
+  }
+
+ private:
+  rlimit old_limit_;
+  void (*old_handler_)(int);
+};
+
+TEST(DatabaseFailureTest, WritesWorkAgainOnceTheDiskDoesAndNothingAcknowledgedIsLost) {
+  const TempDir dir;
+  auto db = OpenOrDie({.path = dir.Path("db")});
+  int recorded = 0;
+  const auto record = [&] {
+    const absl::Status status =
+        db->RecordEvents({{Event("u", absl::StrCat("i", recorded), recorded)}}, kNow).status();
+    if (status.ok()) ++recorded;
+    return status;
+  };
+  for (int i = 0; i < 3; ++i) ASSERT_OK(record());
+  EXPECT_OK(db->LastWrite());
+  {
+    const FileSizeLimit limit(20'000);
+    absl::Status status;
+    for (int i = 0; i < 1000 && status.ok(); ++i) status = record();
+    EXPECT_THAT(status, Fails(absl::StatusCode::kUnavailable, "File too large"));
+    EXPECT_EQ(db->LastWrite().code(), absl::StatusCode::kUnavailable);
+    EXPECT_FALSE(record().ok());
+    // Not even a new log: the attempts to resume fail too, and leave all as it was.
+    const FileSizeLimit nothing(10);
+    for (int i = 0; i < 3; ++i) EXPECT_FALSE(db->CheckWritable().ok());
+    EXPECT_FALSE(record().ok());
+    EXPECT_FALSE(db->LastWrite().ok());
+    EXPECT_EQ(HistoryOf(*db, "u").size(), std::min(recorded, 200)) << "reads go on";
+  }
+  // RocksDB refuses on, although the disk works.
+  EXPECT_FALSE(record().ok());
+  ASSERT_OK(db->CheckWritable());
+  EXPECT_OK(db->LastWrite());
+  for (int i = 0; i < 10; ++i) ASSERT_OK(record());
+  const auto items = [&] { return HistoryOf(*db, "u").size(); };
+  EXPECT_EQ(items(), std::min(recorded, 200));
+  db = nullptr;
+  db = OpenOrDie({.path = dir.Path("db")});
+  EXPECT_EQ(items(), std::min(recorded, 200));
+  EXPECT_EQ(HistoryOf(*db, "u").back().item_key, ItemKeyOf(absl::StrCat("i", recorded - 1)));
 }
 
 TEST(DatabaseStatsTest, NamesWhatMetricsNeed) {
