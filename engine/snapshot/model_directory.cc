@@ -110,6 +110,22 @@ absl::Status SyncTree(const std::string& directory) {
   return SyncPath(directory);
 }
 
+// Takes away everybody's right to write to the files, as a guard against changes in place. The store opens
+// its link to the user vectors for a sync, for which it needs its owner's right; it checks every block that
+// it reads of them.
+absl::Status MakeReadOnly(const std::string& directory) {
+  SWIFTLET_ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(directory));
+  for (const std::string& name : names) {
+    const std::string path = absl::StrCat(directory, "/", name);
+    struct stat info;
+    if (::lstat(path.c_str(), &info) != 0) return ErrnoStatus(errno, "read", path);
+    if (!S_ISREG(info.st_mode)) continue;
+    const mode_t mode = name == kUserVectorsFile ? 0644 : 0444;
+    if (::chmod(path.c_str(), mode) != 0) return ErrnoStatus(errno, "make read-only", path);
+  }
+  return absl::OkStatus();
+}
+
 // Whether the process that a staging name tells of may still be writing.
 bool IsOwnerAlive(const std::string& path, std::string_view name) {
   name.remove_prefix(std::string_view(kStagingPrefix).size());
@@ -159,6 +175,7 @@ absl::Status ModelDirectory::Publish(const std::string& staging, int64_t version
     return absl::InvalidArgumentError(absl::StrCat(manifest_path, ": version: expected ", version,
                                                    ", to be published, found ", manifest->version));
   }
+  SWIFTLET_RETURN_IF_ERROR(MakeReadOnly(staging));
   SWIFTLET_RETURN_IF_ERROR(SyncTree(staging));
   SWIFTLET_RETURN_IF_ERROR(RenameNew(staging, VersionPath(version)));
   StagingLocks::Get().Unlock(staging);
@@ -203,19 +220,36 @@ absl::Status ModelDirectory::WritePinned(std::optional<int64_t> version) const {
   return SyncPath(path_);
 }
 
-absl::StatusOr<std::vector<int64_t>> ModelDirectory::DeleteOld(int keep,
-                                                               const std::vector<int64_t>& never) const {
+absl::StatusOr<std::vector<int64_t>> ModelDirectory::DeleteOld(int keep, const std::vector<int64_t>& never,
+                                                               const std::vector<int64_t>& refused) const {
   if (keep < 0) return absl::InvalidArgumentError(absl::StrCat("keep: expected at least 0, found ", keep));
   SWIFTLET_ASSIGN_OR_RETURN(std::vector<int64_t> versions, ListVersions());
   SWIFTLET_ASSIGN_OR_RETURN(const std::optional<int64_t> current, ReadCurrent());
   SWIFTLET_ASSIGN_OR_RETURN(const std::optional<int64_t> pinned, ReadPinned());
-  versions.resize(versions.size() - std::min(versions.size(), static_cast<size_t>(keep)));
-  std::vector<int64_t> deleted;
+  const auto contains = [](const std::vector<int64_t>& in, int64_t version) {
+    return std::find(in.begin(), in.end(), version) != in.end();
+  };
+  const auto is_protected = [&](int64_t version) {
+    return version == current || version == pinned || contains(never, version);
+  };
+  const size_t limit = static_cast<size_t>(keep);
+  size_t num_left = versions.size();
+  std::vector<int64_t> good, doomed;
   for (const int64_t version : versions) {
-    if (version == current || version == pinned ||
-        std::find(never.begin(), never.end(), version) != never.end()) {
-      continue;
+    if (!contains(refused, version)) {
+      good.push_back(version);
+    } else if (num_left > limit && !is_protected(version)) {
+      doomed.push_back(version);
+      --num_left;
     }
+  }
+  good.resize(good.size() - std::min(good.size(), limit));
+  for (const int64_t version : good) {
+    if (!is_protected(version)) doomed.push_back(version);
+  }
+  std::sort(doomed.begin(), doomed.end());
+  std::vector<int64_t> deleted;
+  for (const int64_t version : doomed) {
     // Away under one name first: a version is there as a whole or not at all, whenever the power fails.
     const std::string path = VersionPath(version);
     const std::string away = absl::StrCat(path_, "/", NewStagingName());

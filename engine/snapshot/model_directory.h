@@ -5,6 +5,10 @@
 //   models/PINNED               text, only while an operator holds a version: "1\n"
 //   models/.staging-*/          being written; never loaded, removed by CleanStaging when abandoned
 //
+// A published version must never be changed in place: servers map its files into memory and link them into
+// their stores, where a write or a truncation under a running server gives wrong answers or kills it. To
+// change anything, publish a new version.
+//
 // Functions are thread-safe, and safe between one trainer and several servers.
 #ifndef SWIFTLET_ENGINE_SNAPSHOT_MODEL_DIRECTORY_H_
 #define SWIFTLET_ENGINE_SNAPSHOT_MODEL_DIRECTORY_H_
@@ -34,8 +38,9 @@ class ModelDirectory {
   // Largest version that exists or that CURRENT names, plus 1.
   absl::StatusOr<int64_t> NextVersion() const;
   // Makes a fully written staging directory the version `version` (its manifest's): fsync, rename, replace
-  // CURRENT atomically, fsync. ALREADY_EXISTS when the version exists, INVALID_ARGUMENT when the manifest
-  // says another version; staging is left as it was then.
+  // CURRENT atomically, fsync. The files become read-only, but the user vectors stay writable by their owner:
+  // the store syncs them through its link. ALREADY_EXISTS when the version exists, INVALID_ARGUMENT when the
+  // manifest says another version; staging is left as it was then.
   absl::Status Publish(const std::string& staging, int64_t version) const;
   // Versions that exist, ascending. NOT_FOUND when there is no such directory.
   absl::StatusOr<std::vector<int64_t>> ListVersions() const;
@@ -45,8 +50,11 @@ class ModelDirectory {
   // version of nothing: unpin. Durable.
   absl::Status WritePinned(std::optional<int64_t> version) const;
   // Deletes all but the newest `keep` versions, those in `never`, and those that CURRENT and PINNED name,
-  // renaming each away first. Returns what was deleted. Mappings of deleted files stay valid.
-  absl::StatusOr<std::vector<int64_t>> DeleteOld(int keep, const std::vector<int64_t>& never) const;
+  // renaming each away first. Versions in `refused` are known to be of no use: they do not count toward
+  // `keep`, and go first, the oldest before the others, while there are more than `keep` versions in all.
+  // Returns what was deleted, ascending. Mappings of deleted files stay valid.
+  absl::StatusOr<std::vector<int64_t>> DeleteOld(int keep, const std::vector<int64_t>& never,
+                                                 const std::vector<int64_t>& refused = {}) const;
   // Removes staging directories (and what else an interrupted call left) whose process is gone.
   absl::Status CleanStaging() const;
 

@@ -154,6 +154,37 @@ TEST_F(ModelDirectoryTest, RetentionKeepsTheNewestAndWhatMustNeverGo) {
   EXPECT_EQ((*mapped)->ItemId(2), "item-2");  // still there for those who hold it
 }
 
+TEST_F(ModelDirectoryTest, RefusedVersionsDoNotCountAndGoFirst) {
+  for (int64_t version = 1; version <= 10; ++version) Publish(version);
+  EXPECT_EQ(*models_.DeleteOld(10, {}, {4, 5}), Versions{}) << "there is room";
+  EXPECT_EQ(*models_.DeleteOld(9, {}, {4, 5}), Versions{4});
+  EXPECT_EQ(*models_.DeleteOld(5, {}, {5, 6, 7, 8}), (Versions{5, 6, 7, 8}));
+  EXPECT_THAT(*models_.ListVersions(), ElementsAre(1, 2, 3, 9, 10));
+  ASSERT_TRUE(models_.WritePinned(2).ok());
+  EXPECT_EQ(*models_.DeleteOld(1, {3}, {2, 3, 10}), Versions{1}) << "pinned, in use and current ones stay";
+  EXPECT_THAT(*models_.ListVersions(), ElementsAre(2, 3, 9, 10)) << "9 is the newest that is of use";
+}
+
+TEST_F(ModelDirectoryTest, PublishedFilesAreReadOnly) {
+  Publish(1);
+  int num_files = 0;
+  for (const auto& entry : fs::directory_iterator(models_.VersionPath(1))) {
+    EXPECT_EQ(entry.status().permissions(), fs::perms{0444}) << entry.path();
+    ++num_files;
+  }
+  EXPECT_GE(num_files, 2);
+  EXPECT_THAT(*models_.DeleteOld(0, {}), IsEmpty());
+  Publish(2);
+  EXPECT_THAT(*models_.DeleteOld(1, {}), ElementsAre(1)) << "which does not keep them from being deleted";
+
+  const std::string staging = *models_.CreateStaging();
+  ASSERT_TRUE(testing::WriteRandomSnapshot(staging, {.version = 3}).ok());
+  std::ofstream(staging + "/" + kUserVectorsFile) << "vectors";
+  ASSERT_TRUE(models_.Publish(staging, 3).ok());
+  EXPECT_EQ(fs::status(models_.VersionPath(3) + "/" + kUserVectorsFile).permissions(), fs::perms{0644})
+      << "the store that links it must sync it";
+}
+
 TEST_F(ModelDirectoryTest, CleansWhatDeadProcessesLeftAndNothingElse) {
   Publish(1);
   const std::string mine = *models_.CreateStaging();
