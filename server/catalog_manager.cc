@@ -163,10 +163,12 @@ absl::StatusOr<std::vector<ItemInfo>> CatalogManager::Get(const ServingState* st
 }
 
 absl::StatusOr<std::shared_ptr<const ServingState>> CatalogManager::Prepare(
-    std::shared_ptr<const ModelSnapshot> snapshot) {
+    std::shared_ptr<const ModelSnapshot> snapshot, int64_t user_vectors_version) {
+  uint64_t generation;
   {
     MutexLock lock(mu_);
     journal_.emplace();
+    generation = ++generation_;
   }
   std::vector<CatalogItem> items;
   absl::Status status = database_->ForEachItem([&](CatalogItem item) { items.push_back(std::move(item)); });
@@ -177,7 +179,7 @@ absl::StatusOr<std::shared_ptr<const ServingState>> CatalogManager::Prepare(
   }
   auto state = std::make_shared<ServingState>();
   state->view = CatalogView::Build(*snapshot, items);
-  state->user_vectors_version = snapshot->user_vectors_path().empty() ? 0 : snapshot->version();
+  state->user_vectors = {user_vectors_version, generation};
   state->snapshot = std::move(snapshot);
   return state;
 }

@@ -63,9 +63,11 @@ class CatalogManager {
   absl::StatusOr<std::vector<ItemInfo>> Get(const ServingState* state, std::span<const std::string> item_ids);
 
   // --- for the snapshot manager's one thread ---
-  // Builds the state of `snapshot` with all that the store holds. From here to the next Publish or Abandon,
-  // changes are also kept for that state.
-  absl::StatusOr<std::shared_ptr<const ServingState>> Prepare(std::shared_ptr<const ModelSnapshot> snapshot)
+  // Builds the state of `snapshot` with all that the store holds, as a new generation.
+  // `user_vectors_version`: what its user vectors are called in the store; 0: it has none. From here to the
+  // next Publish or Abandon, changes are also kept for that state.
+  absl::StatusOr<std::shared_ptr<const ServingState>> Prepare(std::shared_ptr<const ModelSnapshot> snapshot,
+                                                              int64_t user_vectors_version = 0)
       ABSL_LOCKS_EXCLUDED(mu_);
   // Shows the prepared state, with the changes since, to every later Acquire. The state it replaces goes to
   // the reaper.
@@ -82,6 +84,7 @@ class CatalogManager {
   Reaper* const reaper_;
   ServingSlot slot_;
   Mutex mu_;  // held across disk writes: orders changes, and changes against Publish
+  uint64_t generation_ ABSL_GUARDED_BY(mu_) = 0;  // of the last Prepare
   // Set between Prepare and Publish: changes since Prepare, the newest state of each.
   std::optional<absl::flat_hash_map<ItemKey, CatalogItem>> journal_ ABSL_GUARDED_BY(mu_);
 };

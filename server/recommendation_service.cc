@@ -128,7 +128,7 @@ void RecommendationService::Serve(const Call& call, Request& request) {
     return Answer(call, request, *state, user);
   }
   if (const std::shared_ptr<const CachedUser> user =
-          core_->users->Find(request.user_id(), state->user_vectors_version)) {
+          core_->users->Find(request.user_id(), state->user_vectors)) {
     call.metrics().ObserveStage(Stage::kUserState, Since(start));
     return Answer(call, request, *state, user->State());
   }
@@ -149,7 +149,7 @@ void RecommendationService::ServeFromStore(const Call& call, const Request& requ
   const std::shared_ptr<const ServingState> state = core_->catalog->Acquire();
   if (state == nullptr) return call.Finish(NoSnapshot());
   const absl::StatusOr<std::shared_ptr<const CachedUser>> user =
-      core_->users->Get(request.user_id(), state->user_vectors_version);
+      core_->users->Get(request.user_id(), state->user_vectors);
   if (!user.ok()) return call.Finish(user.status());
   call.metrics().ObserveStage(Stage::kUserState, Since(start));
   Answer(call, request, *state, (*user)->State());

@@ -8,6 +8,7 @@
 #include "engine/catalog_view.h"
 #include "engine/snapshot/model_snapshot.h"
 #include "engine/snapshot/slot.h"
+#include "storage/user_cache.h"
 
 namespace swiftlet {
 
@@ -17,8 +18,10 @@ namespace swiftlet {
 struct ServingState {
   std::shared_ptr<const ModelSnapshot> snapshot;
   std::shared_ptr<const CatalogView> view;  // borrows from `snapshot`: destroyed first
-  // The version to ask the user cache for; 0 when the snapshot has no user vectors.
-  int64_t user_vectors_version = 0;
+  // What to ask the user cache for: the store's version, 0 when the snapshot has no user vectors, and the
+  // generation, a number that no other load of a snapshot has had. Version numbers come back when a model
+  // directory is started afresh; generations never do.
+  UserVectorsId user_vectors;
 };
 
 using ServingSlot = Slot<ServingState>;

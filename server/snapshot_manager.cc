@@ -21,13 +21,22 @@ namespace {
 // How often a draining snapshot is looked at: requests last less than a millisecond.
 constexpr absl::Duration kDrainPoll = absl::Milliseconds(1);
 
-absl::StatusOr<Manifest> ReadManifest(const std::string& directory) {
+// A user vector family of this number may be in use by a snapshot that has its number from before the model
+// directory was started afresh: then the other name of the version.
+constexpr int64_t kOtherName = int64_t{1} << 62;
+
+absl::StatusOr<std::string> ReadManifestText(const std::string& directory) {
   const std::string path = absl::StrCat(directory, "/", kManifestFile);
   std::ifstream in(path, std::ios::binary);
   if (!in) return absl::NotFoundError(path + ": cannot read");
   std::stringstream text;
   text << in.rdbuf();
-  return ParseManifest(text.str());
+  return text.str();
+}
+
+absl::StatusOr<Manifest> ReadManifest(const std::string& directory) {
+  SWIFTLET_ASSIGN_OR_RETURN(const std::string text, ReadManifestText(directory));
+  return ParseManifest(text);
 }
 
 // Changes whenever the file is replaced or written.
@@ -89,7 +98,7 @@ absl::Status SnapshotManager::Start() {
   }
   Follow();
   DropUnusedUserVectors();
-  if (serving_ == nullptr) spdlog::info("no snapshot in {} yet: waiting for one", options_.model_dir);
+  if (!serving_.has_value()) spdlog::info("no snapshot in {} yet: waiting for one", options_.model_dir);
   thread_ = std::thread([this] { Run(); });  // clears busy_
   return absl::OkStatus();
 }
@@ -111,7 +120,7 @@ void SnapshotManager::Run() {
       MutexLock lock(mu_);
       busy_ = false;
       if (!stopping_ && !command_.has_value()) {
-        wake_.WaitFor(mu_, draining_ != nullptr ? kDrainPoll : options_.poll_interval);
+        wake_.WaitFor(mu_, draining_.has_value() ? kDrainPoll : options_.poll_interval);
       }
       command = std::exchange(command_, std::nullopt);
       stopping = stopping_;
@@ -130,7 +139,7 @@ void SnapshotManager::Run() {
         busy_ = false;
       }
       command->done(std::move(result));
-    } else if (draining_ == nullptr) {
+    } else if (!draining_.has_value()) {
       Follow();
     }
   }
@@ -147,19 +156,21 @@ void SnapshotManager::SetState(int64_t version, SnapshotState state, const std::
   if (options_.on_state) options_.on_state(version, state);
 }
 
-std::string SnapshotManager::Fingerprint(int64_t version) const {
+std::string SnapshotManager::FilesStamp(int64_t version) const {
   const std::string path = directory_.VersionPath(version);
   return absl::StrCat(FileStamp(path + "/" + kManifestFile), " ", FileStamp(path + "/" + kModelFile), " ",
-                      FileStamp(path + "/" + kUserVectorsFile), " ",
-                      FileStamp(directory_.path() + "/CURRENT"));
+                      FileStamp(path + "/" + kUserVectorsFile));
 }
 
+std::string SnapshotManager::CurrentStamp() const { return FileStamp(directory_.path() + "/CURRENT"); }
+
 bool SnapshotManager::ShouldSkip(int64_t version) const {
-  const std::string fingerprint = Fingerprint(version);
+  const std::string files = FilesStamp(version);
+  const std::string current = CurrentStamp();
   MutexLock lock(mu_);
   const auto it = states_.find(version);
-  return it != states_.end() && it->second.state == SnapshotState::kFailed &&
-         it->second.fingerprint == fingerprint && absl::Now() < it->second.retry_at;
+  return it != states_.end() && it->second.state == SnapshotState::kFailed && it->second.files == files &&
+         it->second.current == current && absl::Now() < it->second.retry_at;
 }
 
 void SnapshotManager::ReportDirectoryError(const absl::Status& status) {
@@ -177,28 +188,60 @@ void SnapshotManager::Follow() {
     MutexLock lock(mu_);
     target = pinned_;
   }
-  if (!target.has_value()) {
+  std::string wanted;
+  if (target.has_value()) {
+    wanted = absl::StrCat("the pinned snapshot ", *target, ", which was refused");
+  } else {
     absl::StatusOr<std::optional<int64_t>> current = directory_.ReadCurrent();
-    if (!current.ok()) return ReportDirectoryError(current.status());
+    if (!current.ok()) {
+      ReportDirectoryError(current.status());
+      if (!serving_.has_value()) {
+        ServeAnother(
+            absl::StrCat("the newest publication, which is unknown (", current.status().message(), ")"),
+            std::nullopt);
+      }
+      return;
+    }
     reported_directory_error_.clear();
     target = *current;
+    if (!target.has_value()) return;
+    wanted = absl::StrCat("snapshot ", *target, ", which was refused");
   }
-  if (!target.has_value()) return;
-  if (serving_ != nullptr && serving_->version() == *target) return;
+  if (Serves(*target)) return;
   if (!ShouldSkip(*target) && Load(*target).ok()) return;
-  if (serving_ != nullptr) return;
+  if (!serving_.has_value()) ServeAnother(wanted, target);
+}
 
-  // Better an older model than none.
+void SnapshotManager::ServeAnother(const std::string& wanted, std::optional<int64_t> target) {
   absl::StatusOr<std::vector<int64_t>> versions = directory_.ListVersions();
   if (!versions.ok()) return ReportDirectoryError(versions.status());
   std::sort(versions->rbegin(), versions->rend());
+  // An unreadable CURRENT was reported, or it is not what was wanted: the newest is as good a guess.
+  if (const absl::StatusOr<std::optional<int64_t>> current = directory_.ReadCurrent();
+      current.ok() && current->has_value()) {
+    const auto it = std::find(versions->begin(), versions->end(), **current);
+    if (it != versions->end()) std::rotate(versions->begin(), it, it + 1);
+  }
   for (const int64_t version : *versions) {
-    if (version >= *target || ShouldSkip(version)) continue;
+    if (version == target || ShouldSkip(version)) continue;
     if (Load(version).ok()) {
-      spdlog::warn("snapshot {} serves in place of {}, which was refused", version, *target);
+      spdlog::warn("snapshot {} serves in place of {}", version, wanted);
       return;
     }
   }
+}
+
+bool SnapshotManager::Serves(int64_t version) {
+  if (!serving_.has_value() || serving_->snapshot->version() != version) return false;
+  const std::string directory = directory_.VersionPath(version);
+  const std::string stamp = FileStamp(absl::StrCat(directory, "/", kManifestFile));
+  if (stamp == serving_manifest_stamp_) return true;
+  // The text decides: it has the checksums of all files, and file systems may number files anew.
+  const absl::StatusOr<std::string> text = ReadManifestText(directory);
+  if (!text.ok()) return true;  // deleted, or about to be
+  if (*text != serving_manifest_text_) return false;
+  serving_manifest_stamp_ = stamp;
+  return true;
 }
 
 absl::StatusOr<SnapshotSummary> SnapshotManager::Execute(int64_t version) {
@@ -211,10 +254,10 @@ absl::StatusOr<SnapshotSummary> SnapshotManager::Execute(int64_t version) {
     spdlog::info("unpinned: following the newest publication");
     SWIFTLET_ASSIGN_OR_RETURN(const std::optional<int64_t> current, directory_.ReadCurrent());
     if (!current.has_value()) {
-      if (serving_ != nullptr) return Summary(serving_->version());
+      if (serving_.has_value()) return Summary(serving_->snapshot->version());
       return absl::FailedPreconditionError(absl::StrCat("nothing was published in ", options_.model_dir));
     }
-    if (serving_ == nullptr || serving_->version() != *current) SWIFTLET_RETURN_IF_ERROR(Load(*current));
+    if (!Serves(*current)) SWIFTLET_RETURN_IF_ERROR(Load(*current));
     return Summary(*current);
   }
   SWIFTLET_ASSIGN_OR_RETURN(const std::vector<int64_t> versions, directory_.ListVersions());
@@ -223,7 +266,7 @@ absl::StatusOr<SnapshotSummary> SnapshotManager::Execute(int64_t version) {
                                             ", which has ",
                                             versions.empty() ? "none" : absl::StrJoin(versions, ", ")));
   }
-  if (serving_ == nullptr || serving_->version() != version) SWIFTLET_RETURN_IF_ERROR(Load(version));
+  if (!Serves(version)) SWIFTLET_RETURN_IF_ERROR(Load(version));
   SWIFTLET_RETURN_IF_ERROR(directory_.WritePinned(version));
   {
     MutexLock lock(mu_);
@@ -238,7 +281,8 @@ absl::Status SnapshotManager::Load(int64_t version) {
     MutexLock lock(mu_);
     busy_ = true;
   }
-  const std::string fingerprint = Fingerprint(version);
+  const std::string files = FilesStamp(version);
+  const std::string current = CurrentStamp();
   const absl::Time start = absl::Now();
   absl::Status status = TryLoad(version);
   if (absl::IsCancelled(status)) return status;
@@ -247,12 +291,16 @@ absl::Status SnapshotManager::Load(int64_t version) {
     DeleteOldVersions();
     return status;
   }
-  const std::string reason(status.message());
+  std::string reason(status.message());
+  if (serving_.has_value() && serving_->snapshot->version() == version) {
+    reason += "; the snapshot that had this number before goes on serving";
+  }
   {
     MutexLock lock(mu_);
     last_error_ = absl::StrCat("snapshot ", version, ": ", reason);
     Status& s = states_[version];
-    s.fingerprint = fingerprint;
+    s.files = files;
+    s.current = current;
     s.retry_at = MayPass(status) ? absl::Now() + options_.retry_interval : absl::InfiniteFuture();
   }
   spdlog::error("snapshot {} was refused: {}", version, reason);
@@ -263,14 +311,23 @@ absl::Status SnapshotManager::Load(int64_t version) {
 absl::Status SnapshotManager::TryLoad(int64_t version) {
   // At most two in memory: the one before the serving one goes first.
   WaitForDraining();
-  if (draining_ != nullptr) return absl::CancelledError("stopping");
+  if (draining_.has_value()) return absl::CancelledError("stopping");
   SetState(version, SnapshotState::kLoading);
   const absl::Time start = absl::Now();
+  // Before the snapshot: when it is replaced meanwhile, the next look at the directory sees it.
+  const std::string manifest_path = absl::StrCat(directory_.VersionPath(version), "/", kManifestFile);
+  std::string manifest_stamp = FileStamp(manifest_path);
+  std::string manifest_text = ReadManifestText(directory_.VersionPath(version)).value_or("");
   SWIFTLET_ASSIGN_OR_RETURN(std::shared_ptr<const ModelSnapshot> snapshot,
                             ModelSnapshot::Load(directory_.VersionPath(version), {}));
   {
     MutexLock lock(mu_);
     ++num_resident_;
+  }
+  // Never the name of vectors that requests still read.
+  int64_t user_vectors = snapshot->user_vectors_path().empty() ? 0 : version;
+  if (serving_.has_value() && user_vectors != 0 && serving_->user_vectors == user_vectors) {
+    user_vectors ^= kOtherName;
   }
   std::shared_ptr<const ServingState> prepared;
   absl::Status status = [&]() -> absl::Status {
@@ -280,42 +337,50 @@ absl::Status SnapshotManager::TryLoad(int64_t version) {
                                               version));
     }
     SWIFTLET_RETURN_IF_ERROR(CheckEventTypes(*snapshot));
-    if (!snapshot->user_vectors_path().empty()) {
+    if (user_vectors != 0) {
       // A family of this name may be left from another snapshot of the same number.
-      SWIFTLET_RETURN_IF_ERROR(database_->DropUserVectors(version));
-      SWIFTLET_RETURN_IF_ERROR(database_->IngestUserVectors(
-          version, snapshot->dim(), snapshot->user_vectors_path(), snapshot->manifest().trained_through_ms));
+      SWIFTLET_RETURN_IF_ERROR(database_->DropUserVectors(user_vectors));
+      SWIFTLET_RETURN_IF_ERROR(database_->IngestUserVectors(user_vectors, snapshot->dim(),
+                                                            snapshot->user_vectors_path(),
+                                                            snapshot->manifest().trained_through_ms));
     }
     SetState(version, SnapshotState::kWarming);
     snapshot->Prefault();
-    SWIFTLET_ASSIGN_OR_RETURN(prepared, catalog_->Prepare(snapshot));
+    SWIFTLET_ASSIGN_OR_RETURN(prepared, catalog_->Prepare(snapshot, user_vectors));
     return Warm(*prepared);
   }();
   if (!status.ok()) {
     if (prepared != nullptr) catalog_->Abandon(std::move(prepared));
     prepared.reset();
     snapshot.reset();
-    if (absl::Status dropped = database_->DropUserVectors(version); !dropped.ok()) {
-      spdlog::warn("user vectors of the refused snapshot {}: {}", version, std::string(dropped.message()));
-    }
+    DropUserVectors(user_vectors, version);
     MutexLock lock(mu_);
     --num_resident_;
     return status;
   }
   catalog_->Publish(std::move(prepared));
-  draining_ = std::exchange(serving_, std::move(snapshot));
+  const ModelSnapshot& now = *snapshot;
+  draining_ = std::exchange(serving_, Resident{std::move(snapshot), user_vectors});
+  serving_manifest_text_ = std::move(manifest_text);
+  serving_manifest_stamp_ = std::move(manifest_stamp);
   {
     MutexLock lock(mu_);
-    serving_manifest_ = serving_->manifest();
+    serving_manifest_ = now.manifest();
     serving_since_ms_ = options_.now_ms();
   }
-  if (draining_ != nullptr) SetState(draining_->version(), SnapshotState::kDraining);
+  // One number has one state: of two snapshots of one number, that of the newer one.
+  if (draining_.has_value() && draining_->snapshot->version() != version) {
+    SetState(draining_->snapshot->version(), SnapshotState::kDraining);
+  }
   SetState(version, SnapshotState::kServing);
   spdlog::info("snapshot {} serves: {} items of dimension {}, {} users, {:.1f} MB, loaded in {:.0f} ms",
-               version, serving_->num_items(), serving_->dim(), serving_->manifest().num_users,
-               static_cast<double>(serving_->size_bytes()) / 1e6,
-               absl::ToDoubleMilliseconds(absl::Now() - start));
-  if (draining_ == nullptr && options_.on_first_serving) options_.on_first_serving();
+               version, now.num_items(), now.dim(), now.manifest().num_users,
+               static_cast<double>(now.size_bytes()) / 1e6, absl::ToDoubleMilliseconds(absl::Now() - start));
+  if (draining_.has_value() && now.num_items() < draining_->snapshot->num_items() / 2) {
+    spdlog::warn("snapshot {} has {} items, less than half of the {} of snapshot {} before it", version,
+                 now.num_items(), draining_->snapshot->num_items(), draining_->snapshot->version());
+  }
+  if (!draining_.has_value() && options_.on_first_serving) options_.on_first_serving();
   FinishDraining();
   return absl::OkStatus();
 }
@@ -354,20 +419,30 @@ absl::Status SnapshotManager::Warm(const ServingState& state) const {
 }
 
 bool SnapshotManager::FinishDraining() {
-  if (draining_ == nullptr) return true;
-  if (draining_.use_count() > 1) return false;
-  const int64_t version = draining_->version();
+  if (!draining_.has_value()) return true;
+  if (draining_->snapshot.use_count() > 1) return false;
+  const int64_t version = draining_->snapshot->version();
+  const int64_t user_vectors = draining_->user_vectors;
   draining_.reset();  // the last reference: unmapped on this thread
-  if (absl::Status status = database_->DropUserVectors(version); !status.ok()) {
-    spdlog::warn("user vectors of snapshot {}: {}", version, std::string(status.message()));
-  }
+  DropUserVectors(user_vectors, version);
   {
     MutexLock lock(mu_);
     --num_resident_;
   }
+  if (serving_->snapshot->version() == version) {
+    spdlog::info("the snapshot that had the number {} before is retired", version);
+    return true;
+  }
   spdlog::info("snapshot {} is retired", version);
   SetState(version, SnapshotState::kRetired);
   return true;
+}
+
+void SnapshotManager::DropUserVectors(int64_t user_vectors, int64_t version) {
+  if (user_vectors == 0) return;
+  if (absl::Status status = database_->DropUserVectors(user_vectors); !status.ok()) {
+    spdlog::warn("user vectors of snapshot {}: {}", version, std::string(status.message()));
+  }
 }
 
 void SnapshotManager::WaitForDraining() {
@@ -379,13 +454,27 @@ void SnapshotManager::WaitForDraining() {
 }
 
 void SnapshotManager::DeleteOldVersions() {
-  std::vector<int64_t> never = {serving_->version()};
-  if (draining_ != nullptr) never.push_back(draining_->version());
+  std::vector<int64_t> never = {serving_->snapshot->version()};
+  if (draining_.has_value()) never.push_back(draining_->snapshot->version());
   {
     MutexLock lock(mu_);
     if (pinned_.has_value()) never.push_back(*pinned_);
   }
-  absl::StatusOr<std::vector<int64_t>> deleted = directory_.DeleteOld(options_.keep_versions, never);
+  // Those that failed for good, as their files are now.
+  std::map<int64_t, std::string> failed;
+  {
+    MutexLock lock(mu_);
+    for (const auto& [version, status] : states_) {
+      if (status.state == SnapshotState::kFailed && status.retry_at == absl::InfiniteFuture()) {
+        failed[version] = status.files;
+      }
+    }
+  }
+  std::vector<int64_t> refused;
+  for (const auto& [version, files] : failed) {
+    if (FilesStamp(version) == files) refused.push_back(version);
+  }
+  absl::StatusOr<std::vector<int64_t>> deleted = directory_.DeleteOld(options_.keep_versions, never, refused);
   if (!deleted.ok()) {
     spdlog::warn("cannot delete old snapshots: {}", std::string(deleted.status().message()));
     return;
@@ -401,10 +490,7 @@ void SnapshotManager::DropUnusedUserVectors() {
   absl::StatusOr<std::vector<int64_t>> versions = database_->IngestedVersions();
   if (!versions.ok()) return;
   for (const int64_t version : *versions) {
-    if (serving_ != nullptr && serving_->version() == version) continue;
-    if (absl::Status status = database_->DropUserVectors(version); !status.ok()) {
-      spdlog::warn("user vectors of snapshot {}: {}", version, std::string(status.message()));
-    }
+    if (!serving_.has_value() || serving_->user_vectors != version) DropUserVectors(version, version);
   }
 }
 
@@ -448,9 +534,12 @@ SnapshotSummary SnapshotManager::Summary(int64_t version) const {
 
 absl::StatusOr<std::vector<SnapshotSummary>> SnapshotManager::List() const {
   SWIFTLET_ASSIGN_OR_RETURN(std::vector<int64_t> versions, directory_.ListVersions());
+  const std::vector<int64_t> on_disk = versions;
   {
-    // In memory, but gone from disk: still there for requests.
+    // In memory, but gone from disk: still there for requests. A pin says what is wanted.
     MutexLock lock(mu_);
+    if (serving_manifest_.has_value()) versions.push_back(serving_manifest_->version);
+    if (pinned_.has_value()) versions.push_back(*pinned_);
     for (const auto& [version, status] : states_) {
       if (status.state == SnapshotState::kServing || status.state == SnapshotState::kDraining) {
         versions.push_back(version);
@@ -461,7 +550,14 @@ absl::StatusOr<std::vector<SnapshotSummary>> SnapshotManager::List() const {
   versions.erase(std::unique(versions.begin(), versions.end()), versions.end());
   std::vector<SnapshotSummary> summaries;
   summaries.reserve(versions.size());
-  for (const int64_t version : versions) summaries.push_back(Summary(version));
+  for (const int64_t version : versions) {
+    SnapshotSummary& summary = summaries.emplace_back(Summary(version));
+    if (std::find(on_disk.begin(), on_disk.end(), version) == on_disk.end() &&
+        (summary.state == SnapshotState::kAvailable || summary.state == SnapshotState::kRetired)) {
+      summary.state = SnapshotState::kFailed;
+      summary.error = absl::StrCat("is not in ", options_.model_dir);
+    }
+  }
   return summaries;
 }
 

@@ -101,8 +101,14 @@ class SnapshotManager {
   struct Status {
     SnapshotState state = SnapshotState::kAvailable;
     std::string error;
-    std::string fingerprint;                       // kFailed: of the files and of CURRENT when it failed
+    std::string files;                             // kFailed: the stamp of its files when it failed
+    std::string current;                           // kFailed: the stamp of CURRENT when it failed
     absl::Time retry_at = absl::InfiniteFuture();  // kFailed: may pass by itself
+  };
+  // A snapshot in memory.
+  struct Resident {
+    std::shared_ptr<const ModelSnapshot> snapshot;
+    int64_t user_vectors = 0;  // what its user vectors are called in the database; 0: it has none
   };
   struct Command {
     int64_t version;
@@ -113,6 +119,11 @@ class SnapshotManager {
   void SetState(int64_t version, SnapshotState state, const std::string& error = {}) ABSL_LOCKS_EXCLUDED(mu_);
   // Brings what serves in line with the directory.
   void Follow() ABSL_LOCKS_EXCLUDED(mu_);
+  // Nothing serves and `wanted` cannot: loads what CURRENT names, or else the newest version that is valid.
+  void ServeAnother(const std::string& wanted, std::optional<int64_t> target) ABSL_LOCKS_EXCLUDED(mu_);
+  // Whether what serves is this version as it is on disk. A version that is gone from disk is served as well;
+  // another snapshot under the same number is not.
+  bool Serves(int64_t version);
   absl::StatusOr<SnapshotSummary> Execute(int64_t version) ABSL_LOCKS_EXCLUDED(mu_);
   // Loads, warms, shows. On failure records why.
   absl::Status Load(int64_t version) ABSL_LOCKS_EXCLUDED(mu_);
@@ -124,8 +135,12 @@ class SnapshotManager {
   bool FinishDraining() ABSL_LOCKS_EXCLUDED(mu_);
   void WaitForDraining() ABSL_LOCKS_EXCLUDED(mu_);
   void DeleteOldVersions() ABSL_LOCKS_EXCLUDED(mu_);
+  // Drops the family `user_vectors` of snapshot `version`; 0: there is none. A failure is logged.
+  void DropUserVectors(int64_t user_vectors, int64_t version);
   void DropUnusedUserVectors() ABSL_LOCKS_EXCLUDED(mu_);
-  std::string Fingerprint(int64_t version) const;
+  // Change whenever a file is replaced or written.
+  std::string FilesStamp(int64_t version) const;
+  std::string CurrentStamp() const;
   SnapshotSummary Summary(int64_t version) const ABSL_LOCKS_EXCLUDED(mu_);
   void ReportDirectoryError(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mu_);
 
@@ -138,7 +153,9 @@ class SnapshotManager {
   std::thread thread_;
 
   // Touched only by the manager's thread (by Start before there is one).
-  std::shared_ptr<const ModelSnapshot> serving_, draining_;
+  std::optional<Resident> serving_, draining_;
+  std::string serving_manifest_text_;   // as it was on disk when it was loaded
+  std::string serving_manifest_stamp_;  // of the file when it was compared with the text
   std::string reported_directory_error_;
 
   mutable Mutex mu_;

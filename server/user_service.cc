@@ -17,7 +17,7 @@ grpc::ServerUnaryReactor* UserService::GetUser(grpc::CallbackServerContext* cont
         if (absl::Status status = core_->validator.Check(request); !status.ok()) return call.Finish(status);
         const std::shared_ptr<const ServingState> state = core_->catalog->Acquire();
         const absl::StatusOr<std::shared_ptr<const CachedUser>> user =
-            core_->users->Get(request.user_id(), state == nullptr ? 0 : state->user_vectors_version);
+            core_->users->Get(request.user_id(), state == nullptr ? UserVectorsId() : state->user_vectors);
         if (!user.ok()) return call.Finish(user.status());
         std::span<const HistoryEvent> history = (*user)->history;
         if (history.empty()) {

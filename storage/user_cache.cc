@@ -55,7 +55,7 @@ struct EqualKeys {
 
 // One read of the store that several callers may wait for.
 struct Fill {
-  int64_t version = 0;
+  UserVectorsId vectors;
   bool cacheable = true;  // no write of the user overlaps with it
   bool done = false;
   absl::StatusOr<std::shared_ptr<const CachedUser>> result = absl::InternalError("not read");
@@ -161,9 +161,9 @@ struct UserCache::Impl {
                            shards.size()) {}
 
   Shard& ShardOf(const UserKey& key) { return shards[(key.hash >> 40) & (shards.size() - 1)]; }
-  std::shared_ptr<const CachedUser> FindInShard(Shard& shard, const UserKey& key, int64_t version)
+  std::shared_ptr<const CachedUser> FindInShard(Shard& shard, const UserKey& key, UserVectorsId vectors)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mu);
-  absl::StatusOr<std::shared_ptr<const CachedUser>> ReadStore(std::string_view user_id, int64_t version,
+  absl::StatusOr<std::shared_ptr<const CachedUser>> ReadStore(std::string_view user_id, UserVectorsId vectors,
                                                               const CachedUser* known, bool* cacheable);
   void BeginWrite(const UserKey& key);
   // Applies events that the store has recorded (none: forget the user) and ends the write.
@@ -181,42 +181,42 @@ UserCache::UserCache(UserStore* store, const Options& options)
 UserCache::~UserCache() = default;
 
 std::shared_ptr<const CachedUser> UserCache::Impl::FindInShard(Shard& shard, const UserKey& key,
-                                                               int64_t version) {
+                                                               UserVectorsId vectors) {
   Entry* e = shard.FindEntry(key);
-  if (e == nullptr || (version != 0 && e->user->version != version)) return nullptr;
+  if (e == nullptr || (vectors.version != 0 && e->user->vectors != vectors)) return nullptr;
   if (shard.newest != e) {
     shard.Unlink(e);
     shard.LinkNewest(e);
   }
   ++shard.hits;
-  if (version == e->user->version) return e->user;
+  if (vectors.version == e->user->vectors.version) return e->user;
   return std::make_shared<const CachedUser>(
-      CachedUser{.history = e->user->history, .long_term = {}, .version = 0});
+      CachedUser{.history = e->user->history, .long_term = {}, .vectors = {}});
 }
 
-std::shared_ptr<const CachedUser> UserCache::Find(std::string_view user_id, int64_t version) {
+std::shared_ptr<const CachedUser> UserCache::Find(std::string_view user_id, UserVectorsId vectors) {
   const UserKey key(user_id);
   Shard& shard = impl_->ShardOf(key);
   MutexLock lock(shard.mu);
-  auto user = impl_->FindInShard(shard, key, version);
+  auto user = impl_->FindInShard(shard, key, vectors);
   if (user == nullptr) ++shard.misses;
   return user;
 }
 
 absl::StatusOr<std::shared_ptr<const CachedUser>> UserCache::Impl::ReadStore(std::string_view user_id,
-                                                                             int64_t version,
+                                                                             UserVectorsId vectors,
                                                                              const CachedUser* known,
                                                                              bool* cacheable) {
   auto user = std::make_shared<CachedUser>();
-  user->version = version;
+  user->vectors = vectors;
   if (known != nullptr) {
     user->history = known->history;
   } else {
     SWIFTLET_RETURN_IF_ERROR(store->ReadHistory(user_id, &user->history));
     user->history.shrink_to_fit();
   }
-  if (version != 0) {
-    absl::Status status = store->ReadLongTerm(version, user_id, &user->long_term);
+  if (vectors.version != 0) {
+    absl::Status status = store->ReadLongTerm(vectors.version, user_id, &user->long_term);
     if (absl::IsNotFound(status)) {
       user->long_term.clear();
       *cacheable = false;
@@ -227,28 +227,29 @@ absl::StatusOr<std::shared_ptr<const CachedUser>> UserCache::Impl::ReadStore(std
   return std::shared_ptr<const CachedUser>(std::move(user));
 }
 
-absl::StatusOr<std::shared_ptr<const CachedUser>> UserCache::Get(std::string_view user_id, int64_t version) {
+absl::StatusOr<std::shared_ptr<const CachedUser>> UserCache::Get(std::string_view user_id,
+                                                                 UserVectorsId vectors) {
   const UserKey key(user_id);
   Shard& shard = impl_->ShardOf(key);
   auto fill = std::make_shared<Fill>();
   std::shared_ptr<const CachedUser> known;
   {
     MutexLock lock(shard.mu);
-    if (auto user = impl_->FindInShard(shard, key, version)) return user;
-    if (Entry* e = shard.FindEntry(key)) known = e->user;  // another version: the history is good
+    if (auto user = impl_->FindInShard(shard, key, vectors)) return user;
+    if (Entry* e = shard.FindEntry(key)) known = e->user;  // other vectors: the history is good
     Activity& activity = shard.active[key.absl_id()];
     for (const std::shared_ptr<Fill>& other : activity.fills) {
-      if (other->version != version) continue;
+      if (other->vectors != vectors) continue;
       const std::shared_ptr<Fill> joined = other;  // `activity` may be gone after the wait
       while (!joined->done) shard.filled.Wait(shard.mu);
       return joined->result;
     }
-    fill->version = version;
+    fill->vectors = vectors;
     fill->cacheable = activity.writes == 0;
     activity.fills.push_back(fill);
   }
   bool version_exists = true;
-  auto result = impl_->ReadStore(user_id, version, known.get(), &version_exists);
+  auto result = impl_->ReadStore(user_id, vectors, known.get(), &version_exists);
   Garbage garbage;
   MutexLock lock(shard.mu);
   fill->result = result;
@@ -292,7 +293,7 @@ void UserCache::Impl::EndWrite(const UserKey& key, bool forget, std::span<const 
   auto user = std::make_shared<const CachedUser>(
       CachedUser{.history = Append(e->user->history, events, options.max_history_events),
                  .long_term = e->user->long_term,
-                 .version = e->user->version});
+                 .vectors = e->user->vectors});
   shard.Store(key, std::move(user), arrivals.back(), capacity_per_shard, &garbage);
 }
 

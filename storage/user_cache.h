@@ -1,5 +1,5 @@
 // A sharded in-memory cache of users over a UserStore: histories, and the long-term vector of the version
-// asked for.
+// and generation asked for.
 //
 // Read your writes: RecordEvents and DeleteUser update the cache after the commit and before they return;
 // fills and writes of one user are ordered, so that a fill never brings back an older history. Thread-safe.
@@ -20,11 +20,23 @@
 
 namespace swiftlet {
 
+// Which long-term vectors a caller wants.
+struct UserVectorsId {
+  UserVectorsId() = default;
+  // NOLINTNEXTLINE(google-explicit-constructor): a version that is never reused needs no generation.
+  UserVectorsId(int64_t version_in, uint64_t generation_in = 0)
+      : version(version_in), generation(generation_in) {}
+  friend bool operator==(const UserVectorsId&, const UserVectorsId&) = default;
+
+  int64_t version = 0;      // the store's name for them (ReadLongTerm); 0: none are wanted
+  uint64_t generation = 0;  // tells apart what the store held under this version at different times
+};
+
 // Immutable once shared.
 struct CachedUser {
   std::vector<HistoryEvent> history;
-  std::vector<float> long_term;  // of `version`; empty when the user has none
-  int64_t version = 0;           // snapshot version of long_term; 0: none was loaded
+  std::vector<float> long_term;  // of `vectors`; empty when the user has none
+  UserVectorsId vectors;         // where long_term is from; version 0: none was loaded
 
   UserState State() const { return {.history = history, .long_term = long_term}; }
 };
@@ -45,13 +57,13 @@ class UserCache {
   UserCache(UserStore* store, const Options& options);
   ~UserCache();
 
-  // What is cached for this user and version, or null. Version 0: no long-term vector is wanted, and the
-  // result has none; pass it for a snapshot without user vectors. Unknown users are cached too. Never blocks
-  // on I/O.
-  std::shared_ptr<const CachedUser> Find(std::string_view user_id, int64_t version);
+  // What is cached for this user and these vectors (version and generation), or null. Version 0: no long-term
+  // vector is wanted, and the result has none; pass it for a snapshot without user vectors. Unknown users are
+  // cached too. Never blocks on I/O.
+  std::shared_ptr<const CachedUser> Find(std::string_view user_id, UserVectorsId vectors);
   // The same, reading the store where needed; never null. Blocks on disk. Concurrent calls for one user share
   // one read. A version that the store does not have gives an empty vector, which is not cached.
-  absl::StatusOr<std::shared_ptr<const CachedUser>> Get(std::string_view user_id, int64_t version);
+  absl::StatusOr<std::shared_ptr<const CachedUser>> Get(std::string_view user_id, UserVectorsId vectors);
 
   // Through to the store, then to the cache. A user whose write failed or whose concurrent writes came back
   // out of order leaves the cache.

@@ -330,6 +330,72 @@ TEST_F(SnapshotTest, ListSnapshotsTellsWhatTheManifestSays) {
   EXPECT_GT(info.size_bytes(), int64_t{kItems} * kDim * 4);
 }
 
+TEST_F(SnapshotTest, ReusedVersionNumbersMixNoModelsWithoutARestart) {
+  for (const int64_t version : {1, 2}) Publish(models(), version);
+  Start();
+  v1::RecommendResponse response;
+  for (int user = 0; user < 3; ++user) {  // into the cache
+    ASSERT_OK(server_->Recommend(UserRequest(absl::StrCat("user-", user), 5), &response));
+    EXPECT_EQ(response.items(0).source(), v1::SOURCE_LONG_TERM);
+  }
+  for (const uint32_t dim : {24, 32}) {
+    std::filesystem::remove_all(models());
+    for (const int64_t version : {1, 2}) {
+      const absl::Status status =
+          PublishRandomSnapshot(ModelDirectory(models()), {.num_items = 50,
+                                                           .dim = dim,
+                                                           .seed = dim,
+                                                           .version = version,
+                                                           .num_users = 3,
+                                                           .write_user_vectors = RandomUserVectors(3, dim)});
+      ASSERT_TRUE(status.ok()) << status.ToString();
+    }
+    v1::GetStatusResponse status;
+    do {
+      status = server_->GetStatus();
+    } while (status.serving().version() != 2 || status.serving().dim() != static_cast<int>(dim));
+    const auto snapshot = ModelSnapshot::Load(ModelDirectory(models()).VersionPath(2), {});
+    ASSERT_TRUE(snapshot.ok()) << snapshot.status().ToString();
+    const std::shared_ptr<const CatalogView> view = CatalogView::Build(**snapshot, {});
+    Scratch scratch;
+    Recommendation expected;
+    RecommendQuery query;
+    query.k = 5;
+    for (uint64_t user = 0; user < 3; ++user) {
+      ASSERT_OK(server_->Recommend(UserRequest(absl::StrCat("user-", user), 5), &response));
+      const std::vector<float> vector = RandomUserVector(user, dim, dim);
+      ASSERT_TRUE(
+          Recommend(**snapshot, *view, query, {.history = {}, .long_term = vector}, scratch, &expected).ok());
+      ASSERT_EQ(response.items_size(), 5);
+      for (int i = 0; i < 5; ++i) {
+        EXPECT_EQ(response.items(i).source(), v1::SOURCE_LONG_TERM);
+        EXPECT_EQ(response.items(i).item_id(), view->ItemId(expected.items[i].row));
+      }
+    }
+  }
+}
+
+TEST_F(SnapshotTest, AStartServesAGoodSnapshotWhateverIsPinned) {
+  Publish(models(), 1, Truncate);
+  Publish(models(), 2);
+  Publish(models(), 3);
+  ASSERT_TRUE(ModelDirectory(models()).WritePinned(1).ok());
+  Start();
+  EXPECT_EQ(AnswersFrom(), 3);
+  EXPECT_EQ(server_->Terminate(), 0);
+  ASSERT_TRUE(ModelDirectory(models()).WritePinned(8).ok());
+  ASSERT_NO_FATAL_FAILURE(Start());
+  EXPECT_EQ(AnswersFrom(), 3);
+  EXPECT_EQ(InfoOf(*server_, 8).state(), v1::SNAPSHOT_STATE_FAILED);
+  EXPECT_TRUE(InfoOf(*server_, 8).pinned());
+  EXPECT_THAT(server_->Log(), HasSubstr("snapshot 3 serves in place of the pinned snapshot 8"));
+  EXPECT_EQ(server_->Terminate(), 0);
+  ASSERT_TRUE(ModelDirectory(models()).WritePinned(std::nullopt).ok());
+  std::ofstream(models() + "/CURRENT") << "garbage";
+  ASSERT_NO_FATAL_FAILURE(Start());
+  EXPECT_EQ(AnswersFrom(), 3);
+}
+
 TEST_F(SnapshotTest, UserVectorsOfAReusedVersionNumberAreTheNewOnes) {
   Publish(models(), 1);
   Start();

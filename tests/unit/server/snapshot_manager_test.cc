@@ -4,14 +4,20 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <filesystem>
+#include <fstream>
 #include <future>
+#include <memory>
+#include <sstream>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "spdlog/sinks/ostream_sink.h"
+#include "spdlog/spdlog.h"
 #include "tests/testing/random_snapshot.h"
 #include "tests/testing/random_user_vectors.h"
 #include "tests/testing/temp_dir.h"
@@ -61,6 +67,23 @@ class SnapshotManagerTest : public ::testing::Test {
                   .write_user_vectors = testing::RandomUserVectors(5, static_cast<uint64_t>(version))});
     ASSERT_TRUE(status.ok()) << status.ToString();
   }
+  // Starts the model directory afresh, with another model under `version`.
+  void PublishAfresh(int64_t version, uint32_t dim, uint64_t seed, uint32_t num_items = 100) {
+    std::filesystem::remove_all(models_.path());
+    const absl::Status status =
+        testing::PublishRandomSnapshot(models_, {.num_items = num_items,
+                                                 .dim = dim,
+                                                 .seed = seed,
+                                                 .version = version,
+                                                 .num_users = 5,
+                                                 .write_user_vectors = testing::RandomUserVectors(5, seed)});
+    ASSERT_TRUE(status.ok()) << status.ToString();
+  }
+  std::vector<float> LongTerm(const ServingState& state) {
+    std::vector<float> vector;
+    EXPECT_TRUE(database_->ReadLongTerm(state.user_vectors.version, "user-1", &vector).ok());
+    return vector;
+  }
   // Publishes a snapshot that is cut in half.
   void PublishBroken(int64_t version) {
     ASSERT_TRUE(models_.Create().ok());
@@ -71,10 +94,10 @@ class SnapshotManagerTest : public ::testing::Test {
     ASSERT_EQ(truncate(model.c_str(), static_cast<off_t>(std::filesystem::file_size(model) / 2)), 0);
     ASSERT_TRUE(models_.Publish(*staging, version).ok());
   }
-  // Blocks until the manager reported it.
-  void WaitFor(Change change) {
+  // Blocks until the manager reported it, `times` times.
+  void WaitFor(Change change, int times = 1) {
     MutexLock lock(mu_);
-    while (std::find(changes_.begin(), changes_.end(), change) == changes_.end()) changed_.Wait(mu_);
+    while (std::count(changes_.begin(), changes_.end(), change) < times) changed_.Wait(mu_);
   }
   std::vector<Change> Changes() {
     MutexLock lock(mu_);
@@ -250,6 +273,120 @@ TEST_F(SnapshotManagerTest, AManifestOfAnotherVersionIsRefused) {
   std::filesystem::rename(*staging, models_.VersionPath(8));
   Start();
   EXPECT_THAT(std::string(Load(8).status().message()), HasSubstr("found 7"));
+}
+
+TEST_F(SnapshotManagerTest, AnotherSnapshotUnderTheServingNumberIsLoadedAndVectorsNeverMix) {
+  Publish(1);
+  Start();
+  std::shared_ptr<const ServingState> old = catalog_->Acquire();  // a request in progress
+  EXPECT_EQ(LongTerm(*old), testing::RandomUserVector(1, 1, 16));
+  PublishAfresh(1, /*dim=*/24, /*seed=*/50);
+  WaitFor({1, S::kServing}, 2);
+  std::shared_ptr<const ServingState> now = catalog_->Acquire();
+  EXPECT_EQ(now->snapshot->dim(), 24u);
+  EXPECT_NE(now->user_vectors.generation, old->user_vectors.generation);
+  // Each reads its own, side by side.
+  EXPECT_EQ(LongTerm(*old), testing::RandomUserVector(1, 1, 16));
+  EXPECT_EQ(LongTerm(*now), testing::RandomUserVector(1, 50, 24));
+  old.reset();
+  while (manager_->num_resident() == 2) std::this_thread::yield();
+  EXPECT_EQ(LongTerm(*now), testing::RandomUserVector(1, 50, 24)) << "the drain drops only the old ones";
+  EXPECT_EQ(database_->IngestedVersions()->size(), 1u);
+  EXPECT_EQ(manager_->List()->front().state, S::kServing);
+
+  // And by an operator's command, before the next look at the directory or after it.
+  now.reset();
+  PublishAfresh(1, /*dim=*/8, /*seed=*/51);
+  ASSERT_TRUE(Load(1).ok());
+  EXPECT_EQ(catalog_->Acquire()->snapshot->dim(), 8u);
+  EXPECT_EQ(LongTerm(*catalog_->Acquire()), testing::RandomUserVector(1, 51, 8));
+  while (manager_->num_resident() == 2) std::this_thread::yield();
+  EXPECT_THAT(*database_->IngestedVersions(), ElementsAre(1)) << "back under its own name";
+}
+
+TEST_F(SnapshotManagerTest, AnotherSnapshotUnderTheServingNumberThatIsRefusedChangesNothing) {
+  Publish(1);
+  Start();
+  std::filesystem::remove_all(models_.path());
+  PublishBroken(1);
+  WaitFor({1, S::kFailed});
+  EXPECT_THAT(manager_->last_error(), HasSubstr("the snapshot that had this number before goes on serving"));
+  EXPECT_EQ(LongTerm(*catalog_->Acquire()), testing::RandomUserVector(1, 1, 16));
+  EXPECT_EQ(manager_->Serving()->version, 1);
+}
+
+TEST_F(SnapshotManagerTest, TheSameSnapshotInOtherFilesIsNotLoadedAgain) {
+  Publish(1);
+  Start();
+  const std::string manifest = models_.VersionPath(1) + "/" + kManifestFile;
+  std::filesystem::copy_file(manifest, manifest + ".copy");
+  std::filesystem::rename(manifest + ".copy", manifest);
+  ASSERT_TRUE(Load(1).ok());
+  std::filesystem::remove_all(models_.VersionPath(1));
+  ASSERT_TRUE(Load(0).ok()) << "CURRENT names it, and it is in memory";
+  EXPECT_THAT(Changes(), ElementsAre(Change{1, S::kLoading}, Change{1, S::kWarming}, Change{1, S::kServing}));
+}
+
+TEST_F(SnapshotManagerTest, AStartWithAnUnreadableCurrentServesTheNewestGoodSnapshot) {
+  for (int64_t version : {1, 2}) Publish(version);
+  PublishBroken(3);
+  std::ofstream(models_.path() + "/CURRENT") << "garbage";
+  Start();
+  EXPECT_EQ(serving(), 2);
+  EXPECT_THAT(manager_->last_error(), HasSubstr("snapshot 3: "));
+  std::ofstream(models_.path() + "/CURRENT") << "1\n";
+  WaitFor({1, S::kServing});
+}
+
+TEST_F(SnapshotManagerTest, AStartWithAPinnedVersionThatIsMissingServesCurrentUntilItIsThere) {
+  for (int64_t version : {1, 3, 2}) Publish(version);  // CURRENT is 2
+  ASSERT_TRUE(models_.WritePinned(9).ok());
+  Start();
+  EXPECT_EQ(serving(), 2);
+  const std::vector<SnapshotSummary> list = *manager_->List();
+  ASSERT_EQ(list.size(), 4u);
+  EXPECT_EQ(list[0].version, 9);
+  EXPECT_TRUE(list[0].pinned);
+  EXPECT_EQ(list[0].state, S::kFailed);
+  EXPECT_THAT(list[0].error, HasSubstr("models/9"));
+  Publish(9);
+  WaitFor({9, S::kServing});
+  EXPECT_TRUE(manager_->Serving()->pinned);
+}
+
+TEST_F(SnapshotManagerTest, AStartWithAPinnedVersionThatIsCorruptServesANewerOne) {
+  PublishBroken(1);
+  for (int64_t version : {2, 3}) Publish(version);
+  ASSERT_TRUE(models_.WritePinned(1).ok());
+  Start();
+  EXPECT_EQ(serving(), 3);
+  EXPECT_EQ(*models_.ReadPinned(), 1) << "still wanted";
+}
+
+TEST_F(SnapshotManagerTest, RefusedVersionsTakeNoPlaceOfAVersionToReturnTo) {
+  for (int64_t version : {1, 2}) Publish(version);
+  Start();
+  for (int64_t version : {3, 4, 5}) {
+    PublishBroken(version);
+    WaitFor({version, S::kFailed});
+  }
+  Publish(6);
+  WaitFor({6, S::kServing});
+  ASSERT_TRUE(Load(6).ok());  // after the retention of the load before
+  EXPECT_THAT(*models_.ListVersions(), ElementsAre(1, 2, 6));
+}
+
+TEST_F(SnapshotManagerTest, ASnapshotWithFarFewerItemsIsServedAndWarnedOf) {
+  std::ostringstream log;
+  const auto sink = std::make_shared<spdlog::sinks::ostream_sink_mt>(log);
+  spdlog::default_logger()->sinks().push_back(sink);
+  Publish(1);
+  Start();
+  PublishAfresh(2, 16, 2, /*num_items=*/49);
+  WaitFor({2, S::kServing});
+  manager_->Stop();
+  spdlog::default_logger()->sinks().pop_back();
+  EXPECT_THAT(log.str(), HasSubstr("snapshot 2 has 49 items, less than half of the 100 of snapshot 1"));
 }
 
 TEST_F(SnapshotManagerTest, OldVersionsAreDeleted) {

@@ -73,6 +73,7 @@ class FakeStore final : public UserStore {
     ++num_vector_reads;
     if (version == kMissingVersion) return absl::NotFoundError("no such version");
     *vector = {static_cast<float>(version), static_cast<float>(user_id.size())};
+    if (dim > 2) vector->resize(dim);
     return absl::OkStatus();
   }
   absl::Status DeleteUser(std::string_view user_id, int64_t) override {
@@ -84,6 +85,7 @@ class FakeStore final : public UserStore {
   static constexpr size_t kLimit = 5;
   static constexpr int64_t kMissingVersion = 404;
   std::atomic<int> num_history_reads{0}, num_vector_reads{0};
+  size_t dim = 2;
   // Set before the threads start.
   std::function<void(int)> after_history_read;  // with the number of the read
   std::function<void(std::span<const EventRecord>)> after_commit;
@@ -98,8 +100,8 @@ class FakeStore final : public UserStore {
 
 class UserCacheTest : public ::testing::Test {
  protected:
-  std::shared_ptr<const CachedUser> Get(std::string_view user, int64_t version = 0) {
-    auto result = cache_.Get(user, version);
+  std::shared_ptr<const CachedUser> Get(std::string_view user, UserVectorsId vectors = {}) {
+    auto result = cache_.Get(user, vectors);
     EXPECT_OK(result.status());
     return result.ok() ? *result : nullptr;
   }
@@ -132,7 +134,7 @@ TEST_F(UserCacheTest, AnotherVersionReadsOnlyTheVector) {
   const auto eight = Get("u", 8);
   EXPECT_EQ(eight->long_term, (std::vector<float>{8, 1}));
   EXPECT_EQ(eight->history.size(), 1);
-  EXPECT_EQ(eight->version, 8);
+  EXPECT_EQ(eight->vectors.version, 8);
   EXPECT_EQ(store_.num_history_reads, 1);
   EXPECT_EQ(store_.num_vector_reads, 2);
   // Version 0 wants no vector, and must not get one of some version.
@@ -143,6 +145,20 @@ TEST_F(UserCacheTest, AnotherVersionReadsOnlyTheVector) {
   EXPECT_EQ(cache_.Find("u", 8), eight) << "and does not displace the one that is there";
   Record({Event("u", "b", 2)});
   EXPECT_EQ(cache_.Find("u", 8)->long_term, eight->long_term) << "a write keeps the vector";
+}
+
+TEST_F(UserCacheTest, AReusedVersionNumberIsAnotherGenerationAndReadAgain) {
+  Record({Event("u", "a", 1)});
+  EXPECT_EQ(Get("u", {7, 1})->long_term.size(), 2);
+  store_.dim = 3;  // the store's version 7 is another model's now
+  EXPECT_EQ(cache_.Find("u", {7, 2}), nullptr);
+  const auto user = Get("u", {7, 2});
+  EXPECT_EQ(user->long_term, (std::vector<float>{7, 1, 0}));
+  EXPECT_EQ(user->history.size(), 1);
+  Record({Event("u", "b", 2)});
+  EXPECT_EQ(cache_.Find("u", {7, 2})->vectors, (UserVectorsId{7, 2})) << "a write keeps the generation";
+  EXPECT_EQ(cache_.Find("u", {7, 1}), nullptr);
+  EXPECT_EQ(store_.num_history_reads, 1);
 }
 
 TEST_F(UserCacheTest, AVersionThatTheStoreDoesNotHaveIsNotCached) {
@@ -343,7 +359,7 @@ TEST(UserCacheStressTest, CacheDiskAndLogAgree) {
         const auto mine = std::count_if(read->history.begin(), read->history.end(),
                                         [&](const HistoryEvent& e) { return e.item_key == ItemKeyOf(item); });
         EXPECT_LE(mine, 1);
-        EXPECT_EQ(read->version, version);
+        EXPECT_EQ(read->vectors.version, version);
         EXPECT_EQ(read->long_term, std::vector<float>{static_cast<float>(u)});
       }
     });
