@@ -24,6 +24,7 @@ constexpr size_t kMaxTitleBytes = 1024;
 constexpr int kMaxItemCategories = 64;
 constexpr size_t kMaxCategoryBytes = 128;
 constexpr int kMaxVectorSize = 4096;
+constexpr float kMaxVectorValue = 1e6f;  // scores of any such vectors are finite
 constexpr int64_t kDayMs = int64_t{24} * 3600 * 1000;
 
 absl::Status NotInRange(const std::string& field, int64_t value, int64_t min, int64_t max) {
@@ -239,9 +240,10 @@ absl::Status RequestValidator::Check(const v1::UpsertItemsRequest& request) cons
                                                      " numbers, at most ", kMaxVectorSize, " are allowed"));
     }
     for (int d = 0; d < item.vector_size(); ++d) {
-      if (!std::isfinite(item.vector(d))) {
+      // False for NaN too.
+      if (!(std::abs(item.vector(d)) <= kMaxVectorValue)) {
         return absl::InvalidArgumentError(
-            absl::StrCat("items[", i, "].vector[", d, "]: ", item.vector(d), " is not a finite number"));
+            absl::StrCat("items[", i, "].vector[", d, "]: ", item.vector(d), " is not in [-1e6, 1e6]"));
       }
     }
   }

@@ -85,6 +85,35 @@ TEST_F(ValidationTest, BatchesAreBounded) {
   EXPECT_EQ(MessageOf(validator_.Check(v1::DeleteItemsRequest())), "item_ids: 0 entries, 1 to 3 are allowed");
 }
 
+TEST_F(ValidationTest, VectorsHoldNumbersThatScoresCanHold) {
+  auto check = [&](float value) {
+    v1::UpsertItemsRequest request;
+    request.add_items()->set_item_id("good");
+    v1::Item* item = request.add_items();
+    item->set_item_id("item");
+    item->add_vector(0.5f);
+    item->add_vector(value);
+    return MessageOf(validator_.Check(request));
+  };
+  for (const float good : {0.0f, -0.0f, 1e6f, -1e6f, 1e-40f}) EXPECT_EQ(check(good), "OK") << good;
+  EXPECT_EQ(check(3e38f), "items[1].vector[1]: 3e+38 is not in [-1e6, 1e6]");
+  EXPECT_EQ(check(-1000001), "items[1].vector[1]: -1e+06 is not in [-1e6, 1e6]");
+  EXPECT_EQ(check(std::numeric_limits<float>::infinity()), "items[1].vector[1]: inf is not in [-1e6, 1e6]");
+  EXPECT_EQ(check(std::numeric_limits<float>::quiet_NaN()), "items[1].vector[1]: nan is not in [-1e6, 1e6]");
+}
+
+TEST_F(ValidationTest, ValuesOfEventsAreAnyFiniteNumber) {
+  for (const float good : {0.0f, 3e38f, -3e38f}) {
+    EXPECT_TRUE(validator_.Check(Events("i", 0, good), kNow).ok()) << good;
+  }
+  for (const float bad : {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
+                          std::numeric_limits<float>::quiet_NaN()}) {
+    EXPECT_THAT(MessageOf(validator_.Check(Events("i", 0, bad), kNow)),
+                ::testing::AllOf(::testing::HasSubstr("events[0].value: "),
+                                 ::testing::HasSubstr("is not a finite number")));
+  }
+}
+
 TEST_F(ValidationTest, TheUserOfAnInlineHistoryIsIgnored) {
   v1::RecommendRequest request;
   request.set_k(1);
