@@ -9,9 +9,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <functional>
 #include <optional>
 #include <sstream>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -128,6 +130,18 @@ void ResolveEventTypes(const v1::ServerConfig& config, Checker& check, ServerOpt
   }
 }
 
+// Whether two paths name one place, also when it does not exist yet: links, "..", and slashes at the end.
+bool SamePath(const std::string& a, const std::string& b) {
+  auto canonical = [](const std::string& path) {
+    std::error_code error;
+    std::filesystem::path result =
+        std::filesystem::weakly_canonical(std::filesystem::absolute(path, error), error);
+    if (error) result = std::filesystem::path(path).lexically_normal();
+    return result.has_filename() ? result : result.parent_path();
+  };
+  return canonical(a) == canonical(b);
+}
+
 absl::StatusOr<ServerOptions> Resolve(const v1::ServerConfig& config, const Checker::Locator& locate) {
   Checker check(locate);
   ServerOptions options;
@@ -141,7 +155,7 @@ absl::StatusOr<ServerOptions> Resolve(const v1::ServerConfig& config, const Chec
   }
   if (!config.data_dir().empty()) options.data_dir = config.data_dir();
   if (!config.model_dir().empty()) options.model_dir = config.model_dir();
-  if (options.data_dir == options.model_dir) {
+  if (SamePath(options.data_dir, options.model_dir)) {
     check.Error("model_dir", absl::StrCat("\"", options.model_dir, "\" is data_dir too: they must differ"));
   }
   options.port_file = config.port_file();

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <string>
@@ -102,10 +103,33 @@ TEST(Config, ValuesOutOfRangeAreRefusedWithLineFieldAndValue) {
   EXPECT_THAT(ErrorOf("storage { user_cache_bytes: -1 }"),
               HasSubstr("storage.user_cache_bytes: -1 is not in"));
   EXPECT_THAT(ErrorOf("data_dir: \"x\" model_dir: \"x\""), HasSubstr("they must differ"));
+  EXPECT_THAT(ErrorOf("data_dir: \"x3\" model_dir: \"x3/\""), HasSubstr("they must differ"));
+  EXPECT_THAT(ErrorOf("data_dir: \"./a/../x3\" model_dir: \"x3//\""), HasSubstr("they must differ"));
   // All errors at once.
   const std::string both = ErrorOf("limits { max_k: -1 }\nsnapshots { keep_versions: 5000 }");
   EXPECT_THAT(both, HasSubstr("c.textproto:1:10: limits.max_k"));
   EXPECT_THAT(both, HasSubstr("\nc.textproto:2:13: snapshots.keep_versions"));
+}
+
+TEST(Config, DirectoriesAreComparedAsPlacesNotAsText) {
+  testing::TempDir dir;
+  std::filesystem::create_directory(dir.File("real"));
+  std::filesystem::create_directory_symlink(dir.File("real"), dir.File("link"));
+  auto resolve = [](const std::string& data_dir, const std::string& model_dir) {
+    v1::ServerConfig config;
+    config.set_data_dir(data_dir);
+    config.set_model_dir(model_dir);
+    return ResolveConfig(config).status();
+  };
+  for (const char* same : {"real", "real/", "link", "link/", "link/../real/.", "none/../real"}) {
+    EXPECT_EQ(resolve(dir.File("real"), dir.File(same)).code(), absl::StatusCode::kInvalidArgument) << same;
+  }
+  EXPECT_EQ(resolve(dir.File("new"), dir.File("new/")).code(), absl::StatusCode::kInvalidArgument);
+  const std::string absolute = std::filesystem::current_path().string() + "/x3";
+  EXPECT_EQ(resolve("x3", absolute).code(), absl::StatusCode::kInvalidArgument);
+  for (const char* other : {"real/models", "real2", "none", "."}) {
+    EXPECT_TRUE(resolve(dir.File("real"), dir.File(other)).ok()) << other;
+  }
 }
 
 TEST(Config, AddressesAreHostAndPort) {
