@@ -80,6 +80,10 @@ class ServerMetrics::GaugeCollector final : public prometheus::Collectable {
     gauge("swiftlet_requests_in_flight", "Requests in progress.", static_cast<double>(g.requests_in_flight));
     gauge("swiftlet_worker_queue_length", "Blocking calls that wait for a worker thread.",
           static_cast<double>(g.worker_queue_length));
+    gauge("swiftlet_reader_queue_length", "Calls that wait for a thread to read a user from disk.",
+          static_cast<double>(g.reader_queue_length));
+    gauge("swiftlet_storage_writable", "0 from a failed write of the store until one succeeds again, else 1.",
+          g.storage_writable ? 1 : 0);
     counter("swiftlet_user_cache_hits_total", "Users found in the cache.",
             static_cast<double>(g.user_cache.hits));
     counter("swiftlet_user_cache_misses_total", "Users read from the store.",

@@ -48,6 +48,8 @@ inline constexpr size_t kNumStages = 3;
 struct Gauges {
   int64_t requests_in_flight = 0;
   uint64_t worker_queue_length = 0;
+  uint64_t reader_queue_length = 0;
+  bool storage_writable = true;
   UserCacheStats user_cache;
   int64_t snapshot_version = 0;  // 0: none serves
   int64_t snapshot_created_ms = 0;

@@ -132,10 +132,10 @@ void RecommendationService::Serve(const Call& call, Request& request) {
     call.metrics().ObserveStage(Stage::kUserState, Since(start));
     return Answer(call, request, *state, user->State());
   }
-  state.reset();  // not kept while the call waits for a worker
+  state.reset();  // not kept while the call waits for a reader
   auto owned = std::make_shared<Request>();
   owned->Swap(&request);
-  core_->gate.workers->Schedule([this, call, owned] {
+  core_->gate.readers->Schedule([this, call, owned] {
     if (absl::Status alive = call.CheckAlive(); !alive.ok()) return call.Finish(alive);
     ServeFromStore(call, *owned);
   });

@@ -8,7 +8,7 @@
 namespace swiftlet {
 
 // Thread-safe. Answers inline, on gRPC's thread, whatever is in memory: inline histories and cached users. A
-// user that has to be read from disk goes to a worker.
+// user that has to be read from disk goes to a reader.
 class RecommendationService final : public v1::RecommendationService::WithRawCallbackMethod_Recommend<
                                         v1::RecommendationService::WithRawCallbackMethod_SimilarItems<
                                             v1::RecommendationService::WithRawCallbackMethod_ScoreItems<
@@ -25,7 +25,7 @@ class RecommendationService final : public v1::RecommendationService::WithRawCal
                                        grpc::ByteBuffer* out) override;
 
  private:
-  // Finds the user's state, here or on a worker, then Answer.
+  // Finds the user's state, here or on a reader, then Answer.
   template <typename Request>
   void Serve(const Call& call, Request& request);
   template <typename Request>

@@ -8,12 +8,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
-#include <functional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -39,6 +39,7 @@ namespace swiftlet {
 namespace {
 
 constexpr absl::Duration kUpkeepInterval = absl::Minutes(1);
+constexpr absl::Duration kStorageCheckInterval = absl::Seconds(5);
 constexpr char kRecommendationServiceName[] = "swiftlet.v1.RecommendationService";
 
 int64_t WallClockMs() { return absl::ToUnixMillis(absl::Now()); }
@@ -77,10 +78,10 @@ absl::Status WritePortFile(const std::string& path, int grpc_port, int metrics_p
   return absl::UnavailableError(absl::StrCat("port_file: cannot write ", path, ": ", std::strerror(errno)));
 }
 
-// Calls Database::Maintain once a minute.
+// Calls Database::Maintain once a minute; while writes fail, looks every few seconds whether they work again.
 class Upkeep {
  public:
-  explicit Upkeep(Database* database) : thread_([this, database] { Run(database); }) {}
+  explicit Upkeep(Database* database) : database_(database), thread_([this] { Run(); }) {}
   ~Upkeep() {
     {
       MutexLock lock(mu_);
@@ -91,25 +92,45 @@ class Upkeep {
   }
 
  private:
-  void Run(Database* database) {
-    absl::Time next = absl::Now();
+  void Run() {
+    absl::Time next_maintenance = absl::Now();
     for (;;) {
-      {
-        MutexLock lock(mu_);
-        while (!stopping_ && absl::Now() < next) wake_.WaitFor(mu_, next - absl::Now());
-        if (stopping_) return;
+      CheckStorage();
+      if (absl::Now() >= next_maintenance) {
+        if (absl::Status status = database_->Maintain(WallClockMs()); !status.ok()) {
+          spdlog::error("upkeep of the database: {}", std::string(status.message()));
+        }
+        next_maintenance = absl::Now() + kUpkeepInterval;
       }
-      if (absl::Status status = database->Maintain(WallClockMs()); !status.ok()) {
-        spdlog::error("upkeep of the database: {}", std::string(status.message()));
-      }
-      next = absl::Now() + kUpkeepInterval;
+      const absl::Time next = absl::Now() + kStorageCheckInterval;
+      MutexLock lock(mu_);
+      while (!stopping_ && absl::Now() < next) wake_.WaitFor(mu_, next - absl::Now());
+      if (stopping_) return;
     }
   }
 
+  void CheckStorage() {
+    absl::Status status = database_->LastWrite();
+    if (!status.ok()) {
+      if (!failing_) {
+        spdlog::error("storage: a write failed, trying again every {}: {}",
+                      absl::FormatDuration(kStorageCheckInterval), std::string(status.message()));
+      }
+      failing_ = true;
+      status = database_->CheckWritable();
+    }
+    if (failing_ && status.ok()) {
+      spdlog::info("storage: writes succeed again");
+      failing_ = false;
+    }
+  }
+
+  Database* const database_;
+  bool failing_ = false;  // as logged; of the thread alone
   Mutex mu_;
   CondVar wake_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
-  std::thread thread_;
+  std::thread thread_;  // last: uses the others
 };
 
 }  // namespace
@@ -134,7 +155,7 @@ struct Server::Impl {
   std::unique_ptr<CatalogManager> catalog;
   std::unique_ptr<SnapshotManager> snapshots;
   std::unique_ptr<Upkeep> upkeep;
-  std::unique_ptr<ThreadPool> workers;
+  std::unique_ptr<ThreadPool> workers, readers;
   std::unique_ptr<ServiceCore> core;
   std::unique_ptr<RecommendationService> recommendation_service;
   std::unique_ptr<EventService> event_service;
@@ -179,8 +200,9 @@ absl::Status Server::Impl::OpenStorage() {
   snapshots = std::make_unique<SnapshotManager>(std::move(manager_options), options.event_types,
                                                 database.get(), catalog.get(), &metrics);
   workers = std::make_unique<ThreadPool>(static_cast<size_t>(options.num_worker_threads));
+  readers = std::make_unique<ThreadPool>(static_cast<size_t>(options.num_worker_threads));
   core.reset(new ServiceCore{
-      .gate = CallGate(options.max_concurrent_requests, &metrics, workers.get()),
+      .gate = CallGate(options.max_concurrent_requests, &metrics, workers.get(), readers.get()),
       .validator = RequestValidator(options.limits, options.event_types),
       .event_types = options.event_types,
       .limits = options.limits,
@@ -267,6 +289,7 @@ Gauges Server::Impl::ReadGauges() {
   Gauges g;
   g.requests_in_flight = core->gate.in_flight.load();
   g.worker_queue_length = workers->QueueLength();
+  g.reader_queue_length = readers->QueueLength();
   g.user_cache = users->Stats();
   if (const std::shared_ptr<const ServingState> state = catalog->Acquire(); state != nullptr) {
     g.snapshot_version = state->snapshot->version();
@@ -277,33 +300,51 @@ Gauges Server::Impl::ReadGauges() {
   }
   g.snapshot_loaded_ms = snapshots->serving_since_ms();
   g.snapshots_resident = static_cast<uint64_t>(snapshots->num_resident());
+  g.storage_writable = database->LastWrite().ok();
   g.rocksdb = database->Stats().properties;
   return g;
 }
 
 // First at the gate: calls in progress are finished, new ones get UNAVAILABLE, which clients retry elsewhere.
 // Then the transport: gRPC resets a call that arrives from here on (CANCELLED, which says nothing to a
-// client), so it comes when all is quiet. Connections close as their callers take notice of HTTP/2's GOAWAY;
-// a caller without calls in progress may not look at its socket for seconds: what is still open then is idle,
-// and is closed.
+// client), so it comes when no call has arrived for a while. Callers who go on calling without a pause are
+// made to wait: the gate holds their calls until HTTP/2's GOAWAY is on its way, then answers them, and their
+// next call goes to another connection. Connections close as their callers take notice of GOAWAY; a caller
+// without calls in progress may not look at its socket for seconds: what is still open then is idle, and is
+// closed.
 void Server::Impl::DrainCalls() {
+  CallGate& gate = core->gate;
   const absl::Time deadline = absl::Now() + options.drain_timeout;
-  auto wait_for_quiet = [&](absl::Duration duration, const std::function<bool()>& over) {
-    for (absl::Time since = absl::Now();
-         absl::Now() < deadline && absl::Now() - since < duration && !over();) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
-      if (core->gate.in_flight.load() > 0) since = absl::Now();
+  const auto pause = [] { std::this_thread::sleep_for(std::chrono::milliseconds(5)); };
+  auto wait_for_no_arrivals = [&](absl::Duration duration, absl::Duration at_most) {
+    const absl::Time end = std::min(deadline, absl::Now() + at_most);
+    uint64_t num_arrived = gate.num_arrived.load();
+    for (absl::Time since = absl::Now(); absl::Now() < end && absl::Now() - since < duration;) {
+      pause();
+      if (const uint64_t now = gate.num_arrived.load(); now != num_arrived) {
+        num_arrived = now;
+        since = absl::Now();
+      }
     }
   };
-  core->gate.draining.store(true);
-  wait_for_quiet(absl::Milliseconds(50), [] { return false; });
+  gate.draining.store(true);
+  wait_for_no_arrivals(absl::Milliseconds(50), /*at_most=*/absl::Seconds(2));
+  gate.Hold();
+  wait_for_no_arrivals(absl::Milliseconds(50), /*at_most=*/absl::Milliseconds(500));
 
   std::atomic<bool> stopped{false};
   std::thread stopper([&] {
     grpc_server->Shutdown(absl::ToChronoTime(deadline));
     stopped.store(true);
   });
-  wait_for_quiet(absl::Milliseconds(200), [&] { return stopped.load(); });
+  const absl::Time stopping_since = absl::Now();
+  while (!stopped.load() && absl::Now() - stopping_since < absl::Milliseconds(50)) pause();
+  gate.Release();
+  for (absl::Time since = absl::Now();
+       !stopped.load() && absl::Now() < deadline && absl::Now() - since < absl::Milliseconds(200);) {
+    pause();
+    if (gate.in_flight.load() > 0) since = absl::Now();
+  }
   if (!stopped.load()) grpc_server_cancel_all_calls(grpc_server->c_server());
   stopper.join();
 }
@@ -323,6 +364,7 @@ void Server::Impl::Shutdown() {
   }
   metrics.ClearGaugeSource();
   workers.reset();
+  readers.reset();
   upkeep.reset();
   if (snapshots != nullptr) snapshots->Stop();
   if (catalog != nullptr) catalog->Clear();

@@ -20,6 +20,7 @@ Call::Call(CallGate* gate, Method method, grpc::CallbackServerContext* context, 
       start_(Clock::now()),
       method_(method) {
   gate_->in_flight.fetch_add(1, std::memory_order_relaxed);
+  gate_->num_arrived.fetch_add(1, std::memory_order_relaxed);
 }
 
 absl::Status Call::Admit() const {
@@ -38,6 +39,32 @@ absl::Status Call::CheckAlive() const {
   }
   if (context_->IsCancelled()) return absl::CancelledError("the caller cancelled");
   return absl::OkStatus();
+}
+
+void CallGate::Hold() {
+  MutexLock lock(mu);
+  holding = draining.load();
+}
+
+void CallGate::Release() {
+  std::vector<HeldCall> released;
+  {
+    MutexLock lock(mu);
+    holding = false;
+    released.swap(held);
+  }
+  for (const HeldCall& h : released) h.call.Finish(h.error);
+}
+
+void Call::Refuse(const absl::Status& error) const {
+  if (gate_->draining.load(std::memory_order_relaxed)) {
+    MutexLock lock(gate_->mu);
+    if (gate_->holding && static_cast<int64_t>(gate_->held.size()) < gate_->max_in_flight) {
+      gate_->held.push_back({*this, error});
+      return;
+    }
+  }
+  Finish(error);
 }
 
 void Call::Finish(const absl::Status& error) const { Finish(error, nullptr); }

@@ -20,25 +20,18 @@
 #include <functional>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "engine/base/mutex.h"
 #include "engine/base/thread_pool.h"
 #include "google/protobuf/message_lite.h"
 #include "server/metrics.h"
 
 namespace swiftlet {
 
-// What all calls share. Thread-safe.
-struct CallGate {
-  CallGate(int64_t max_in_flight, ServerMetrics* metrics, ThreadPool* workers)
-      : max_in_flight(max_in_flight), metrics(metrics), workers(workers) {}
-  const int64_t max_in_flight;
-  ServerMetrics* const metrics;  // outlives this
-  ThreadPool* const workers;     // outlives this; for what may block
-  std::atomic<int64_t> in_flight{0};
-  std::atomic<bool> draining{false};  // set once: no new call is admitted
-};
+struct CallGate;
 
 // A handle, cheap to copy; the copies are one call. Exactly one Finish on every path; nothing of the call,
 // the request included, may be touched afterwards.
@@ -56,8 +49,10 @@ class Call {
 
   void Finish(const absl::Status& error) const;
   void Finish(const google::protobuf::MessageLite& response) const;
+  // Finish for a call that was not admitted or makes no sense; the gate may put it off (CallGate::Hold).
+  void Refuse(const absl::Status& error) const;
 
-  ServerMetrics& metrics() const { return *gate_->metrics; }
+  ServerMetrics& metrics() const;
 
  private:
   void Finish(const absl::Status& status, const google::protobuf::MessageLite* response) const;
@@ -69,6 +64,36 @@ class Call {
   Clock::time_point start_;
   Method method_;
 };
+
+// What all calls share. Thread-safe.
+struct CallGate {
+  CallGate(int64_t max_in_flight, ServerMetrics* metrics, ThreadPool* workers, ThreadPool* readers)
+      : max_in_flight(max_in_flight), metrics(metrics), workers(workers), readers(readers) {}
+
+  // Until Release, calls that are refused are kept unanswered, so that callers who would call again at once
+  // wait instead. Only while draining.
+  void Hold() ABSL_LOCKS_EXCLUDED(mu);
+  // Answers the calls that are held, and holds no more.
+  void Release() ABSL_LOCKS_EXCLUDED(mu);
+
+  const int64_t max_in_flight;
+  ServerMetrics* const metrics;  // outlives this
+  ThreadPool* const workers;     // outlives this; for what may block
+  ThreadPool* const readers;  // outlives this; for reads that may block, so that they do not wait for writes
+  std::atomic<int64_t> in_flight{0};
+  std::atomic<uint64_t> num_arrived{0};  // calls so far, refused ones too
+  std::atomic<bool> draining{false};     // set once: no new call is admitted
+
+  struct HeldCall {
+    Call call;
+    absl::Status error;
+  };
+  Mutex mu;
+  bool holding ABSL_GUARDED_BY(mu) = false;
+  std::vector<HeldCall> held ABSL_GUARDED_BY(mu);  // at most max_in_flight
+};
+
+inline ServerMetrics& Call::metrics() const { return *gate_->metrics; }
 
 // INVALID_ARGUMENT, naming the field where it is known, for bytes that are not this message.
 absl::Status ParseRequest(const grpc::ByteBuffer& bytes, google::protobuf::MessageLite* request);
@@ -88,15 +113,16 @@ grpc::ServerUnaryReactor* ServeInline(CallGate& gate, Method method, grpc::Callb
   if (status.ok()) {
     handler(call, request);
   } else {
-    call.Finish(status);
+    call.Refuse(status);
   }
   return reactor;
 }
 
-// Runs handler(call, request) on a worker thread, for handlers that block.
+// Runs handler(call, request) on a thread of `pool`, for handlers that block.
 template <typename Request, typename Handler>
-grpc::ServerUnaryReactor* ServeOnWorker(CallGate& gate, Method method, grpc::CallbackServerContext* context,
-                                        const grpc::ByteBuffer* in, grpc::ByteBuffer* out, Handler handler) {
+grpc::ServerUnaryReactor* ServeOnPool(ThreadPool& pool, CallGate& gate, Method method,
+                                      grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
+                                      grpc::ByteBuffer* out, Handler handler) {
   const Call call(&gate, method, context, out);
   grpc::ServerUnaryReactor* reactor = call.reactor();
   auto request = std::make_shared<Request>();
@@ -104,15 +130,29 @@ grpc::ServerUnaryReactor* ServeOnWorker(CallGate& gate, Method method, grpc::Cal
   if (status.ok()) status = call.CheckAlive();
   if (status.ok()) status = ParseRequest(*in, request.get());
   if (!status.ok()) {
-    call.Finish(status);
+    call.Refuse(status);
     return reactor;
   }
-  gate.workers->Schedule([call, request = std::move(request), handler = std::move(handler)] {
+  pool.Schedule([call, request = std::move(request), handler = std::move(handler)] {
     // The caller may have given up while the call was queued.
     if (absl::Status alive = call.CheckAlive(); !alive.ok()) return call.Finish(alive);
     handler(call, *request);
   });
   return reactor;
+}
+
+// On a worker: writes, and what else may take long.
+template <typename Request, typename Handler>
+grpc::ServerUnaryReactor* ServeOnWorker(CallGate& gate, Method method, grpc::CallbackServerContext* context,
+                                        const grpc::ByteBuffer* in, grpc::ByteBuffer* out, Handler handler) {
+  return ServeOnPool<Request>(*gate.workers, gate, method, context, in, out, std::move(handler));
+}
+
+// On a reader: short reads of the store.
+template <typename Request, typename Handler>
+grpc::ServerUnaryReactor* ServeOnReader(CallGate& gate, Method method, grpc::CallbackServerContext* context,
+                                        const grpc::ByteBuffer* in, grpc::ByteBuffer* out, Handler handler) {
+  return ServeOnPool<Request>(*gate.readers, gate, method, context, in, out, std::move(handler));
 }
 
 }  // namespace swiftlet

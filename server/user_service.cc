@@ -12,7 +12,7 @@ namespace swiftlet {
 
 grpc::ServerUnaryReactor* UserService::GetUser(grpc::CallbackServerContext* context,
                                                const grpc::ByteBuffer* in, grpc::ByteBuffer* out) {
-  return ServeOnWorker<v1::GetUserRequest>(
+  return ServeOnReader<v1::GetUserRequest>(
       core_->gate, Method::kGetUser, context, in, out, [this](const Call& call, v1::GetUserRequest& request) {
         if (absl::Status status = core_->validator.Check(request); !status.ok()) return call.Finish(status);
         const std::shared_ptr<const ServingState> state = core_->catalog->Acquire();

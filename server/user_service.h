@@ -7,7 +7,7 @@
 
 namespace swiftlet {
 
-// Thread-safe. Calls block on disk, so they run on workers.
+// Thread-safe. Calls block on disk, so they run on readers and workers.
 class UserService final : public v1::UserService::WithRawCallbackMethod_GetUser<
                               v1::UserService::WithRawCallbackMethod_DeleteUser<v1::UserService::Service>> {
  public:

@@ -20,13 +20,14 @@ namespace {
 using ::testing::Contains;
 using ::testing::SizeIs;
 
-// Clients that record events, one a call, each for users of its own, until the server is gone.
+// Clients that record events, one a call, each for users of its own, until the server is gone; `insistent`
+// ones go on calling then, without a pause, until Stop.
 class Writers {
  public:
-  Writers(const ServerProcess& server, int num_threads) {
+  Writers(const ServerProcess& server, int num_threads, bool insistent = false) {
     acknowledged_.resize(num_threads);
     for (int t = 0; t < num_threads; ++t) {
-      threads_.emplace_back([this, t, channel = server.NewChannel()] {
+      threads_.emplace_back([this, t, insistent, channel = server.NewChannel()] {
         auto stub = v1::EventService::NewStub(channel);
         for (int i = 0; !stop_; ++i) {
           grpc::ClientContext context;
@@ -36,7 +37,13 @@ class Writers {
           const grpc::Status status = stub->RecordEvents(
               &context, Batch({MakeEvent(absl::StrCat("user-", t), item, "click", 1000 + i)}), &response);
           if (!status.ok()) {
-            if (status.error_code() != grpc::StatusCode::UNAVAILABLE) bad_code_ = status.error_code();
+            if (status.error_code() != grpc::StatusCode::UNAVAILABLE) {
+              bad_code_ = status.error_code();
+              ++num_bad_;
+            } else {
+              ++num_refused_;
+            }
+            if (insistent) continue;
             return;
           }
           acknowledged_[t].push_back(item);
@@ -58,10 +65,12 @@ class Writers {
   void Stop() { stop_ = true; }
   const std::vector<std::vector<std::string>>& acknowledged() const { return acknowledged_; }
   int bad_code() const { return bad_code_; }
+  int num_bad() const { return num_bad_; }
+  int num_refused() const { return num_refused_; }
 
  private:
   std::atomic<bool> stop_{false};
-  std::atomic<int> num_acknowledged_{0}, bad_code_{0};
+  std::atomic<int> num_acknowledged_{0}, bad_code_{0}, num_bad_{0}, num_refused_{0};
   std::vector<std::vector<std::string>> acknowledged_;
   std::vector<std::thread> threads_;
 };
@@ -131,14 +140,16 @@ TEST(Durability, SigtermFinishesTheCallsInProgress) {
   TempDir dir;
   ServerProcess server({.dir = dir.path(), .config = kLongHistory});
   ASSERT_TRUE(server.running());
-  Writers writers(server, 8);
+  Writers writers(server, 8, /*insistent=*/true);
   writers.WaitFor(200);
   const auto start = std::chrono::steady_clock::now();
   EXPECT_EQ(server.Terminate(), 0) << server.Log();
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10));
   writers.Stop();
   writers.Join();
-  EXPECT_EQ(writers.bad_code(), 0) << "calls are finished or refused as UNAVAILABLE, nothing else";
+  EXPECT_EQ(writers.bad_code(), 0) << writers.num_bad()
+                                   << " calls were not finished or refused as UNAVAILABLE";
+  EXPECT_GT(writers.num_refused(), 8) << "they went on calling";
   EXPECT_THAT(server.Log(), ::testing::HasSubstr("SIGTERM: draining"));
   ServerProcess again({.dir = dir.path(), .config = kLongHistory});
   ASSERT_TRUE(again.running());

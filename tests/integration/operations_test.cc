@@ -2,11 +2,17 @@
 #include <gmock/gmock.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
 
+#include <algorithm>
+#include <chrono>
 #include <fstream>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
+#include <thread>
 
 #include "tests/integration/server_process.h"
 #include "tests/testing/random_snapshot.h"
@@ -205,6 +211,60 @@ TEST(Metrics, CountWhatHappens) {
   EXPECT_GE(status.user_cache_entries(), 1);
   EXPECT_FALSE(status.cpu_target().empty());
   EXPECT_FALSE(status.draining());
+}
+
+TEST(Storage, AFailedDiskIsReportedAndWritesResumeWithoutARestart) {
+  TempDir dir;
+  signal(SIGXFSZ, SIG_IGN);  // of the server too
+  ServerProcess server({.dir = dir.path()});
+  signal(SIGXFSZ, SIG_DFL);
+  ASSERT_TRUE(server.running());
+  EXPECT_EQ(server.Metric("swiftlet_storage_writable"), 1);
+  int recorded = 0;
+  auto record = [&] {
+    v1::RecordEventsResponse response;
+    const grpc::Status status =
+        server.RecordEvents(Batch({MakeEvent("u", "item-" + std::to_string(recorded))}), &response);
+    if (status.ok()) ++recorded;
+    return status;
+  };
+  auto wait_for = [](const std::function<bool()>& condition) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (!condition() && std::chrono::steady_clock::now() < end) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+    return condition();
+  };
+  // A disk that fails, but is not full: no file may grow over this (EFBIG).
+  rlimit old_limit;
+  ASSERT_EQ(prlimit(server.pid(), RLIMIT_FSIZE, nullptr, &old_limit), 0);
+  rlimit limit = {60'000, old_limit.rlim_max};
+  ASSERT_EQ(prlimit(server.pid(), RLIMIT_FSIZE, &limit, nullptr), 0);
+  grpc::Status status;
+  for (int i = 0; i < 5000 && status.ok(); ++i) status = record();
+  // Room for lines of the server's own log, not for the tables that resuming writes.
+  limit.rlim_cur = server.Log().size() + 1000;
+  ASSERT_EQ(prlimit(server.pid(), RLIMIT_FSIZE, &limit, nullptr), 0);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE) << status.error_message();
+  EXPECT_EQ(server.Metric("swiftlet_storage_writable"), 0);
+  EXPECT_TRUE(wait_for([&] { return server.Log().find("storage: a write failed") != std::string::npos; }));
+  EXPECT_FALSE(record().ok());
+  EXPECT_EQ(server.Metric("swiftlet_storage_writable"), 0);
+
+  ASSERT_EQ(prlimit(server.pid(), RLIMIT_FSIZE, &old_limit, nullptr), 0);
+  EXPECT_TRUE(wait_for([&] { return server.Metric("swiftlet_storage_writable") == 1; })) << server.Log();
+  EXPECT_TRUE(
+      wait_for([&] { return server.Log().find("storage: writes succeed again") != std::string::npos; }));
+  ASSERT_OK(record());
+  EXPECT_EQ(server.Kill(), 128 + SIGKILL);
+  ServerProcess again({.dir = dir.path()});
+  ASSERT_TRUE(again.running());
+  v1::GetUserRequest request;
+  request.set_user_id("u");
+  v1::GetUserResponse response;
+  ASSERT_OK(again.GetUser(request, &response));
+  ASSERT_EQ(response.events_size(), std::min(recorded, 200));
+  EXPECT_EQ(response.events(0).item_id(), "item-" + std::to_string(recorded - 1));
 }
 
 TEST(Logs, AreOneJsonObjectALine) {

@@ -156,6 +156,8 @@ TEST_F(RobustnessTest, ItemsAreCheckedToo) {
       },
       "items[1].metadata.categories: 65");
   refused([](v1::Item& i) { i.add_vector(std::nanf("")); }, "items[1].vector[0]: nan");
+  refused([](v1::Item& i) { i.mutable_vector()->Resize(64, 3e38f); },
+          "items[1].vector[0]: 3e+38 is not in [-1e6, 1e6]");
   refused([](v1::Item& i) { i.mutable_vector()->Resize(5000, 1.0f); }, "items[1].vector: 5000 numbers");
   refused([](v1::Item& i) { i.add_vector(1.0f); }, "items[1].vector: dimension 1");
   v1::GetItemsRequest get;
@@ -258,6 +260,51 @@ TEST(Admission, TooManyCallsAtOnceAreRefusedAsExhausted) {
   EXPECT_EQ(server.Metric("swiftlet_requests_total{code=\"RESOURCE_EXHAUSTED\",method=\"RecordEvents\"}"),
             exhausted);
   EXPECT_EQ(server.Metric("swiftlet_events_recorded_total"), ok + 1);
+}
+
+TEST(Reads, OfUsersOnDiskDoNotWaitForWrites) {
+  TempDir dir;
+  ASSERT_TRUE(PublishRandomSnapshot(ModelDirectory(dir.path() + "/models"), {.version = 1}).ok());
+  ServerProcess server({.dir = dir.path(), .config = "num_worker_threads: 1"});
+  ASSERT_TRUE(server.running());
+  v1::RecordEventsResponse recorded;
+  ASSERT_OK(server.RecordEvents(Batch({MakeEvent("reader", "item-1")}), &recorded));
+  // Far more writes than one thread does in a moment.
+  constexpr int kCalls = 80;
+  std::vector<v1::Event> events;
+  for (int i = 0; i < 1000; ++i)
+    events.push_back(MakeEvent("u" + std::to_string(i), "item-" + std::to_string(i)));
+  const v1::RecordEventsRequest batch = Batch(events);
+  auto stub = v1::EventService::NewStub(server.NewChannel());
+  grpc::CompletionQueue queue;
+  struct InFlight {
+    grpc::ClientContext context;
+    v1::RecordEventsResponse response;
+    grpc::Status status;
+    std::unique_ptr<grpc::ClientAsyncResponseReader<v1::RecordEventsResponse>> reader;
+  };
+  std::vector<InFlight> calls(kCalls);
+  for (InFlight& call : calls) {
+    call.reader = stub->AsyncRecordEvents(&call.context, batch, &queue);
+    call.reader->Finish(&call.response, &call.status, &call);
+  }
+  while (server.Metric("swiftlet_worker_queue_length") < kCalls / 4) std::this_thread::yield();
+  v1::RecommendResponse response;
+  ASSERT_OK(server.Recommend(UserRequest("nobody yet", 5), &response));
+  v1::GetUserRequest get;
+  get.set_user_id("reader");
+  v1::GetUserResponse user;
+  ASSERT_OK(server.GetUser(get, &user));
+  EXPECT_EQ(user.events_size(), 1);
+  EXPECT_GT(server.Metric("swiftlet_worker_queue_length"), 0) << "the reads came after every write";
+  EXPECT_GE(server.Metric("swiftlet_user_cache_misses_total"), 1);
+  for (int i = 0; i < kCalls; ++i) {
+    void* tag;
+    bool success;
+    ASSERT_TRUE(queue.Next(&tag, &success));
+    const grpc::Status& status = static_cast<InFlight*>(tag)->status;
+    EXPECT_TRUE(status.ok()) << status.error_message();
+  }
 }
 
 }  // namespace

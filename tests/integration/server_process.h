@@ -49,6 +49,7 @@ class ServerProcess {
 
   bool running() const { return pid_ > 0; }
   void Signal(int signal_number);
+  pid_t pid() const { return pid_; }
   // Waits for the end: the exit code, or 128 + signal.
   int Wait();
   int Terminate();  // SIGTERM, then Wait
