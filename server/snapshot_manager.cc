@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <fstream>
 #include <sstream>
@@ -44,6 +45,19 @@ std::string FileStamp(const std::string& path) {
   struct stat s;
   if (stat(path.c_str(), &s) != 0) return "-";
   return absl::StrCat(s.st_ino, ":", s.st_size, ":", s.st_mtim.tv_sec, ".", s.st_mtim.tv_nsec);
+}
+
+// False when a file that the manifest names is missing or has another size: cheap, no file but the manifest
+// is read. True when in doubt, as after an I/O error: on this, versions are deleted.
+bool HasItsFiles(const std::string& directory) {
+  const absl::StatusOr<Manifest> manifest = ReadManifest(directory);
+  if (!manifest.ok()) return true;
+  for (const auto& [name, file] : manifest->files) {
+    struct stat s;
+    if (stat(absl::StrCat(directory, "/", name).c_str(), &s) != 0) return errno != ENOENT;
+    if (static_cast<uint64_t>(s.st_size) != file.bytes) return false;
+  }
+  return true;
 }
 
 bool MayPass(const absl::Status& status) {
@@ -473,6 +487,12 @@ void SnapshotManager::DeleteOldVersions() {
   std::vector<int64_t> refused;
   for (const auto& [version, files] : failed) {
     if (FilesStamp(version) == files) refused.push_back(version);
+  }
+  // And those that were never tried, but are not whole: after a restart nothing is known of older ones.
+  for (const int64_t version : directory_.ListVersions().value_or(std::vector<int64_t>())) {
+    if (!failed.contains(version) && !HasItsFiles(directory_.VersionPath(version))) {
+      refused.push_back(version);
+    }
   }
   absl::StatusOr<std::vector<int64_t>> deleted = directory_.DeleteOld(options_.keep_versions, never, refused);
   if (!deleted.ok()) {

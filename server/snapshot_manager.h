@@ -74,8 +74,9 @@ class SnapshotManager {
   // Stops.
   ~SnapshotManager();
 
-  // Creates the model directory if need be, loads the pinned or current snapshot (or else the newest older
-  // valid one) before it returns, then goes on in its own thread. A snapshot that is refused is no error.
+  // Creates the model directory if need be, loads the pinned or else the current snapshot before it returns,
+  // then goes on in its own thread. When that one is missing, refused or unknown, something else serves until
+  // it can be loaded: the current one, or the newest that is valid. A snapshot that is refused is no error.
   // UNAVAILABLE when the directory cannot be created or read.
   absl::Status Start();
   // Ends the thread. A load in progress is finished first; a waiting command gets UNAVAILABLE. Idempotent.

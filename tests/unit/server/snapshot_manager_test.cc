@@ -376,6 +376,15 @@ TEST_F(SnapshotManagerTest, RefusedVersionsTakeNoPlaceOfAVersionToReturnTo) {
   EXPECT_THAT(*models_.ListVersions(), ElementsAre(1, 2, 6));
 }
 
+TEST_F(SnapshotManagerTest, TruncatedVersionsFromBeforeARestartTakeNoPlaceEither) {
+  for (int64_t version : {1, 2}) Publish(version);
+  for (int64_t version : {3, 4, 5}) PublishBroken(version);
+  Publish(6);
+  Start();
+  EXPECT_EQ(serving(), 6);
+  EXPECT_THAT(*models_.ListVersions(), ElementsAre(1, 2, 6));
+}
+
 TEST_F(SnapshotManagerTest, ASnapshotWithFarFewerItemsIsServedAndWarnedOf) {
   std::ostringstream log;
   const auto sink = std::make_shared<spdlog::sinks::ostream_sink_mt>(log);
