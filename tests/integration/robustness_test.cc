@@ -270,7 +270,7 @@ TEST(Reads, OfUsersOnDiskDoNotWaitForWrites) {
   v1::RecordEventsResponse recorded;
   ASSERT_OK(server.RecordEvents(Batch({MakeEvent("reader", "item-1")}), &recorded));
   // Far more writes than one thread does in a moment.
-  constexpr int kCalls = 80;
+  constexpr int kCalls = 40;
   std::vector<v1::Event> events;
   for (int i = 0; i < 1000; ++i)
     events.push_back(MakeEvent("u" + std::to_string(i), "item-" + std::to_string(i)));
