@@ -104,6 +104,7 @@ ServerProcess::ServerProcess(const Options& options)
                                    "--port-file", port_path,    "--log-level", "debug"};
   args.insert(args.end(), options.args.begin(), options.args.end());
   pid_ = Spawn(args, log_path_, log_path_);
+  if (!options.wait) return;
   const bool started = WaitUntil([&] {
     if (access(port_path.c_str(), R_OK) == 0) return true;
     int status = 0;
