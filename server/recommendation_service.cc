@@ -136,6 +136,7 @@ void RecommendationService::Serve(const Call& call, Request& request) {
   auto owned = std::make_shared<Request>();
   owned->Swap(&request);
   core_->gate.readers->Schedule([this, call, owned] {
+    const RequestScope scope;
     if (absl::Status alive = call.CheckAlive(); !alive.ok()) return call.Finish(alive);
     ServeFromStore(call, *owned);
   });

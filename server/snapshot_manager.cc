@@ -1,12 +1,6 @@
 #include "server/snapshot_manager.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
-#include <fstream>
-#include <sstream>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -14,6 +8,8 @@
 #include "absl/time/clock.h"
 #include "engine/base/status_macros.h"
 #include "engine/recommender.h"
+#include "server/request_scope.h"
+#include "server/snapshot_files.h"
 #include "spdlog/spdlog.h"
 
 namespace swiftlet {
@@ -26,71 +22,18 @@ constexpr absl::Duration kDrainPoll = absl::Milliseconds(1);
 // directory was started afresh: then the other name of the version.
 constexpr int64_t kOtherName = int64_t{1} << 62;
 
-absl::StatusOr<std::string> ReadManifestText(const std::string& directory) {
-  const std::string path = absl::StrCat(directory, "/", kManifestFile);
-  std::ifstream in(path, std::ios::binary);
-  if (!in) return absl::NotFoundError(path + ": cannot read");
-  std::stringstream text;
-  text << in.rdbuf();
-  return text.str();
-}
-
-absl::StatusOr<Manifest> ReadManifest(const std::string& directory) {
-  SWIFTLET_ASSIGN_OR_RETURN(const std::string text, ReadManifestText(directory));
-  return ParseManifest(text);
-}
-
-// Changes whenever the file is replaced or written.
-std::string FileStamp(const std::string& path) {
-  struct stat s;
-  if (stat(path.c_str(), &s) != 0) return "-";
-  return absl::StrCat(s.st_ino, ":", s.st_size, ":", s.st_mtim.tv_sec, ".", s.st_mtim.tv_nsec);
-}
-
-// False when a file that the manifest names is missing or has another size: cheap, no file but the manifest
-// is read. True when in doubt, as after an I/O error: on this, versions are deleted.
-bool HasItsFiles(const std::string& directory) {
-  const absl::StatusOr<Manifest> manifest = ReadManifest(directory);
-  if (!manifest.ok()) return true;
-  for (const auto& [name, file] : manifest->files) {
-    struct stat s;
-    if (stat(absl::StrCat(directory, "/", name).c_str(), &s) != 0) return errno != ENOENT;
-    if (static_cast<uint64_t>(s.st_size) != file.bytes) return false;
-  }
-  return true;
-}
-
 bool MayPass(const absl::Status& status) {
   return absl::IsUnavailable(status) || absl::IsResourceExhausted(status) || absl::IsInternal(status);
 }
 
 }  // namespace
 
-const char* SnapshotStateName(SnapshotState state) {
-  switch (state) {
-    case SnapshotState::kAvailable:
-      return "AVAILABLE";
-    case SnapshotState::kLoading:
-      return "LOADING";
-    case SnapshotState::kWarming:
-      return "WARMING";
-    case SnapshotState::kServing:
-      return "SERVING";
-    case SnapshotState::kDraining:
-      return "DRAINING";
-    case SnapshotState::kRetired:
-      return "RETIRED";
-    case SnapshotState::kFailed:
-      return "FAILED";
-  }
-  return "?";
-}
-
 SnapshotManager::SnapshotManager(Options options, const EventTypeTable& event_types, Database* database,
                                  CatalogManager* catalog, ServerMetrics* metrics)
     : options_(std::move(options)),
       event_types_(event_types),
       directory_(options_.model_dir),
+      registry_(directory_),
       database_(database),
       catalog_(catalog),
       metrics_(metrics) {}
@@ -102,13 +45,6 @@ absl::Status SnapshotManager::Start() {
   SWIFTLET_RETURN_IF_ERROR(directory_.ListVersions().status());
   if (absl::Status status = directory_.CleanStaging(); !status.ok()) {
     spdlog::warn("cannot remove abandoned staging directories: {}", std::string(status.message()));
-  }
-  absl::StatusOr<std::optional<int64_t>> pinned = directory_.ReadPinned();
-  if (pinned.ok()) {
-    MutexLock lock(mu_);
-    pinned_ = *pinned;
-  } else {
-    ReportDirectoryError(pinned.status());
   }
   Follow();
   DropUnusedUserVectors();
@@ -159,32 +95,14 @@ void SnapshotManager::Run() {
   }
 }
 
-void SnapshotManager::SetState(int64_t version, SnapshotState state, const std::string& error) {
-  {
-    MutexLock lock(mu_);
-    Status& status = states_[version];
-    status.state = state;
-    status.error = error;
-  }
+void SnapshotManager::SetState(int64_t version, SnapshotState state) {
+  registry_.SetState(version, state);
+  ReportState(version, state);
+}
+
+void SnapshotManager::ReportState(int64_t version, SnapshotState state) {
   spdlog::debug("snapshot {}: {}", version, SnapshotStateName(state));
   if (options_.on_state) options_.on_state(version, state);
-}
-
-std::string SnapshotManager::FilesStamp(int64_t version) const {
-  const std::string path = directory_.VersionPath(version);
-  return absl::StrCat(FileStamp(path + "/" + kManifestFile), " ", FileStamp(path + "/" + kModelFile), " ",
-                      FileStamp(path + "/" + kUserVectorsFile));
-}
-
-std::string SnapshotManager::CurrentStamp() const { return FileStamp(directory_.path() + "/CURRENT"); }
-
-bool SnapshotManager::ShouldSkip(int64_t version) const {
-  const std::string files = FilesStamp(version);
-  const std::string current = CurrentStamp();
-  MutexLock lock(mu_);
-  const auto it = states_.find(version);
-  return it != states_.end() && it->second.state == SnapshotState::kFailed && it->second.files == files &&
-         it->second.current == current && absl::Now() < it->second.retry_at;
 }
 
 void SnapshotManager::ReportDirectoryError(const absl::Status& status) {
@@ -192,37 +110,43 @@ void SnapshotManager::ReportDirectoryError(const absl::Status& status) {
   if (message == reported_directory_error_) return;
   reported_directory_error_ = message;
   spdlog::error("model directory: {}", message);
-  MutexLock lock(mu_);
-  last_error_ = message;
+  registry_.SetLastError(message);
+}
+
+absl::StatusOr<std::optional<int64_t>> SnapshotManager::ReadCurrent() {
+  for (;;) {
+    current_stamp_ = CurrentStamp(directory_);
+    absl::StatusOr<std::optional<int64_t>> current = directory_.ReadCurrent();
+    if (CurrentStamp(directory_) == current_stamp_) return current;
+  }
 }
 
 void SnapshotManager::Follow() {
-  std::optional<int64_t> target;
-  {
-    MutexLock lock(mu_);
-    target = pinned_;
+  const absl::StatusOr<std::optional<int64_t>> pinned = directory_.ReadPinned();
+  const absl::StatusOr<std::optional<int64_t>> current = ReadCurrent();
+  if (!pinned.ok()) {
+    ReportDirectoryError(pinned.status());  // what was pinned before stays so
+  } else if (registry_.SetPinned(*pinned)) {
+    spdlog::info("{}", pinned->has_value() ? absl::StrCat("snapshot ", **pinned, " is pinned")
+                                           : "unpinned: following the newest publication");
   }
+  std::optional<int64_t> target = registry_.pinned();
   std::string wanted;
   if (target.has_value()) {
     wanted = absl::StrCat("the pinned snapshot ", *target, ", which was refused");
-  } else {
-    absl::StatusOr<std::optional<int64_t>> current = directory_.ReadCurrent();
-    if (!current.ok()) {
-      ReportDirectoryError(current.status());
-      if (!serving_.has_value()) {
-        ServeAnother(
-            absl::StrCat("the newest publication, which is unknown (", current.status().message(), ")"),
-            std::nullopt);
-      }
-      return;
-    }
-    reported_directory_error_.clear();
+  } else if (current.ok()) {
+    if (pinned.ok()) reported_directory_error_.clear();
     target = *current;
     if (!target.has_value()) return;
     wanted = absl::StrCat("snapshot ", *target, ", which was refused");
+  } else {
+    ReportDirectoryError(current.status());
+    wanted = absl::StrCat("the newest publication, which is unknown (", current.status().message(), ")");
   }
-  if (Serves(*target)) return;
-  if (!ShouldSkip(*target) && Load(*target).ok()) return;
+  if (target.has_value()) {
+    if (Serves(*target)) return;
+    if (!registry_.ShouldSkip(*target, current_stamp_) && Load(*target).ok()) return;
+  }
   if (!serving_.has_value()) ServeAnother(wanted, target);
 }
 
@@ -237,7 +161,7 @@ void SnapshotManager::ServeAnother(const std::string& wanted, std::optional<int6
     if (it != versions->end()) std::rotate(versions->begin(), it, it + 1);
   }
   for (const int64_t version : *versions) {
-    if (version == target || ShouldSkip(version)) continue;
+    if (version == target || registry_.ShouldSkip(version, current_stamp_)) continue;
     if (Load(version).ok()) {
       spdlog::warn("snapshot {} serves in place of {}", version, wanted);
       return;
@@ -247,11 +171,10 @@ void SnapshotManager::ServeAnother(const std::string& wanted, std::optional<int6
 
 bool SnapshotManager::Serves(int64_t version) {
   if (!serving_.has_value() || serving_->snapshot->version() != version) return false;
-  const std::string directory = directory_.VersionPath(version);
-  const std::string stamp = FileStamp(absl::StrCat(directory, "/", kManifestFile));
+  const std::string stamp = ManifestStamp(directory_, version);
   if (stamp == serving_manifest_stamp_) return true;
   // The text decides: it has the checksums of all files, and file systems may number files anew.
-  const absl::StatusOr<std::string> text = ReadManifestText(directory);
+  const absl::StatusOr<std::string> text = ReadManifestText(directory_.VersionPath(version));
   if (!text.ok()) return true;  // deleted, or about to be
   if (*text != serving_manifest_text_) return false;
   serving_manifest_stamp_ = stamp;
@@ -261,18 +184,15 @@ bool SnapshotManager::Serves(int64_t version) {
 absl::StatusOr<SnapshotSummary> SnapshotManager::Execute(int64_t version) {
   if (version == 0) {
     SWIFTLET_RETURN_IF_ERROR(directory_.WritePinned(std::nullopt));
-    {
-      MutexLock lock(mu_);
-      pinned_.reset();
-    }
+    registry_.SetPinned(std::nullopt);
     spdlog::info("unpinned: following the newest publication");
-    SWIFTLET_ASSIGN_OR_RETURN(const std::optional<int64_t> current, directory_.ReadCurrent());
+    SWIFTLET_ASSIGN_OR_RETURN(const std::optional<int64_t> current, ReadCurrent());
     if (!current.has_value()) {
-      if (serving_.has_value()) return Summary(serving_->snapshot->version());
+      if (serving_.has_value()) return registry_.Summary(serving_->snapshot->version());
       return absl::FailedPreconditionError(absl::StrCat("nothing was published in ", options_.model_dir));
     }
     if (!Serves(*current)) SWIFTLET_RETURN_IF_ERROR(Load(*current));
-    return Summary(*current);
+    return registry_.Summary(*current);
   }
   SWIFTLET_ASSIGN_OR_RETURN(const std::vector<int64_t> versions, directory_.ListVersions());
   if (std::find(versions.begin(), versions.end(), version) == versions.end()) {
@@ -282,12 +202,9 @@ absl::StatusOr<SnapshotSummary> SnapshotManager::Execute(int64_t version) {
   }
   if (!Serves(version)) SWIFTLET_RETURN_IF_ERROR(Load(version));
   SWIFTLET_RETURN_IF_ERROR(directory_.WritePinned(version));
-  {
-    MutexLock lock(mu_);
-    pinned_ = version;
-  }
+  registry_.SetPinned(version);
   spdlog::info("snapshot {} is pinned", version);
-  return Summary(version);
+  return registry_.Summary(version);
 }
 
 absl::Status SnapshotManager::Load(int64_t version) {
@@ -295,8 +212,8 @@ absl::Status SnapshotManager::Load(int64_t version) {
     MutexLock lock(mu_);
     busy_ = true;
   }
-  const std::string files = FilesStamp(version);
-  const std::string current = CurrentStamp();
+  SnapshotFailure failure = {
+      .reason = {}, .files = FilesStamp(directory_, version), .current = current_stamp_};
   const absl::Time start = absl::Now();
   absl::Status status = TryLoad(version);
   if (absl::IsCancelled(status)) return status;
@@ -305,21 +222,17 @@ absl::Status SnapshotManager::Load(int64_t version) {
     DeleteOldVersions();
     return status;
   }
-  std::string reason(status.message());
+  failure.reason = std::string(status.message());
   if (serving_.has_value() && serving_->snapshot->version() == version) {
-    reason += "; the snapshot that had this number before goes on serving";
+    failure.reason += "; the snapshot that had this number before goes on serving";
   }
-  {
-    MutexLock lock(mu_);
-    last_error_ = absl::StrCat("snapshot ", version, ": ", reason);
-    Status& s = states_[version];
-    s.files = files;
-    s.current = current;
-    s.retry_at = MayPass(status) ? absl::Now() + options_.retry_interval : absl::InfiniteFuture();
-  }
-  spdlog::error("snapshot {} was refused: {}", version, reason);
-  SetState(version, SnapshotState::kFailed, reason);
-  return absl::FailedPreconditionError(absl::StrCat("snapshot ", version, " was refused: ", reason));
+  if (MayPass(status)) failure.retry_at = absl::Now() + options_.retry_interval;
+  spdlog::error("snapshot {} was refused: {}", version, failure.reason);
+  absl::Status refused =
+      absl::FailedPreconditionError(absl::StrCat("snapshot ", version, " was refused: ", failure.reason));
+  registry_.SetFailed(version, std::move(failure));
+  ReportState(version, SnapshotState::kFailed);
+  return refused;
 }
 
 absl::Status SnapshotManager::TryLoad(int64_t version) {
@@ -329,15 +242,12 @@ absl::Status SnapshotManager::TryLoad(int64_t version) {
   SetState(version, SnapshotState::kLoading);
   const absl::Time start = absl::Now();
   // Before the snapshot: when it is replaced meanwhile, the next look at the directory sees it.
-  const std::string manifest_path = absl::StrCat(directory_.VersionPath(version), "/", kManifestFile);
-  std::string manifest_stamp = FileStamp(manifest_path);
+  std::string manifest_stamp = ManifestStamp(directory_, version);
   std::string manifest_text = ReadManifestText(directory_.VersionPath(version)).value_or("");
   SWIFTLET_ASSIGN_OR_RETURN(std::shared_ptr<const ModelSnapshot> snapshot,
                             ModelSnapshot::Load(directory_.VersionPath(version), {}));
-  {
-    MutexLock lock(mu_);
-    ++num_resident_;
-  }
+  snapshot = NeverFreedByRequests(std::move(snapshot), "a snapshot");
+  registry_.AddResident(1);
   // Never the name of vectors that requests still read.
   int64_t user_vectors = snapshot->user_vectors_path().empty() ? 0 : version;
   if (serving_.has_value() && user_vectors != 0 && serving_->user_vectors == user_vectors) {
@@ -352,6 +262,7 @@ absl::Status SnapshotManager::TryLoad(int64_t version) {
     }
     SWIFTLET_RETURN_IF_ERROR(CheckEventTypes(*snapshot));
     if (user_vectors != 0) {
+      SWIFTLET_RETURN_IF_ERROR(CheckUserVectors(snapshot->manifest(), snapshot->user_vectors_path()));
       // A family of this name may be left from another snapshot of the same number.
       SWIFTLET_RETURN_IF_ERROR(database_->DropUserVectors(user_vectors));
       SWIFTLET_RETURN_IF_ERROR(database_->IngestUserVectors(user_vectors, snapshot->dim(),
@@ -368,8 +279,7 @@ absl::Status SnapshotManager::TryLoad(int64_t version) {
     prepared.reset();
     snapshot.reset();
     DropUserVectors(user_vectors, version);
-    MutexLock lock(mu_);
-    --num_resident_;
+    registry_.AddResident(-1);
     return status;
   }
   catalog_->Publish(std::move(prepared));
@@ -377,11 +287,7 @@ absl::Status SnapshotManager::TryLoad(int64_t version) {
   draining_ = std::exchange(serving_, Resident{std::move(snapshot), user_vectors});
   serving_manifest_text_ = std::move(manifest_text);
   serving_manifest_stamp_ = std::move(manifest_stamp);
-  {
-    MutexLock lock(mu_);
-    serving_manifest_ = now.manifest();
-    serving_since_ms_ = options_.now_ms();
-  }
+  registry_.SetServing(now.manifest(), options_.now_ms());
   // One number has one state: of two snapshots of one number, that of the newer one.
   if (draining_.has_value() && draining_->snapshot->version() != version) {
     SetState(draining_->snapshot->version(), SnapshotState::kDraining);
@@ -439,10 +345,7 @@ bool SnapshotManager::FinishDraining() {
   const int64_t user_vectors = draining_->user_vectors;
   draining_.reset();  // the last reference: unmapped on this thread
   DropUserVectors(user_vectors, version);
-  {
-    MutexLock lock(mu_);
-    --num_resident_;
-  }
+  registry_.AddResident(-1);
   if (serving_->snapshot->version() == version) {
     spdlog::info("the snapshot that had the number {} before is retired", version);
     return true;
@@ -470,39 +373,16 @@ void SnapshotManager::WaitForDraining() {
 void SnapshotManager::DeleteOldVersions() {
   std::vector<int64_t> never = {serving_->snapshot->version()};
   if (draining_.has_value()) never.push_back(draining_->snapshot->version());
-  {
-    MutexLock lock(mu_);
-    if (pinned_.has_value()) never.push_back(*pinned_);
-  }
-  // Those that failed for good, as their files are now.
-  std::map<int64_t, std::string> failed;
-  {
-    MutexLock lock(mu_);
-    for (const auto& [version, status] : states_) {
-      if (status.state == SnapshotState::kFailed && status.retry_at == absl::InfiniteFuture()) {
-        failed[version] = status.files;
-      }
-    }
-  }
-  std::vector<int64_t> refused;
-  for (const auto& [version, files] : failed) {
-    if (FilesStamp(version) == files) refused.push_back(version);
-  }
-  // And those that were never tried, but are not whole: after a restart nothing is known of older ones.
-  for (const int64_t version : directory_.ListVersions().value_or(std::vector<int64_t>())) {
-    if (!failed.contains(version) && !HasItsFiles(directory_.VersionPath(version))) {
-      refused.push_back(version);
-    }
-  }
-  absl::StatusOr<std::vector<int64_t>> deleted = directory_.DeleteOld(options_.keep_versions, never, refused);
+  if (const std::optional<int64_t> pinned = registry_.pinned(); pinned.has_value()) never.push_back(*pinned);
+  absl::StatusOr<std::vector<int64_t>> deleted =
+      directory_.DeleteOld(options_.keep_versions, never, registry_.UselessVersions());
   if (!deleted.ok()) {
     spdlog::warn("cannot delete old snapshots: {}", std::string(deleted.status().message()));
     return;
   }
   for (const int64_t version : *deleted) {
     spdlog::info("snapshot {} was deleted: {} versions are kept", version, options_.keep_versions);
-    MutexLock lock(mu_);
-    states_.erase(version);
+    registry_.Forget(version);
   }
 }
 
@@ -528,83 +408,6 @@ void SnapshotManager::LoadSnapshot(int64_t version, Done done) {
   }
   if (!refused.ok()) return done(std::move(refused));
   wake_.NotifyAll();
-}
-
-SnapshotSummary SnapshotManager::Summary(int64_t version) const {
-  SnapshotSummary summary;
-  summary.version = version;
-  {
-    MutexLock lock(mu_);
-    if (const auto it = states_.find(version); it != states_.end()) {
-      summary.state = it->second.state;
-      summary.error = it->second.error;
-    }
-    summary.pinned = pinned_ == version;
-    if (serving_manifest_.has_value() && serving_manifest_->version == version) {
-      summary.manifest = serving_manifest_;
-    }
-  }
-  if (!summary.manifest.has_value()) {
-    if (absl::StatusOr<Manifest> manifest = ReadManifest(directory_.VersionPath(version)); manifest.ok()) {
-      summary.manifest = *std::move(manifest);
-    }
-  }
-  return summary;
-}
-
-absl::StatusOr<std::vector<SnapshotSummary>> SnapshotManager::List() const {
-  SWIFTLET_ASSIGN_OR_RETURN(std::vector<int64_t> versions, directory_.ListVersions());
-  const std::vector<int64_t> on_disk = versions;
-  {
-    // In memory, but gone from disk: still there for requests. A pin says what is wanted.
-    MutexLock lock(mu_);
-    if (serving_manifest_.has_value()) versions.push_back(serving_manifest_->version);
-    if (pinned_.has_value()) versions.push_back(*pinned_);
-    for (const auto& [version, status] : states_) {
-      if (status.state == SnapshotState::kServing || status.state == SnapshotState::kDraining) {
-        versions.push_back(version);
-      }
-    }
-  }
-  std::sort(versions.rbegin(), versions.rend());
-  versions.erase(std::unique(versions.begin(), versions.end()), versions.end());
-  std::vector<SnapshotSummary> summaries;
-  summaries.reserve(versions.size());
-  for (const int64_t version : versions) {
-    SnapshotSummary& summary = summaries.emplace_back(Summary(version));
-    if (std::find(on_disk.begin(), on_disk.end(), version) == on_disk.end() &&
-        (summary.state == SnapshotState::kAvailable || summary.state == SnapshotState::kRetired)) {
-      summary.state = SnapshotState::kFailed;
-      summary.error = absl::StrCat("is not in ", options_.model_dir);
-    }
-  }
-  return summaries;
-}
-
-std::optional<SnapshotSummary> SnapshotManager::Serving() const {
-  MutexLock lock(mu_);
-  if (!serving_manifest_.has_value()) return std::nullopt;
-  SnapshotSummary summary;
-  summary.version = serving_manifest_->version;
-  summary.state = SnapshotState::kServing;
-  summary.manifest = serving_manifest_;
-  summary.pinned = pinned_ == summary.version;
-  return summary;
-}
-
-std::string SnapshotManager::last_error() const {
-  MutexLock lock(mu_);
-  return last_error_;
-}
-
-int SnapshotManager::num_resident() const {
-  MutexLock lock(mu_);
-  return num_resident_;
-}
-
-int64_t SnapshotManager::serving_since_ms() const {
-  MutexLock lock(mu_);
-  return serving_since_ms_;
 }
 
 }  // namespace swiftlet

@@ -2,16 +2,18 @@
 //
 // One thread watches the model directory, loads what was published, warms it, shows it to requests, waits
 // until the old one is drained and frees it. A snapshot is refused with a reason; the one that serves goes on
-// serving. At most two snapshots are in memory. The states of a version are those of v1::SnapshotState:
+// serving. At most two snapshots are in memory. SnapshotRegistry names the states of a version.
 //
-//   AVAILABLE -> LOADING -> WARMING -> SERVING -> DRAINING -> RETIRED
-//                   \----------\-----> FAILED
+// Several servers may share one model directory. CURRENT and PINNED are the directory's: all follow them, and
+// a pin that one of them writes holds for the others from their next look on. Each deletes old versions by
+// its own retention setting, and none that CURRENT or PINNED names, that is among the newest kept, or that it
+// has in memory itself. It may delete one that another server still serves: that one goes on serving from
+// its mapping and its own link to the user vectors, and at its next start takes CURRENT.
 #ifndef SWIFTLET_SERVER_SNAPSHOT_MANAGER_H_
 #define SWIFTLET_SERVER_SNAPSHOT_MANAGER_H_
 
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -27,29 +29,10 @@
 #include "engine/snapshot/model_snapshot.h"
 #include "server/catalog_manager.h"
 #include "server/metrics.h"
+#include "server/snapshot_registry.h"
 #include "storage/database.h"
 
 namespace swiftlet {
-
-enum class SnapshotState : uint8_t {
-  kAvailable,
-  kLoading,
-  kWarming,
-  kServing,
-  kDraining,
-  kRetired,
-  kFailed,
-};
-const char* SnapshotStateName(SnapshotState state);
-
-// One version, for ListSnapshots.
-struct SnapshotSummary {
-  int64_t version = 0;
-  SnapshotState state = SnapshotState::kAvailable;
-  std::string error;                 // kFailed: why
-  std::optional<Manifest> manifest;  // nothing where it cannot be read
-  bool pinned = false;
-};
 
 // Thread-safe.
 class SnapshotManager {
@@ -88,24 +71,17 @@ class SnapshotManager {
   void LoadSnapshot(int64_t version, Done done);
 
   // Newest first. Reads manifests: blocks on disk.
-  absl::StatusOr<std::vector<SnapshotSummary>> List() const;
+  absl::StatusOr<std::vector<SnapshotSummary>> List() const { return registry_.List(); }
   // The serving one.
-  std::optional<SnapshotSummary> Serving() const;
+  std::optional<SnapshotSummary> Serving() const { return registry_.Serving(); }
   // The last failed load, for people; empty when there was none.
-  std::string last_error() const;
+  std::string last_error() const { return registry_.last_error(); }
   // Snapshots in memory, 0 to 2.
-  int num_resident() const;
+  int num_resident() const { return registry_.num_resident(); }
   // When the serving snapshot began to serve; 0: none does.
-  int64_t serving_since_ms() const;
+  int64_t serving_since_ms() const { return registry_.serving_since_ms(); }
 
  private:
-  struct Status {
-    SnapshotState state = SnapshotState::kAvailable;
-    std::string error;
-    std::string files;                             // kFailed: the stamp of its files when it failed
-    std::string current;                           // kFailed: the stamp of CURRENT when it failed
-    absl::Time retry_at = absl::InfiniteFuture();  // kFailed: may pass by itself
-  };
   // A snapshot in memory.
   struct Resident {
     std::shared_ptr<const ModelSnapshot> snapshot;
@@ -117,8 +93,11 @@ class SnapshotManager {
   };
 
   void Run();
-  void SetState(int64_t version, SnapshotState state, const std::string& error = {}) ABSL_LOCKS_EXCLUDED(mu_);
-  // Brings what serves in line with the directory.
+  void SetState(int64_t version, SnapshotState state);
+  void ReportState(int64_t version, SnapshotState state);
+  // CURRENT, and its stamp in current_stamp_.
+  absl::StatusOr<std::optional<int64_t>> ReadCurrent();
+  // Brings what serves in line with CURRENT and PINNED.
   void Follow() ABSL_LOCKS_EXCLUDED(mu_);
   // Nothing serves and `wanted` cannot: loads what CURRENT names, or else the newest version that is valid.
   void ServeAnother(const std::string& wanted, std::optional<int64_t> target) ABSL_LOCKS_EXCLUDED(mu_);
@@ -131,23 +110,19 @@ class SnapshotManager {
   absl::Status TryLoad(int64_t version) ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status CheckEventTypes(const ModelSnapshot& snapshot) const;
   absl::Status Warm(const ServingState& state) const;
-  bool ShouldSkip(int64_t version) const ABSL_LOCKS_EXCLUDED(mu_);
   // Frees the replaced snapshot once no request holds it. False: still held.
-  bool FinishDraining() ABSL_LOCKS_EXCLUDED(mu_);
+  bool FinishDraining();
   void WaitForDraining() ABSL_LOCKS_EXCLUDED(mu_);
-  void DeleteOldVersions() ABSL_LOCKS_EXCLUDED(mu_);
+  void DeleteOldVersions();
   // Drops the family `user_vectors` of snapshot `version`; 0: there is none. A failure is logged.
   void DropUserVectors(int64_t user_vectors, int64_t version);
-  void DropUnusedUserVectors() ABSL_LOCKS_EXCLUDED(mu_);
-  // Change whenever a file is replaced or written.
-  std::string FilesStamp(int64_t version) const;
-  std::string CurrentStamp() const;
-  SnapshotSummary Summary(int64_t version) const ABSL_LOCKS_EXCLUDED(mu_);
-  void ReportDirectoryError(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mu_);
+  void DropUnusedUserVectors();
+  void ReportDirectoryError(const absl::Status& status);
 
   const Options options_;
   const EventTypeTable event_types_;
   const ModelDirectory directory_;
+  SnapshotRegistry registry_;
   Database* const database_;
   CatalogManager* const catalog_;
   ServerMetrics* const metrics_;
@@ -157,6 +132,7 @@ class SnapshotManager {
   std::optional<Resident> serving_, draining_;
   std::string serving_manifest_text_;   // as it was on disk when it was loaded
   std::string serving_manifest_stamp_;  // of the file when it was compared with the text
+  std::string current_stamp_;           // of CURRENT when it was read last
   std::string reported_directory_error_;
 
   mutable Mutex mu_;
@@ -164,12 +140,6 @@ class SnapshotManager {
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   bool busy_ ABSL_GUARDED_BY(mu_) = false;  // a load is in progress
   std::optional<Command> command_ ABSL_GUARDED_BY(mu_);
-  std::map<int64_t, Status> states_ ABSL_GUARDED_BY(mu_);
-  std::optional<int64_t> pinned_ ABSL_GUARDED_BY(mu_);
-  std::optional<Manifest> serving_manifest_ ABSL_GUARDED_BY(mu_);
-  int64_t serving_since_ms_ ABSL_GUARDED_BY(mu_) = 0;
-  std::string last_error_ ABSL_GUARDED_BY(mu_);
-  int num_resident_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
 }  // namespace swiftlet

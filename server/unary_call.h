@@ -28,6 +28,7 @@
 #include "engine/base/thread_pool.h"
 #include "google/protobuf/message_lite.h"
 #include "server/metrics.h"
+#include "server/request_scope.h"
 
 namespace swiftlet {
 
@@ -104,6 +105,7 @@ template <typename Request, typename Handler>
 grpc::ServerUnaryReactor* ServeInline(CallGate& gate, Method method, grpc::CallbackServerContext* context,
                                       const grpc::ByteBuffer* in, grpc::ByteBuffer* out,
                                       const Handler& handler) {
+  const RequestScope scope;
   thread_local Request request;
   const Call call(&gate, method, context, out);
   grpc::ServerUnaryReactor* reactor = call.reactor();
@@ -134,6 +136,7 @@ grpc::ServerUnaryReactor* ServeOnPool(ThreadPool& pool, CallGate& gate, Method m
     return reactor;
   }
   pool.Schedule([call, request = std::move(request), handler = std::move(handler)] {
+    const RequestScope scope;
     // The caller may have given up while the call was queued.
     if (absl::Status alive = call.CheckAlive(); !alive.ok()) return call.Finish(alive);
     handler(call, *request);

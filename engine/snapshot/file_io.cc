@@ -71,8 +71,12 @@ absl::Status OutputFile::Sync() {
 }
 
 absl::StatusOr<std::string> ReadSmallFile(const std::string& path, uint64_t max_bytes) {
-  const FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  // Opening a pipe would wait for a writer.
+  const FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd.valid()) return ErrnoStatus(errno, "open", path);
+  struct stat info;
+  if (::fstat(fd.get(), &info) != 0) return ErrnoStatus(errno, "stat", path);
+  if (!S_ISREG(info.st_mode)) return absl::DataLossError(absl::StrCat(path, ": not a regular file"));
   std::string contents;
   char buffer[16384];
   while (true) {
@@ -97,7 +101,7 @@ absl::StatusOr<uint64_t> FileSize(const std::string& path) {
 }
 
 absl::Status SyncPath(const std::string& path) {
-  const FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd.valid()) return ErrnoStatus(errno, "open", path);
   if (::fsync(fd.get()) != 0) return ErrnoStatus(errno, "fsync", path);
   return absl::OkStatus();

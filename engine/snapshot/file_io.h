@@ -50,7 +50,7 @@ class OutputFile {
   FileDescriptor fd_;
 };
 
-// The whole file; DATA_LOSS when it has more than max_bytes.
+// The whole file; DATA_LOSS when it has more than max_bytes or is no regular file.
 absl::StatusOr<std::string> ReadSmallFile(const std::string& path, uint64_t max_bytes);
 // A regular file's size.
 absl::StatusOr<uint64_t> FileSize(const std::string& path);

@@ -254,7 +254,7 @@ absl::Status CheckManifest(const Manifest& m) {
   return CheckFiles(m);
 }
 
-absl::StatusOr<Manifest> ReadManifest(const json& value) {
+absl::StatusOr<Manifest> ManifestOf(const json& value) {
   SWIFTLET_ASSIGN_OR_RETURN(const ObjectReader root, ObjectReader::Create(value, ""));
   Manifest m;
   // First: another format may differ in anything else.
@@ -290,9 +290,21 @@ absl::StatusOr<Manifest> ReadManifest(const json& value) {
 
 }  // namespace
 
+absl::StatusOr<std::string> ReadManifestText(const std::string& directory) {
+  constexpr uint64_t kMaxManifestBytes = uint64_t{16} << 20;
+  return ReadSmallFile(absl::StrCat(directory, "/", kManifestFile), kMaxManifestBytes);
+}
+
+absl::StatusOr<Manifest> ReadManifest(const std::string& directory) {
+  SWIFTLET_ASSIGN_OR_RETURN(const std::string text, ReadManifestText(directory));
+  absl::StatusOr<Manifest> manifest = ParseManifest(text);
+  if (manifest.ok()) return manifest;
+  return absl::DataLossError(absl::StrCat(directory, "/", kManifestFile, ": ", manifest.status().message()));
+}
+
 absl::StatusOr<Manifest> ParseManifest(std::string_view text) {
   SWIFTLET_ASSIGN_OR_RETURN(const json value, ParseStrictJson(text, kMaxDepth));
-  return ReadManifest(value);
+  return ManifestOf(value);
 }
 
 std::string FormatManifest(const Manifest& m) {
@@ -336,7 +348,7 @@ std::string FormatManifest(const Manifest& m) {
 }
 
 absl::StatusOr<std::string> ChecksumFile(const std::string& path) {
-  const FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd.valid()) return ErrnoStatus(errno, "open", path);
   const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(), &XXH3_freeState);
   if (state == nullptr) return absl::ResourceExhaustedError(absl::StrCat(path, ": no memory to checksum it"));

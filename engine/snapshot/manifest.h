@@ -70,6 +70,10 @@ struct Manifest {
 // DATA_LOSS for text that is not a valid manifest; the message names the field, what was expected and what
 // was found.
 absl::StatusOr<Manifest> ParseManifest(std::string_view json);
+// The manifest of a snapshot's directory, as it is and parsed. NOT_FOUND when there is none, DATA_LOSS with
+// its path when it is no regular file, too large or not valid.
+absl::StatusOr<std::string> ReadManifestText(const std::string& directory);
+absl::StatusOr<Manifest> ReadManifest(const std::string& directory);
 // Indented JSON that ParseManifest reads back to an equal manifest.
 std::string FormatManifest(const Manifest& manifest);
 

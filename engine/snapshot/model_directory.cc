@@ -17,6 +17,8 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "engine/base/mutex.h"
 #include "engine/base/status_macros.h"
 #include "engine/snapshot/file_io.h"
@@ -28,7 +30,8 @@ namespace {
 constexpr char kCurrent[] = "CURRENT";
 constexpr char kPinned[] = "PINNED";
 constexpr char kStagingPrefix[] = ".staging-";
-constexpr uint64_t kMaxManifestBytes = uint64_t{16} << 20;
+// How long what has a staging name may be without a lock while its owner works on it: a few milliseconds.
+constexpr absl::Duration kUnlockedGrace = absl::Minutes(1);
 
 // Locks on the staging directories that this process is filling, held until they are published or the process
 // ends. A process id alone proves nothing to a server in another container, which sees other process ids.
@@ -126,18 +129,26 @@ absl::Status MakeReadOnly(const std::string& directory) {
   return absl::OkStatus();
 }
 
-// Whether the process that a staging name tells of may still be writing.
-bool IsOwnerAlive(const std::string& path, std::string_view name) {
-  name.remove_prefix(std::string_view(kStagingPrefix).size());
-  const std::string_view digits = name.substr(0, name.find('-'));
+bool IsRunning(std::string_view digits) {
   int64_t pid = 0;
-  if (absl::SimpleAtoi(absl::string_view(digits.data(), digits.size()), &pid) && pid > 0 &&
-      pid <= std::numeric_limits<pid_t>::max() &&
-      (::kill(static_cast<pid_t>(pid), 0) == 0 || errno != ESRCH)) {
-    return true;
-  }
-  const FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-  return fd.valid() && ::flock(fd.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  return absl::SimpleAtoi(absl::string_view(digits.data(), digits.size()), &pid) && pid > 0 &&
+         pid <= std::numeric_limits<pid_t>::max() &&
+         (::kill(static_cast<pid_t>(pid), 0) == 0 || errno != ESRCH);
+}
+
+// Whether the process that a staging name tells of may still be writing. Where locks work, the lock decides:
+// a process id says little, since that of a trainer that was killed in its container (1, as a rule) is
+// somebody else's in the next one.
+bool IsOwnerAlive(const std::string& path, std::string_view name) {
+  const FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  const bool free = fd.valid() && ::flock(fd.get(), LOCK_EX | LOCK_NB) == 0;
+  if (fd.valid() && !free && errno == EWOULDBLOCK) return true;
+  name.remove_prefix(std::string_view(kStagingPrefix).size());
+  if (!IsRunning(name.substr(0, name.find('-')))) return false;
+  // A file that will replace CURRENT has no lock, and a directory gets it a moment after it is made.
+  struct stat info;
+  return !free || ::fstat(fd.get(), &info) != 0 ||
+         absl::Now() < absl::TimeFromTimespec(info.st_mtim) + kUnlockedGrace;
 }
 
 }  // namespace
@@ -160,20 +171,22 @@ absl::StatusOr<std::string> ModelDirectory::CreateStaging() const {
 
 absl::StatusOr<int64_t> ModelDirectory::NextVersion() const {
   SWIFTLET_ASSIGN_OR_RETURN(const std::vector<int64_t> versions, ListVersions());
-  SWIFTLET_ASSIGN_OR_RETURN(const std::optional<int64_t> current, ReadCurrent());
-  return std::max(versions.empty() ? 0 : versions.back(), current.value_or(0)) + 1;
+  const int64_t newest = versions.empty() ? 0 : versions.back();
+  const absl::StatusOr<std::optional<int64_t>> current = ReadCurrent();
+  if (current.ok()) return std::max(newest, current->value_or(0)) + 1;
+  // The next publication mends a CURRENT that holds no version, but only in a directory that is one of
+  // models: a database has a file of this name too, and would be lost with it.
+  if (absl::IsDataLoss(current.status()) && !versions.empty()) return newest + 1;
+  return absl::Status(current.status().code(),
+                      absl::StrCat(current.status().message(), "; is ", path_,
+                                   " a model directory? If so, remove that file to publish into it"));
 }
 
 absl::Status ModelDirectory::Publish(const std::string& staging, int64_t version) const {
-  const std::string manifest_path = absl::StrCat(staging, "/", kManifestFile);
-  SWIFTLET_ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(manifest_path, kMaxManifestBytes));
-  const absl::StatusOr<Manifest> manifest = ParseManifest(text);
-  if (!manifest.ok()) {
-    return absl::DataLossError(absl::StrCat(manifest_path, ": ", manifest.status().message()));
-  }
-  if (manifest->version != version) {
-    return absl::InvalidArgumentError(absl::StrCat(manifest_path, ": version: expected ", version,
-                                                   ", to be published, found ", manifest->version));
+  SWIFTLET_ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(staging));
+  if (manifest.version != version) {
+    return absl::InvalidArgumentError(absl::StrCat(staging, "/", kManifestFile, ": version: expected ",
+                                                   version, ", to be published, found ", manifest.version));
   }
   SWIFTLET_RETURN_IF_ERROR(MakeReadOnly(staging));
   SWIFTLET_RETURN_IF_ERROR(SyncTree(staging));

@@ -35,7 +35,9 @@ class ModelDirectory {
   // A fresh, empty directory models/.staging-<pid>-<random> on the same file system. It is this process's
   // (and locked, so that processes in other containers see that) until it is published or the process ends.
   absl::StatusOr<std::string> CreateStaging() const;
-  // Largest version that exists or that CURRENT names, plus 1.
+  // Largest version that exists or that CURRENT names, plus 1. A CURRENT that holds no version is passed
+  // over where there are versions (Publish replaces it), and DATA_LOSS where there is none: then this may be
+  // no model directory at all.
   absl::StatusOr<int64_t> NextVersion() const;
   // Makes a fully written staging directory the version `version` (its manifest's): fsync, rename, replace
   // CURRENT atomically, fsync. The files become read-only, but the user vectors stay writable by their owner:

@@ -19,8 +19,6 @@
 namespace swiftlet {
 namespace {
 
-constexpr uint64_t kMaxManifestBytes = uint64_t{16} << 20;
-
 // Last part of a path, trailing slashes aside.
 std::string_view BaseName(std::string_view path) {
   while (path.size() > 1 && path.ends_with('/')) path.remove_suffix(1);
@@ -30,19 +28,17 @@ std::string_view BaseName(std::string_view path) {
 
 absl::StatusOr<Manifest> LoadManifest(const std::string& directory) {
   const std::string path = absl::StrCat(directory, "/", kManifestFile);
-  SWIFTLET_ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(path, kMaxManifestBytes));
-  absl::StatusOr<Manifest> manifest = ParseManifest(text);
-  if (!manifest.ok()) return absl::DataLossError(absl::StrCat(path, ": ", manifest.status().message()));
-  if (manifest->model_kind != kAttentionModelKind) {
+  SWIFTLET_ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(directory));
+  if (manifest.model_kind != kAttentionModelKind) {
     return absl::DataLossError(absl::StrCat(path, ": model_kind: expected \"", kAttentionModelKind,
-                                            "\", found \"", manifest->model_kind, "\""));
+                                            "\", found \"", manifest.model_kind, "\""));
   }
   const std::string_view name = BaseName(directory);
   int64_t version = 0;
   if (absl::SimpleAtoi(absl::string_view(name.data(), name.size()), &version) &&
-      version != manifest->version) {
+      version != manifest.version) {
     return absl::DataLossError(absl::StrCat(path, ": version: expected ", version,
-                                            ", the directory's name, found ", manifest->version));
+                                            ", the directory's name, found ", manifest.version));
   }
   return manifest;
 }

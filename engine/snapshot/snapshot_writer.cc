@@ -18,8 +18,6 @@
 namespace swiftlet {
 namespace {
 
-constexpr uint64_t kMaxManifestBytes = uint64_t{16} << 20;
-
 // Texts one after another, as in the tensors.
 struct PackedTexts {
   std::vector<uint64_t> offsets = {0};
@@ -287,11 +285,9 @@ absl::Status UpdateManifestMetrics(const std::string& directory,
           absl::StrCat(path, ": metrics.", name, ": expected a finite number, found ", value));
     }
   }
-  SWIFTLET_ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(path, kMaxManifestBytes));
-  absl::StatusOr<Manifest> manifest = ParseManifest(text);
-  if (!manifest.ok()) return absl::DataLossError(absl::StrCat(path, ": ", manifest.status().message()));
-  manifest->metrics = metrics;
-  return ReplaceFile(directory, kManifestFile, TemporaryManifestName(), FormatManifest(*manifest));
+  SWIFTLET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(directory));
+  manifest.metrics = metrics;
+  return ReplaceFile(directory, kManifestFile, TemporaryManifestName(), FormatManifest(manifest));
 }
 
 }  // namespace swiftlet

@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "server/request_scope.h"
 #include "spdlog/sinks/ostream_sink.h"
 #include "spdlog/spdlog.h"
 #include "tests/testing/random_snapshot.h"
@@ -232,6 +233,132 @@ TEST_F(SnapshotManagerTest, RequestsUnderSwapsHoldTheLastReferenceNever) {
   stop = true;
   for (std::thread& t : requests) t.join();
   EXPECT_EQ(last_holders, 0);
+}
+
+TEST_F(SnapshotManagerTest, ARequestThatHoldsASnapshotOverASwapDoesNotFreeIt) {
+  Publish(1);
+  Start();
+  std::promise<void> acquired, swapped;
+  std::thread request([&] {
+    const RequestScope scope;
+    std::shared_ptr<const ServingState> state = catalog_->Acquire();
+    std::shared_ptr<const ModelSnapshot> snapshot = state->snapshot;
+    acquired.set_value();
+    swapped.get_future().wait();
+    // The last but one reference each: dropping them here frees nothing, or the process would end.
+    state.reset();
+    EXPECT_EQ(snapshot->version(), 1);
+    snapshot.reset();
+  });
+  acquired.get_future().wait();
+  Publish(2);
+  WaitFor({2, S::kServing});
+  EXPECT_EQ(manager_->num_resident(), 2);
+  swapped.set_value();
+  request.join();
+  WaitFor({1, S::kRetired});
+  EXPECT_EQ(manager_->num_resident(), 1);
+}
+
+TEST(RequestScopeDeathTest, ARequestThatFreesASnapshotEndsTheProcess) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  auto snapshot = NeverFreedByRequests(std::make_shared<const int>(7), "a snapshot");
+  auto state = std::make_shared<const ServingState>();
+  {
+    const RequestScope scope;
+    EXPECT_DEATH(snapshot.reset(), "");
+    EXPECT_DEATH(state.reset(), "");
+  }
+  EXPECT_FALSE(RequestScope::Active());
+  EXPECT_EQ(*snapshot, 7);
+  snapshot.reset();  // no request any more
+  state.reset();
+}
+
+TEST_F(SnapshotManagerTest, APinThatComesOrGoesInTheDirectoryIsFollowed) {
+  for (int64_t version : {1, 2, 3}) Publish(version);
+  Start();
+  ASSERT_TRUE(models_.WritePinned(2).ok());  // as another server on this directory does
+  WaitFor({2, S::kServing});
+  EXPECT_TRUE(manager_->Serving()->pinned);
+  ASSERT_TRUE(models_.WritePinned(std::nullopt).ok());
+  WaitFor({3, S::kServing}, 2);
+  EXPECT_FALSE(manager_->Serving()->pinned);
+}
+
+TEST_F(SnapshotManagerTest, ADirectoryThatIsStartedAfreshHasNoPin) {
+  for (int64_t version : {5, 6}) Publish(version);
+  Start();
+  ASSERT_TRUE(Load(5).ok());
+  PublishAfresh(1, /*dim=*/8, /*seed=*/3);
+  WaitFor({1, S::kServing});
+  EXPECT_FALSE(manager_->Serving()->pinned);
+}
+
+TEST_F(SnapshotManagerTest, APinOfAVersionWhoseFilesAreGoneStaysServedUntilARestart) {
+  for (int64_t version : {1, 2}) Publish(version);
+  Start();
+  ASSERT_TRUE(Load(1).ok());
+  std::filesystem::remove_all(models_.VersionPath(1));
+  Publish(3);  // while pinned
+  EXPECT_EQ(Load(1).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(serving(), 1);
+  EXPECT_EQ(LongTerm(*catalog_->Acquire()), testing::RandomUserVector(1, 1, 16)) << "its vectors too";
+  manager_.reset();
+  catalog_->Clear();
+  Start();
+  EXPECT_EQ(serving(), 3);
+  EXPECT_EQ(*models_.ReadPinned(), 1) << "still wanted";
+  Publish(1);
+  WaitFor({1, S::kServing}, 2);
+}
+
+TEST_F(SnapshotManagerTest, AnUnreadablePinChangesNothing) {
+  for (int64_t version : {1, 2}) Publish(version);
+  Start();
+  ASSERT_TRUE(Load(1).ok());
+  std::ofstream(models_.path() + "/PINNED") << "garbage";
+  Publish(3);
+  ASSERT_EQ(Load(9).status().code(), absl::StatusCode::kNotFound);  // a look at the directory later
+  EXPECT_EQ(serving(), 1);
+  EXPECT_EQ(Load(0)->version, 3) << "an operator's word mends it";
+}
+
+TEST_F(SnapshotManagerTest, UserVectorsThatDoNotFitTheManifestAreRefused) {
+  Publish(1);
+  Start();
+  const auto publish = [&](int64_t version, uint64_t num_users, uint32_t dim) {
+    const auto write = [&](const std::string& path, uint32_t) {
+      return testing::RandomUserVectors(num_users, 1)(path, dim);
+    };
+    ASSERT_TRUE(testing::PublishRandomSnapshot(
+                    models_, {.version = version, .num_users = 5, .write_user_vectors = write})
+                    .ok());
+    WaitFor({version, S::kFailed});
+  };
+  publish(2, 4, 16);
+  EXPECT_THAT(manager_->last_error(),
+              HasSubstr("user_vectors.sst: num_users: expected 5 (manifest), found 4"));
+  publish(3, 5, 8);
+  EXPECT_THAT(manager_->last_error(), HasSubstr("user_vectors.sst: user \"user-0\": 32 bytes, expected 64"));
+  EXPECT_EQ(serving(), 1);
+  EXPECT_THAT(*database_->IngestedVersions(), ElementsAre(1));
+}
+
+// Two servers on one model directory, the first of which deletes all but one version.
+TEST_F(SnapshotManagerTest, RetentionOfAnotherServerTakesNothingFromThisOne) {
+  for (int64_t version : {1, 2}) Publish(version);
+  Start();
+  ASSERT_TRUE(Load(1).ok());
+  const std::shared_ptr<const ServingState> request = catalog_->Acquire();
+  ASSERT_TRUE(models_.DeleteOld(0, {}).ok());
+  EXPECT_THAT(*models_.ListVersions(), ElementsAre(1, 2)) << "PINNED and CURRENT hold for all";
+  ASSERT_TRUE(models_.WritePinned(std::nullopt).ok());
+  WaitFor({2, S::kServing});
+  ASSERT_TRUE(models_.DeleteOld(0, {}).ok());
+  EXPECT_THAT(*models_.ListVersions(), ElementsAre(2));
+  EXPECT_EQ(request->snapshot->ItemId(3), "item-3") << "mapped";
+  EXPECT_EQ(LongTerm(*request), testing::RandomUserVector(1, 1, 16)) << "linked";
 }
 
 TEST_F(SnapshotManagerTest, ARollbackIsPinnedUntilItIsLifted) {

@@ -2,12 +2,15 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <random>
+#include <set>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -126,6 +129,42 @@ TEST_F(ModelDirectoryTest, RefusesACurrentThatIsNoVersion) {
   EXPECT_EQ(*models_.NextVersion(), 13);
 }
 
+TEST_F(ModelDirectoryTest, APublicationMendsACurrentThatIsNoVersionWhereThereAreVersions) {
+  Publish(4);
+  for (const char* text : {"", "garbage", "MANIFEST-000005\n"}) {
+    std::ofstream(models_.path() + "/CURRENT") << text;
+    const int64_t next = *models_.NextVersion();
+    Publish(next);
+    EXPECT_EQ(*models_.ReadCurrent(), next);
+  }
+  EXPECT_EQ(*models_.NextVersion(), 8);
+}
+
+// The directory of a database has a CURRENT too.
+TEST_F(ModelDirectoryTest, ADirectoryWithAForeignCurrentIsNotPublishedInto) {
+  ASSERT_TRUE(models_.Create().ok());
+  std::ofstream(models_.path() + "/CURRENT") << "MANIFEST-000005\n";
+  const absl::Status status = models_.NextVersion().status();
+  EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+  EXPECT_THAT(status.ToString(), HasSubstr("expected a version, found \"MANIFEST-000005"));
+  EXPECT_THAT(status.ToString(), HasSubstr("is " + models_.path() + " a model directory?"));
+}
+
+TEST_F(ModelDirectoryTest, APipeInPlaceOfAFileIsRefusedAtOnce) {
+  Publish(1);
+  for (const std::string name : {"/CURRENT", "/PINNED", "/1/manifest.json", "/1/model.safetensors"}) {
+    const std::string path = models_.path() + name;
+    fs::remove(path);
+    ASSERT_EQ(::mkfifo(path.c_str(), 0644), 0);
+  }
+  EXPECT_THAT(models_.ReadCurrent().status().ToString(), HasSubstr("CURRENT: not a regular file"));
+  EXPECT_THAT(models_.ReadPinned().status().ToString(), HasSubstr("PINNED: not a regular file"));
+  EXPECT_THAT(ReadManifest(models_.VersionPath(1)).status().ToString(),
+              HasSubstr("manifest.json: not a regular file"));
+  EXPECT_THAT(SafetensorsFile::Open(models_.VersionPath(1) + "/" + kModelFile).status().ToString(),
+              HasSubstr("not a regular file"));
+}
+
 TEST_F(ModelDirectoryTest, PinsSurvive) {
   Publish(1);
   ASSERT_TRUE(models_.WritePinned(1).ok());
@@ -211,6 +250,78 @@ TEST_F(ModelDirectoryTest, TheLockProtectsAStagingDirectoryWhoseProcessIdIsUnkno
   fs::rename(mine, renamed);
   ASSERT_TRUE(models_.CleanStaging().ok());
   EXPECT_TRUE(fs::exists(renamed));
+}
+
+// A trainer in a container has process 1, and so has the next one.
+TEST_F(ModelDirectoryTest, TheProcessIdOfAnotherProtectsNothingThatIsNotLocked) {
+  ASSERT_TRUE(models_.Create().ok());
+  const std::string left = absl::StrCat(models_.path(), "/.staging-", ::getpid(), "-00ff");
+  const std::string fresh = absl::StrCat(models_.path(), "/.staging-", ::getpid(), "-00fe");
+  fs::create_directory(left);
+  fs::create_directory(fresh);
+  fs::last_write_time(left, fs::file_time_type::clock::now() - std::chrono::minutes(2));
+  const std::string mine = *models_.CreateStaging();
+  fs::last_write_time(mine, fs::file_time_type::clock::now() - std::chrono::hours(2));
+  ASSERT_TRUE(models_.CleanStaging().ok());
+  EXPECT_FALSE(fs::exists(left));
+  EXPECT_TRUE(fs::exists(fresh)) << "its owner may be about to lock it";
+  EXPECT_TRUE(fs::exists(mine)) << "locked";
+}
+
+// Over random directories: what is kept is what the contract says, and nothing else is touched.
+TEST_F(ModelDirectoryTest, RetentionKeepsItsPromisesInRandomStates) {
+  ASSERT_TRUE(models_.Create().ok());
+  std::mt19937_64 random(20260101);
+  const auto pick = [&](const Versions& from) { return from[random() % from.size()]; };
+  for (int round = 0; round < 200; ++round) {
+    Versions versions;
+    for (int64_t version = 1; version <= 12; ++version) {
+      fs::remove_all(models_.VersionPath(version));
+      if (random() % 3 == 0) continue;
+      fs::create_directory(models_.VersionPath(version));
+      versions.push_back(version);
+    }
+    fs::remove(models_.path() + "/CURRENT");
+    fs::remove(models_.path() + "/PINNED");
+    if (versions.empty()) continue;
+    const auto some = [&] {
+      Versions result;
+      for (const int64_t version : versions) {
+        if (random() % 4 == 0) result.push_back(version);
+      }
+      return result;
+    };
+    const Versions in_use = some(), refused = some();
+    std::set<int64_t> wanted(in_use.begin(), in_use.end());
+    for (const char* name : {"/CURRENT", "/PINNED"}) {
+      if (random() % 2 == 0) continue;
+      const int64_t version = pick(versions);
+      std::ofstream(models_.path() + name) << version << "\n";
+      wanted.insert(version);
+    }
+    const int keep = static_cast<int>(random() % 8);
+    const absl::StatusOr<Versions> deleted = models_.DeleteOld(keep, in_use, refused);
+    ASSERT_TRUE(deleted.ok()) << deleted.status();
+    const Versions left = *models_.ListVersions();
+    const std::set<int64_t> gone(deleted->begin(), deleted->end());
+    const std::set<int64_t> useless(refused.begin(), refused.end());
+    EXPECT_EQ(left.size() + gone.size(), versions.size());
+    for (const int64_t version : left) EXPECT_FALSE(gone.contains(version));
+    for (const int64_t version : wanted) EXPECT_FALSE(gone.contains(version)) << "in use: " << version;
+    int num_newer_good = 0;
+    for (auto it = versions.rbegin(); it != versions.rend(); ++it) {
+      if (useless.contains(*it)) continue;
+      const bool kept = num_newer_good < keep || wanted.contains(*it);
+      EXPECT_EQ(!gone.contains(*it), kept) << "round " << round << ", version " << *it;
+      ++num_newer_good;
+    }
+    // Useless ones stay only where there is room, or where they are wanted.
+    for (const int64_t version : useless) {
+      if (gone.contains(version) || wanted.contains(version)) continue;
+      EXPECT_LE(left.size(), static_cast<size_t>(keep)) << "round " << round << ", version " << version;
+    }
+    EXPECT_THAT(Leftovers(), IsEmpty());
+  }
 }
 
 TEST_F(ModelDirectoryTest, ReadersSeeWholeVersionsWhilePublishing) {

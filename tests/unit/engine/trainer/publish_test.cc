@@ -58,6 +58,11 @@ TEST(PublishTest, APlaceThatCannotBePublishedToIsAnErrorBeforeAnyWork) {
   trainer_testing::WriteFile(dir.File("models/CURRENT"), "garbage");
   const absl::Status status = CheckDestination({.models_dir = dir.File("models"), .output_dir = ""});
   EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("garbage"));
+  // Where there are models, a publication is what mends it.
+  ASSERT_TRUE(testing::WriteRandomSnapshot(dir.File("models/6"), {.version = 6}).ok());
+  const Destination destination{.models_dir = dir.File("models"), .output_dir = ""};
+  EXPECT_EQ(WriteAndPublish(destination, WriteRandom)->version, 7);
+  EXPECT_EQ(*ModelDirectory(dir.File("models")).ReadCurrent(), 7);
 }
 
 TEST(PublishTest, NothingIsLeftOrPublishedAfterAnErrorAnInterruptOrABadSnapshot) {

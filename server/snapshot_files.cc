@@ -1,0 +1,78 @@
+#include "server/snapshot_files.h"
+
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cmath>
+#include <span>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "engine/base/item_key.h"
+#include "engine/base/status_macros.h"
+#include "server/validation.h"
+#include "storage/user_vector_file.h"
+
+namespace swiftlet {
+namespace {
+
+std::string FileStamp(const std::string& path) {
+  struct stat s;
+  if (stat(path.c_str(), &s) != 0) return "-";
+  return absl::StrCat(s.st_ino, ":", s.st_size, ":", s.st_mtim.tv_sec, ".", s.st_mtim.tv_nsec);
+}
+
+std::string StampOf(const ModelDirectory& models, int64_t version, const char* name) {
+  return FileStamp(absl::StrCat(models.VersionPath(version), "/", name));
+}
+
+}  // namespace
+
+std::string ManifestStamp(const ModelDirectory& models, int64_t version) {
+  return StampOf(models, version, kManifestFile);
+}
+
+std::string FilesStamp(const ModelDirectory& models, int64_t version) {
+  return absl::StrCat(StampOf(models, version, kManifestFile), " ", StampOf(models, version, kModelFile), " ",
+                      StampOf(models, version, kUserVectorsFile));
+}
+
+std::string CurrentStamp(const ModelDirectory& models) { return FileStamp(models.path() + "/CURRENT"); }
+
+bool HasItsFiles(const ModelDirectory& models, int64_t version) {
+  const std::string directory = models.VersionPath(version);
+  const absl::StatusOr<Manifest> manifest = ReadManifest(directory);
+  if (!manifest.ok()) return true;
+  for (const auto& [name, file] : manifest->files) {
+    struct stat s;
+    if (stat(absl::StrCat(directory, "/", name).c_str(), &s) != 0) return errno != ENOENT;
+    if (static_cast<uint64_t>(s.st_size) != file.bytes) return false;
+  }
+  return true;
+}
+
+absl::Status CheckUserVectors(const Manifest& manifest, const std::string& path) {
+  if (manifest.num_users == 0) return absl::OkStatus();
+  uint64_t num_users = 0;
+  SWIFTLET_RETURN_IF_ERROR(ReadUserVectorFile(
+      path, manifest.dim, [&](std::string_view user_id, std::span<const float> vector) -> absl::Status {
+        if (!IsValidId(user_id)) {
+          return absl::DataLossError(absl::StrCat(path, ": user ", num_users, " of the file: the id has ",
+                                                  user_id.size(), " bytes; expected 1 to ", kMaxIdBytes,
+                                                  " of UTF-8 without NUL"));
+        }
+        for (size_t i = 0; i < vector.size(); ++i) {
+          if (std::isfinite(vector[i])) continue;
+          return absl::DataLossError(absl::StrCat(path, ": user ", Quoted(std::string(user_id)), ": element ",
+                                                  i, ": expected a finite number, found ", vector[i]));
+        }
+        ++num_users;
+        return absl::OkStatus();
+      }));
+  if (num_users == manifest.num_users) return absl::OkStatus();
+  return absl::DataLossError(
+      absl::StrCat(path, ": num_users: expected ", manifest.num_users, " (manifest), found ", num_users));
+}
+
+}  // namespace swiftlet
