@@ -26,22 +26,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// True when the directory holds nothing but what a fresh file system brings along.
-absl::StatusOr<bool> IsEmptyDirectory(const std::string& path) {
-  std::error_code error;
-  for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
-    if (it->path().filename() != "lost+found") return false;
-  }
-  if (error) return FromErrno(error.value(), path, "cannot list the directory");
-  return true;
-}
-
-absl::Status SyncPath(const std::string& path, int flags) {
-  const FileHandle file(open(path.c_str(), flags | O_CLOEXEC));
-  if (file.fd() < 0 || fsync(file.fd()) != 0) return FromErrno(errno, path, "cannot sync");
-  return absl::OkStatus();
-}
-
 // A function of its own so that its caller's name is in ThreadSanitizer's reports (tests/tsan.supp).
 ABSL_ATTRIBUTE_NOINLINE rocksdb::Status Commit(rocksdb::DB* db, bool sync, rocksdb::WriteBatch* batch) {
   rocksdb::WriteOptions options;
@@ -51,11 +35,7 @@ ABSL_ATTRIBUTE_NOINLINE rocksdb::Status Commit(rocksdb::DB* db, bool sync, rocks
 
 }  // namespace
 
-FileHandle::~FileHandle() {
-  if (fd_ >= 0) close(fd_);
-}
-
-// --- Impl: opening ---
+// --- Impl ---
 
 Database::Impl::~Impl() {
   {
@@ -73,172 +53,17 @@ Database::Impl::~Impl() {
   db->Close().PermitUncheckedError();
 }
 
-absl::Status Database::Impl::LockDirectory() {
-  const std::string& path = options.path;
-  std::error_code error;
-  fs::create_directories(path, error);
-  if (error && !fs::exists(path)) return FromErrno(error.value(), path, "cannot create the directory");
-  if (!fs::is_directory(path, error)) {
-    return absl::FailedPreconditionError(absl::StrCat(path, ": is not a directory"));
-  }
-  const std::string marker_path = path + "/" + kMarkerFile;
-  marker = FileHandle(open(marker_path.c_str(), O_RDWR | O_CLOEXEC));
-  if (marker.fd() < 0 && errno == ENOENT) {
-    SWIFTLET_ASSIGN_OR_RETURN(const bool empty, IsEmptyDirectory(path));
-    if (!empty) {
-      return absl::FailedPreconditionError(
-          absl::StrCat(path, ": the directory is not empty and is not a Swiftlet database (no file ",
-                       kMarkerFile, "); name another data directory"));
-    }
-    marker = FileHandle(open(marker_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
-  }
-  if (marker.fd() < 0) return FromErrno(errno, marker_path, "cannot open");
-  if (flock(marker.fd(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno == EWOULDBLOCK) {
-      return absl::FailedPreconditionError(
-          absl::StrCat(path, ": another process has this database open (", marker_path, " is locked)"));
-    }
-    return FromErrno(errno, marker_path, "cannot lock");
-  }
-  struct stat info;
-  if (fstat(marker.fd(), &info) != 0) return FromErrno(errno, marker_path, "cannot stat");
-  if (info.st_size == 0) {
-    const std::string_view text = kMarkerText;
-    if (pwrite(marker.fd(), text.data(), text.size(), 0) != static_cast<ssize_t>(text.size()) ||
-        fsync(marker.fd()) != 0) {
-      return FromErrno(errno, marker_path, "cannot write");
-    }
-    SWIFTLET_RETURN_IF_ERROR(SyncPath(path, O_RDONLY | O_DIRECTORY));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status Database::Impl::OpenRocksDb() {
-  const std::string& path = options.path;
-  settings = {.block_cache = rocksdb::NewLRUCache(static_cast<size_t>(options.block_cache_bytes)),
-              .max_history_events = options.max_history_events,
-              .idempotency_window_ms = options.idempotency_window_ms,
-              .event_id_cutoff_ms = event_id_cutoff_ms};
-  rocksdb::DBOptions db_options = DatabaseOptionsOfRocksDb();
-  db_options.create_if_missing = true;
-  db_options.create_missing_column_families = true;
-  db_options.listeners.push_back(stalls);
-  db_options.listeners.push_back(std::make_shared<WriteErrorListener>());
-  db_options.info_log = std::make_shared<FileLogger>(path + "/rocksdb.log");
-  statistics = db_options.statistics;
-
-  const std::array<std::pair<const char*, rocksdb::ColumnFamilyHandle**>, 6> wanted = {
-      {{kUsersFamily, &users},
-       {kItemsFamily, &items},
-       {kItemIdsFamily, &item_ids},
-       {kEventsFamily, &events},
-       {kEventIdsFamily, &event_ids},
-       {kMetaFamily, &meta}}};
-  std::vector<std::string> names = {rocksdb::kDefaultColumnFamilyName};
-  for (const auto& [name, handle] : wanted) names.emplace_back(name);
-  if (fs::exists(path + "/CURRENT")) {
-    std::vector<std::string> existing;
-    SWIFTLET_RETURN_IF_ERROR(Error(rocksdb::DB::ListColumnFamilies(db_options, path, &existing),
-                                   "cannot list the column families"));
-    for (const std::string& name : existing) {
-      if (std::find(names.begin(), names.end(), name) != names.end()) continue;
-      if (!VersionOfFamily(name).has_value()) {
-        return absl::FailedPreconditionError(absl::StrCat(
-            path, ": the column family \"", name, "\" is unknown: a newer Swiftlet wrote this database"));
-      }
-      names.push_back(name);
-    }
-  }
-  std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
-  for (const std::string& name : names) descriptors.emplace_back(name, FamilyOptions(name, settings));
-  rocksdb::DB* raw = nullptr;
-  std::vector<rocksdb::ColumnFamilyHandle*> opened;
-  SWIFTLET_RETURN_IF_ERROR(
-      Error(rocksdb::DB::Open(db_options, path, descriptors, &opened, &raw), "cannot open the database"));
-  db.reset(raw);
-  for (size_t i = 0; i < opened.size(); ++i) {
-    if (const auto version = VersionOfFamily(names[i])) {
-      unclaimed_vectors[*version] = opened[i];
-      continue;
-    }
-    handles.push_back(opened[i]);
-    for (const auto& [name, handle] : wanted) {
-      if (names[i] == name) *handle = opened[i];
-    }
-  }
-  return absl::OkStatus();
-}
-
-absl::Status Database::Impl::CheckFormat() {
-  std::string format;
-  const rocksdb::Status status = db->Get({}, meta, kFormatKey, &format);
-  if (status.IsNotFound()) {  // new, or its creation was cut short
-    rocksdb::WriteBatch batch;
-    batch.Put(meta, kFormatKey, kFormat);
-    return WriteSynced(&batch, "cannot write the format");
-  }
-  SWIFTLET_RETURN_IF_ERROR(Error(status, "cannot read the format"));
-  if (format != kFormat) {
-    return absl::FailedPreconditionError(absl::StrCat(options.path, ": the database has format \"", format,
-                                                      "\", this program knows format ", kFormat));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status Database::Impl::AdoptEventTypes(const EventTypeTable& table) {
-  std::string stored;
-  const rocksdb::Status status = db->Get({}, meta, kEventTypesKey, &stored);
-  if (!status.IsNotFound()) SWIFTLET_RETURN_IF_ERROR(Error(status, "cannot read the event types"));
-  std::vector<EventType> merged(table.types().begin(), table.types().end());
-  if (status.ok()) {
-    SWIFTLET_ASSIGN_OR_RETURN(const EventTypeTable old, DecodeEventTypes(stored));
-    for (const EventType& t : old.types()) {
-      const EventType* now = table.FindById(t.id);
-      if (now == nullptr) {
-        merged.push_back(t);  // still in the log
-      } else if (now->name != t.name) {
-        return absl::FailedPreconditionError(absl::StrCat(options.path, ": event type ", int{t.id}, " is \"",
-                                                          t.name, "\" in this database, not \"", now->name,
-                                                          "\": the name of an id cannot change"));
-      }
-    }
-  }
-  const absl::StatusOr<EventTypeTable> all = EventTypeTable::Create(std::move(merged));
-  if (!all.ok()) {  // a name that the database uses for another id
-    return absl::FailedPreconditionError(
-        absl::StrCat(options.path, ": together with the types of this database: ", all.status().message()));
-  }
-  for (const EventType& t : table.types()) known_types[t.id] = true;
-  const std::string encoded = EncodeEventTypes(all->types());
-  if (encoded == stored) return absl::OkStatus();
-  rocksdb::WriteBatch batch;
-  batch.Put(meta, kEventTypesKey, encoded);
-  return WriteSynced(&batch, "cannot write the event types");
-}
-
-absl::Status Database::Impl::RecoverArrival() {
-  MutexLock lock(arrival_mu);
-  std::unique_ptr<rocksdb::Iterator> it(db->NewIterator({}, events));
-  it->SeekToLast();
-  if (it->Valid() && !DecodeKey64(FromSlice(it->key()), &last_arrival)) {
-    return absl::DataLossError(
-        absl::StrCat(options.path, ": event log: the last key has ", it->key().size(), " bytes, expected 8"));
-  }
-  SWIFTLET_RETURN_IF_ERROR(Error(it->status(), "cannot read the event log"));
-  // An erasure masks what arrived before it: later arrivals must be later than it, whatever the clock says.
-  it.reset(db->NewIterator({}, meta));
-  for (it->Seek(kErasedPrefix); it->Valid() && it->key().starts_with(kErasedPrefix); it->Next()) {
-    ErasureRecord erasure;
-    SWIFTLET_RETURN_IF_ERROR(DecodeErasure(FromSlice(it->value()), &erasure));
-    last_arrival = std::max(last_arrival, erasure.arrival);
-  }
-  return Error(it->status(), "cannot read the erasures");
-}
-
 // --- Impl: shared by all calls ---
 
 absl::Status Database::Impl::Error(const rocksdb::Status& status, std::string_view what) const {
   return FromRocksDb(status, options.path, what);
+}
+
+absl::Status Database::Impl::CheckStillThere() const {
+  struct stat info;
+  if (fstat(marker.fd(), &info) == 0 && info.st_nlink > 0) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      options.path, ": the data directory was deleted while the database was open: restart the server"));
 }
 
 absl::Status Database::Impl::Write(rocksdb::WriteBatch* batch, std::string_view what) {
@@ -246,16 +71,21 @@ absl::Status Database::Impl::Write(rocksdb::WriteBatch* batch, std::string_view 
     return absl::ResourceExhaustedError(
         absl::StrCat(options.path, ": writes are stopped until compactions catch up"));
   }
+  if (absl::Status there = CheckStillThere(); !there.ok()) return RememberWrite(std::move(there));
   return AfterWrite(Commit(db.get(), options.sync_writes, batch), what);
 }
 
 absl::Status Database::Impl::WriteSynced(rocksdb::WriteBatch* batch, std::string_view what) {
+  if (absl::Status there = CheckStillThere(); !there.ok()) return RememberWrite(std::move(there));
   return AfterWrite(Commit(db.get(), /*sync=*/true, batch), what);
 }
 
 absl::Status Database::Impl::AfterWrite(const rocksdb::Status& status, std::string_view what) {
   if (status.ok() && !last_write_failed.load(std::memory_order_relaxed)) return absl::OkStatus();
-  const absl::Status result = Error(status, what);
+  return RememberWrite(Error(status, what));
+}
+
+absl::Status Database::Impl::RememberWrite(absl::Status result) {
   MutexLock lock(last_write_mu);
   last_write_error = result;
   last_write_failed.store(!result.ok(), std::memory_order_relaxed);
@@ -374,6 +204,7 @@ DatabaseStats Database::Stats() const {
   stats.properties["writes_stopped"] = s.stalls->stopped() ? 1 : 0;
   MutexLock lock(s.vectors_mu);
   stats.properties["ingested_versions"] = s.vectors.size();
+  stats.properties["damaged_user_vectors"] = s.vector_damage.size();
   return stats;
 }
 

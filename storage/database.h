@@ -27,6 +27,10 @@
 #include "engine/event_types.h"
 #include "storage/records.h"
 
+namespace rocksdb {
+class Env;
+}
+
 namespace swiftlet {
 
 struct DatabaseOptions {
@@ -37,6 +41,8 @@ struct DatabaseOptions {
   bool sync_writes = true;
   int64_t event_retention_ms = 0;                             // 0: for ever
   int64_t idempotency_window_ms = int64_t{24} * 3600 * 1000;  // > 0
+  // The file system underneath; null: the operating system's. For tests that inject faults.
+  std::shared_ptr<rocksdb::Env> env = nullptr;
 };
 
 struct RecordResult {
@@ -67,7 +73,8 @@ class UserStore {
   virtual absl::Status ReadHistory(std::string_view user_id, std::vector<HistoryEvent>* history) = 0;
   // The long-term vector in the snapshot version's family; empty when there is none, or when the user was
   // erased after `trained_through_ms` of that version. `vector` is replaced. NOT_FOUND when the version was
-  // not ingested.
+  // not ingested; DATA_LOSS when its file is damaged: nothing else is the worse for it, and the version can
+  // be ingested again.
   virtual absl::Status ReadLongTerm(int64_t version, std::string_view user_id,
                                     std::vector<float>* vector) = 0;
   // Erases history and long-term vectors (of all versions, by an erasure record), and masks the user's logged
@@ -100,14 +107,18 @@ class Database final : public UserStore {
   absl::StatusOr<std::vector<std::string>> ReadItemIds(std::span<const ItemKey> keys);
 
   // --- user vectors of snapshots ---
-  // Ingests a snapshot's user_vectors.sst as the family user_vectors@<version>, by hard link where the file
-  // system allows (the snapshot keeps its file). Does nothing when the family is there already. dim: floats
-  // of every vector.
+  // Ingests a snapshot's user_vectors.sst as the family user_vectors@<version>, by clone or else by hard link
+  // where the file system allows (the snapshot keeps its file). Does nothing when the family is there
+  // already. dim: floats of every vector. When the file is damaged later (by changing the snapshot's file in
+  // place, say) only its vectors are lost: reads of them fail, and the next Open drops the family.
   absl::Status IngestUserVectors(int64_t version, uint32_t dim, const std::string& sst_path,
                                  int64_t trained_through_ms);
   // Drops the family; OK when it is not there.
   absl::Status DropUserVectors(int64_t version);
   absl::StatusOr<std::vector<int64_t>> IngestedVersions();
+  // What is wrong with ingested user vectors that cannot be read, or were dropped by Open for that: one line
+  // for each version, until it is dropped or ingested again.
+  std::vector<std::string> DamagedUserVectors() const;
 
   // --- upkeep ---
   // Drops event log ranges older than the retention, event ids older than the window. Called by the server

@@ -183,9 +183,14 @@ absl::Status Database::DeleteUser(std::string_view user_id, int64_t now_ms) {
   // Ordered against the user's events: what is written before has a smaller arrival number, what comes later
   // a larger one.
   const KeyQueue::Turn turn(s.queue, {UserQueueKey(user_id)});
+  // A millisecond of its own among the arrivals: the arrival of the newest event that a snapshot was trained
+  // on tells whether the snapshot is older than the erasure, also when the clock was set back. The lock is
+  // held over the write, so that a trainer that sees a later arrival, of any user, sees the erasure too.
+  MutexLock lock(s.arrival_mu);
+  const int64_t erased_ms = std::max(now_ms, static_cast<int64_t>(s.last_arrival >> kArrivalBits) + 1);
+  s.last_arrival = FirstArrivalAt(erased_ms);
   rocksdb::WriteBatch batch;
-  batch.Put(s.meta, ErasedKey(user_id),
-            EncodeErasure({.erased_ms = now_ms, .arrival = s.NextArrivals(now_ms, 1)}));
+  batch.Put(s.meta, ErasedKey(user_id), EncodeErasure({.erased_ms = erased_ms, .arrival = s.last_arrival}));
   batch.Delete(s.users, ToSlice(user_id));
   return s.Write(&batch, "cannot erase a user");
 }

@@ -18,6 +18,7 @@
 #include "rocksdb/listener.h"
 #include "rocksdb/write_batch.h"
 #include "storage/database.h"
+#include "storage/file_handle.h"
 #include "storage/key_queue.h"
 #include "storage/schema.h"
 
@@ -51,22 +52,12 @@ class WriteErrorListener final : public rocksdb::EventListener {
       *error = rocksdb::Status(*error, rocksdb::Status::Severity::kHardError);
     }
   }
-};
-
-// An open file descriptor.
-class FileHandle {
- public:
-  explicit FileHandle(int fd = -1) : fd_(fd) {}
-  ~FileHandle();
-  FileHandle(FileHandle&& other) noexcept : fd_(other.fd_) { other.fd_ = -1; }
-  FileHandle& operator=(FileHandle&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    return *this;
+  // By itself RocksDB would resume after a full disk only when there is room for the largest memtable,
+  // whatever is in it, and refuse Resume until then. CheckWritable resumes as soon as what there is fits.
+  void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason /*reason*/, rocksdb::Status error,
+                            bool* auto_recovery) override {
+    if (error.severity() >= rocksdb::Status::Severity::kHardError) *auto_recovery = false;
   }
-  int fd() const { return fd_; }
-
- private:
-  int fd_;
 };
 
 // An ingested version. Keeps the family alive while a reader uses it, also after it was dropped.
@@ -102,15 +93,23 @@ struct Database::Impl {
   explicit Impl(const DatabaseOptions& options_in) : options(options_in) {}
   ~Impl();
 
-  // --- opening (database.cc) ---
+  // --- opening (database_open.cc) ---
   absl::Status LockDirectory();
   absl::Status OpenRocksDb();
+  // Drops the families of user vectors whose files are damaged or missing, which keep the database from being
+  // opened, and takes them from `names`. `cause`: the error of the attempt; returned when they are not its
+  // reason.
+  absl::Status DropDamagedUserVectors(const rocksdb::DBOptions& db_options, const rocksdb::Status& cause,
+                                      std::vector<std::string>* names) ABSL_LOCKS_EXCLUDED(vectors_mu);
   absl::Status CheckFormat();
   absl::Status AdoptEventTypes(const EventTypeTable& table);
   absl::Status RecoverArrival();
   absl::Status OpenUserVectors();
 
   absl::Status Error(const rocksdb::Status& status, std::string_view what) const;
+  // FAILED_PRECONDITION when the directory was deleted under the running database: what is written now would
+  // be gone with the process.
+  absl::Status CheckStillThere() const;
   // One atomic batch, durable when it returns OK (unless sync_writes is off).
   absl::Status Write(rocksdb::WriteBatch* batch, std::string_view what);
   absl::Status WriteSynced(rocksdb::WriteBatch* batch, std::string_view what);
@@ -120,6 +119,7 @@ struct Database::Impl {
   // Translates the outcome of a write, and remembers it for LastWrite.
   absl::Status AfterWrite(const rocksdb::Status& status, std::string_view what)
       ABSL_LOCKS_EXCLUDED(last_write_mu);
+  absl::Status RememberWrite(absl::Status result) ABSL_LOCKS_EXCLUDED(last_write_mu);
   // Adds to `batch` what is missing in item_ids. INVALID_ARGUMENT when the key belongs to another id.
   // `new_ids` collects the key of what was added, for after the commit.
   absl::Status RegisterItemId(std::string_view item_id, std::string_view field, rocksdb::WriteBatch* batch,
@@ -128,9 +128,13 @@ struct Database::Impl {
   // --- user vectors (database_user_vectors.cc) ---
   std::shared_ptr<const UserVectors> FindUserVectors(int64_t version) const ABSL_LOCKS_EXCLUDED(vectors_mu);
   absl::Status DropLocked(int64_t version) ABSL_EXCLUSIVE_LOCKS_REQUIRED(ingest_mu);
+  // OK: there is none.
+  void SetDamage(int64_t version, const absl::Status& damage) ABSL_LOCKS_EXCLUDED(vectors_mu);
+  bool IsDamaged(int64_t version) const ABSL_LOCKS_EXCLUDED(vectors_mu);
 
   // Constant after opening.
   const DatabaseOptions options;
+  rocksdb::Env* const env = options.env == nullptr ? rocksdb::Env::Default() : options.env.get();
   FamilySettings settings;
   std::shared_ptr<std::atomic<int64_t>> event_id_cutoff_ms = std::make_shared<std::atomic<int64_t>>(0);
   std::shared_ptr<StallListener> stalls = std::make_shared<StallListener>();
@@ -159,6 +163,8 @@ struct Database::Impl {
   Mutex ingest_mu;  // one ingestion or drop at a time; held across I/O
   mutable Mutex vectors_mu ABSL_ACQUIRED_AFTER(ingest_mu);
   std::map<int64_t, std::shared_ptr<const UserVectors>> vectors ABSL_GUARDED_BY(vectors_mu);
+  // By version: why its file could not be read, since it was ingested.
+  std::map<int64_t, absl::Status> vector_damage ABSL_GUARDED_BY(vectors_mu);
 };
 
 }  // namespace swiftlet

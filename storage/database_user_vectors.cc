@@ -1,5 +1,7 @@
 // Database: the user vectors of snapshots, one column family for each version.
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
@@ -48,10 +50,22 @@ absl::Status CopyDurably(const std::string& from, const std::string& to) {
   return absl::OkStatus();
 }
 
-// Makes `scratch` a second name of the file, or a copy where the file system has no hard links across here,
-// or where RocksDB could not open the file for its sync.
-absl::Status LinkOrCopy(const std::string& from, const std::string& scratch) {
+// A second file that shares the blocks of the first until one of them is changed. False where the file system
+// has no such thing (it takes XFS or Btrfs, and one file system for both).
+bool Clone(const std::string& from, const std::string& to) {
+  const FileHandle in(open(from.c_str(), O_RDONLY | O_CLOEXEC));
+  const FileHandle out(open(to.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+  if (in.fd() >= 0 && out.fd() >= 0 && ioctl(out.fd(), FICLONE, in.fd()) == 0 && fsync(out.fd()) == 0)
+    return true;
+  unlink(to.c_str());
+  return false;
+}
+
+// Makes `scratch` a clone of the file; else a second name of it; else a copy, where the file system has no
+// hard links across here, or where RocksDB could not open the file for its sync.
+absl::Status CloneLinkOrCopy(const std::string& from, const std::string& scratch) {
   if (unlink(scratch.c_str()) != 0 && errno != ENOENT) return FromErrno(errno, scratch, "cannot remove");
+  if (Clone(from, scratch)) return absl::OkStatus();
   if (access(from.c_str(), W_OK) == 0) {
     if (link(from.c_str(), scratch.c_str()) == 0) return absl::OkStatus();
     if (errno != EXDEV && errno != EPERM && errno != EMLINK && errno != EOPNOTSUPP) {
@@ -105,7 +119,12 @@ absl::Status Database::ReadLongTerm(int64_t version, std::string_view user_id, s
   rocksdb::PinnableSlice value;
   rocksdb::Status status = s.db->Get({}, vectors->family, ToSlice(user_id), &value);
   if (status.IsNotFound()) return absl::OkStatus();
-  SWIFTLET_RETURN_IF_ERROR(s.Error(status, "cannot read a user vector"));
+  if (!status.ok()) {
+    const absl::Status damage = absl::DataLossError(absl::StrCat(
+        s.options.path, ": the user vectors of version ", version, " cannot be read: ", status.ToString()));
+    s.SetDamage(version, damage);
+    return damage;
+  }
   if (value.size() != size_t{vectors->record.dim} * sizeof(float)) {
     return absl::DataLossError(absl::StrCat(s.options.path, ": user vectors of version ", version,
                                             ": user \"", std::string(user_id), "\" has ", value.size(),
@@ -136,13 +155,13 @@ absl::Status Database::IngestUserVectors(int64_t version, uint32_t dim, const st
       .dim = dim, .trained_through_ms = trained_through_ms, .fingerprint = fingerprint};
   if (const auto there = s.FindUserVectors(version)) {
     if (there->record.fingerprint == fingerprint && there->record.dim == dim &&
-        there->record.trained_through_ms == trained_through_ms) {
+        there->record.trained_through_ms == trained_through_ms && !s.IsDamaged(version)) {
       return absl::OkStatus();
     }
-    SWIFTLET_RETURN_IF_ERROR(s.DropLocked(version));  // a version of this number, but from elsewhere
+    SWIFTLET_RETURN_IF_ERROR(s.DropLocked(version));  // damaged, or of this number, but from elsewhere
   }
   const std::string scratch = absl::StrCat(s.options.path, "/", kScratchPrefix, version);
-  SWIFTLET_RETURN_IF_ERROR(LinkOrCopy(sst_path, scratch));
+  SWIFTLET_RETURN_IF_ERROR(CloneLinkOrCopy(sst_path, scratch));
   rocksdb::ColumnFamilyHandle* family = nullptr;
   rocksdb::Status status = s.db->CreateColumnFamily(UserVectorsOptions(s.settings.block_cache),
                                                     UserVectorsFamily(version), &family);
@@ -177,11 +196,13 @@ absl::Status Database::IngestUserVectors(int64_t version, uint32_t dim, const st
   }
   MutexLock lock(s.vectors_mu);
   s.vectors[version] = std::move(vectors);
+  s.vector_damage.erase(version);
   return absl::OkStatus();
 }
 
 absl::Status Database::Impl::DropLocked(int64_t version) {
   const std::shared_ptr<const UserVectors> there = FindUserVectors(version);
+  SetDamage(version, absl::OkStatus());
   if (there == nullptr) return absl::OkStatus();
   rocksdb::WriteBatch batch;
   batch.Delete(meta, UserVectorsKey(version));
@@ -196,6 +217,27 @@ absl::Status Database::Impl::DropLocked(int64_t version) {
 absl::Status Database::DropUserVectors(int64_t version) {
   MutexLock lock(impl_->ingest_mu);
   return impl_->DropLocked(version);
+}
+
+void Database::Impl::SetDamage(int64_t version, const absl::Status& damage) {
+  MutexLock lock(vectors_mu);
+  if (damage.ok()) {
+    vector_damage.erase(version);
+  } else {
+    vector_damage[version] = damage;
+  }
+}
+
+bool Database::Impl::IsDamaged(int64_t version) const {
+  MutexLock lock(vectors_mu);
+  return vector_damage.contains(version);
+}
+
+std::vector<std::string> Database::DamagedUserVectors() const {
+  MutexLock lock(impl_->vectors_mu);
+  std::vector<std::string> lines;
+  for (const auto& [version, damage] : impl_->vector_damage) lines.emplace_back(damage.message());
+  return lines;
 }
 
 absl::StatusOr<std::vector<int64_t>> Database::IngestedVersions() {

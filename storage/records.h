@@ -50,6 +50,9 @@ struct EventRecord {
 struct ErasureRecord {
   int64_t erased_ms = 0;
   uint64_t arrival = 0;
+
+  // Whether the user's long-term vector in a snapshot that was trained through this time is gone.
+  bool Masks(int64_t trained_through_ms) const { return erased_ms > trained_through_ms; }
 };
 
 // "user_vectors/".

@@ -125,6 +125,7 @@ rocksdb::Options UserVectorsOptions(const std::shared_ptr<rocksdb::Cache>& block
   rocksdb::Options options;
   options.compression = rocksdb::kNoCompression;  // floats do not shrink
   options.disable_auto_compactions = true;        // one file, written once
+  options.write_buffer_size = size_t{64} << 10;   // nothing is put
   options.table_factory = Tables(block_cache, 4096, /*filter=*/true);
   return options;
 }

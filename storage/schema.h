@@ -27,6 +27,9 @@ inline constexpr char kMetaFamily[] = "meta";
 inline constexpr char kMarkerFile[] = "SWIFTLET";
 inline constexpr char kMarkerText[] = "A Swiftlet database.\n";
 
+// RocksDB's own log of what it does.
+inline constexpr char kRocksDbLog[] = "rocksdb.log";
+
 inline constexpr char kFormatKey[] = "format";
 inline constexpr char kFormat[] = "1";
 inline constexpr char kEventTypesKey[] = "event_types";

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <filesystem>
+#include <set>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -29,6 +30,7 @@ struct TrainingReader::Impl {
   }
 
   absl::Status Open();
+  absl::Status CatchUp();
   absl::Status ReadMeta();
   absl::Status Error(const rocksdb::Status& status, std::string_view what) const {
     return FromRocksDb(status, path, what);
@@ -39,7 +41,7 @@ struct TrainingReader::Impl {
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   rocksdb::ColumnFamilyHandle *events = nullptr, *items = nullptr, *meta = nullptr;
   EventTypeTable event_types = EventTypeTable::Default();
-  absl::flat_hash_map<std::string, uint64_t> erased;  // user id -> the last arrival that is masked
+  absl::flat_hash_map<std::string, ErasureRecord> erasures;  // by user id
   uint64_t num_erased_events = 0;
 };
 
@@ -64,10 +66,34 @@ absl::Status TrainingReader::Impl::Open() {
     }
   }
   SWIFTLET_RETURN_IF_ERROR(Error(status, "cannot open the database for reading"));
+  SWIFTLET_RETURN_IF_ERROR(CatchUp());
   events = handles[1];
   items = handles[2];
   meta = handles[3];
   return ReadMeta();
+}
+
+// RocksDB reads the manifest first and the logs second. What the server writes out to tables and drops from
+// the logs in between is in neither: erasures could be missing, or events. So once more, until no file came
+// or went meanwhile.
+absl::Status TrainingReader::Impl::CatchUp() {
+  const auto list_logs = [this] {
+    std::set<std::string> names;
+    std::error_code ignored;
+    for (const auto& entry : fs::directory_iterator(path, ignored)) {
+      const std::string name = entry.path().filename().string();
+      if (entry.path().extension() == ".log" || name.starts_with("MANIFEST-")) names.insert(name);
+    }
+    return names;
+  };
+  rocksdb::Status status;
+  for (int attempt = 0; attempt < 20; ++attempt) {
+    const std::set<std::string> before = list_logs();
+    status = db->TryCatchUpWithPrimary();
+    if (status.ok() && list_logs() == before) return absl::OkStatus();
+  }
+  SWIFTLET_RETURN_IF_ERROR(Error(status, "cannot catch up with the server"));
+  return absl::UnavailableError(absl::StrCat(path, ": the server begins new logs too often to be read"));
 }
 
 absl::Status TrainingReader::Impl::ReadMeta() {
@@ -90,7 +116,7 @@ absl::Status TrainingReader::Impl::ReadMeta() {
   for (it->Seek(kErasedPrefix); it->Valid() && it->key().starts_with(kErasedPrefix); it->Next()) {
     ErasureRecord erasure;
     SWIFTLET_RETURN_IF_ERROR(DecodeErasure(FromSlice(it->value()), &erasure));
-    erased[std::string(FromSlice(it->key()).substr(prefix.size()))] = erasure.arrival;
+    erasures[std::string(FromSlice(it->key()).substr(prefix.size()))] = erasure;
   }
   return Error(it->status(), "cannot read the erasures");
 }
@@ -133,14 +159,14 @@ absl::Status TrainingReader::ForEachEvent(
       return absl::DataLossError(absl::StrCat(s.path, ": event log: key 0x", it->key().ToString(/*hex=*/true),
                                               ": ", decoded.message()));
     }
-    if (!s.erased.empty()) {
-      const auto erased = s.erased.find(event.user_id);
-      if (erased != s.erased.end() && arrival <= erased->second) {
+    if (!s.erasures.empty()) {
+      const auto erasure = s.erasures.find(event.user_id);
+      if (erasure != s.erasures.end() && arrival <= erasure->second.arrival) {
         ++s.num_erased_events;
         continue;
       }
     }
-    SWIFTLET_RETURN_IF_ERROR(fn(arrival_ms, event));
+    SWIFTLET_RETURN_IF_ERROR(fn(static_cast<int64_t>(arrival >> kArrivalBits), event));
   }
   return s.Error(it->status(), "cannot read the event log");
 }
@@ -160,5 +186,8 @@ absl::Status TrainingReader::ForEachItem(const std::function<absl::Status(const 
 
 uint64_t TrainingReader::num_erased_events() const { return impl_->num_erased_events; }
 const EventTypeTable& TrainingReader::event_types() const { return impl_->event_types; }
+const absl::flat_hash_map<std::string, ErasureRecord>& TrainingReader::erasures() const {
+  return impl_->erasures;
+}
 
 }  // namespace swiftlet

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "engine/event_types.h"
@@ -25,12 +26,15 @@ class TrainingReader {
   ~TrainingReader();
 
   // Calls fn for every logged event in order of arrival, without those of users who were erased after the
-  // event arrived. fn's error stops and is returned.
+  // event arrived. arrival_ms never decreases: the server's clock, or later where the clock was set back.
+  // fn's error stops and is returned.
   absl::Status ForEachEvent(const std::function<absl::Status(int64_t arrival_ms, const EventRecord&)>& fn);
   absl::Status ForEachItem(const std::function<absl::Status(const CatalogItem&)>& fn);
   // Events that ForEachEvent left out because their user was erased.
   uint64_t num_erased_events() const;
   const EventTypeTable& event_types() const;
+  // Users who were erased, each with the last time.
+  const absl::flat_hash_map<std::string, ErasureRecord>& erasures() const;
 
  private:
   struct Impl;

@@ -217,7 +217,8 @@ absl::StatusOr<std::shared_ptr<const CachedUser>> UserCache::Impl::ReadStore(std
   }
   if (vectors.version != 0) {
     absl::Status status = store->ReadLongTerm(vectors.version, user_id, &user->long_term);
-    if (absl::IsNotFound(status)) {
+    // Damaged vectors: better an answer without than none.
+    if (absl::IsNotFound(status) || absl::IsDataLoss(status)) {
       user->long_term.clear();
       *cacheable = false;
     } else if (!status.ok()) {
