@@ -27,9 +27,10 @@ absl::Status RunRecommend(const RecommendOptions& options) {
   Progress progress(stderr);
   SWIFTLET_ASSIGN_OR_RETURN(const std::shared_ptr<const ModelSnapshot> snapshot,
                             ModelSnapshot::Load(options.snapshot_dir, {}));
-  SWIFTLET_ASSIGN_OR_RETURN(const UserVectors users, LoadUserVectors(*snapshot));
-  std::vector<CatalogItem> catalog;
-  SWIFTLET_ASSIGN_OR_RETURN(const Dataset data, LoadInput(options.input, &progress, &catalog));
+  SWIFTLET_ASSIGN_OR_RETURN(UserVectors users, LoadUserVectors(*snapshot));
+  LiveState live;
+  SWIFTLET_ASSIGN_OR_RETURN(const Dataset data, LoadInput(options.input, &progress, &live));
+  MaskErasedUsers(live, snapshot->manifest().trained_through_ms, &users);
   const std::unique_ptr<ThreadPool> pool = MakePool(options.threads);
 
   const auto failed = [&] {
@@ -48,7 +49,7 @@ absl::Status RunRecommend(const RecommendOptions& options) {
   };
   SWIFTLET_RETURN_IF_ERROR(write("user\trank\titem\tscore\n"));
   SWIFTLET_RETURN_IF_ERROR(
-      RecommendUsers(*snapshot, users, data, catalog, options.recommend, pool.get(), write));
+      RecommendUsers(*snapshot, users, data, live.catalog, options.recommend, pool.get(), write));
   if (std::fflush(out) != 0) return failed();
   progress.Say(absl::StrCat("wrote the first ", options.recommend.k, " items of ",
                             WithCommas(data.num_users()), " users by snapshot ", snapshot->version()));

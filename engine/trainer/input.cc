@@ -148,8 +148,7 @@ void AddModelFlags(CLI::App* app, ModelOptions* o) {
       ->group(group);
 }
 
-absl::StatusOr<Dataset> LoadInput(const InputOptions& options, Progress* progress,
-                                  std::vector<CatalogItem>* catalog) {
+absl::StatusOr<Dataset> LoadInput(const InputOptions& options, Progress* progress, LiveState* live) {
   if (options.events.path.empty() && options.data_dir.empty()) {
     return absl::InvalidArgumentError("there are no events: give --events FILE, --data-dir DIR or both");
   }
@@ -203,8 +202,8 @@ absl::StatusOr<Dataset> LoadInput(const InputOptions& options, Progress* progres
         }));
     SWIFTLET_RETURN_IF_ERROR(reader->ForEachItem([&](const CatalogItem& item) {
       ++num_items;
-      if (catalog != nullptr) {
-        catalog->push_back(item);
+      if (live != nullptr) {
+        live->catalog.push_back(item);
       } else if (item.deleted) {
         builder.DropItem(item.item_id);
       } else if (item.has_metadata) {
@@ -212,7 +211,9 @@ absl::StatusOr<Dataset> LoadInput(const InputOptions& options, Progress* progres
       }
       return absl::OkStatus();
     }));
-    builder.set_trained_through_ms(newest_ms);
+    if (live != nullptr) live->erasures = reader->erasures();
+    // An erasure that the log does not have yet arrives after its newest event.
+    if (count > 0) builder.set_trained_through_ms(newest_ms);
     progress->Say(absl::StrCat("read ", WithCommas(count), " events and ", WithCommas(num_items),
                                " items from ", options.data_dir, ", without ",
                                WithCommas(reader->num_erased_events()), " events of erased users"));
@@ -225,6 +226,12 @@ absl::StatusOr<Dataset> LoadInput(const InputOptions& options, Progress* progres
                                  : absl::StrCat("; ", WithCommas(builder.num_items_without_events()),
                                                 " described items have no event and are left out")));
   return data;
+}
+
+void MaskErasedUsers(const LiveState& live, int64_t trained_through_ms, UserVectors* users) {
+  for (const auto& [user_id, erasure] : live.erasures) {
+    if (erasure.Masks(trained_through_ms)) users->erase(user_id);
+  }
 }
 
 absl::StatusOr<FitOptions> FinishFitOptions(const ModelOptions& options, const EventTypeTable& event_types) {

@@ -6,12 +6,15 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "engine/catalog_item.h"
 #include "engine/trainer/dataset.h"
+#include "engine/trainer/evaluate.h"
 #include "engine/trainer/fit_model.h"
 #include "engine/trainer/load_events.h"
 #include "engine/trainer/progress.h"
+#include "storage/records.h"
 
 namespace CLI {
 class App;
@@ -40,12 +43,21 @@ struct ModelOptions {
 void AddInputFlags(CLI::App* app, InputOptions* options);
 void AddModelFlags(CLI::App* app, ModelOptions* options);
 
+// What a server's database holds besides events.
+struct LiveState {
+  std::vector<CatalogItem> catalog;
+  absl::flat_hash_map<std::string, ErasureRecord> erasures;  // by user
+};
+
 // Events of the file first, then those of the log; says what was read and skipped. The database's event
 // types, where there is a database, else the default ones. Events of items that were deleted from the
-// database's catalogue are left out; with `catalog`, they stay, and the catalogue's items go there, as a
-// server has them.
-absl::StatusOr<Dataset> LoadInput(const InputOptions& options, Progress* progress,
-                                  std::vector<CatalogItem>* catalog = nullptr);
+// database's catalogue are left out; with `live`, they stay, and it is filled, so that a server's answers can
+// be given.
+absl::StatusOr<Dataset> LoadInput(const InputOptions& options, Progress* progress, LiveState* live = nullptr);
+
+// Takes out the vectors of users who were erased after the snapshot of `trained_through_ms` was trained, as a
+// server does.
+void MaskErasedUsers(const LiveState& live, int64_t trained_through_ms, UserVectors* users);
 
 // Completes options.fit (value edges, seeds). INVALID_ARGUMENT for a value out of range.
 absl::StatusOr<FitOptions> FinishFitOptions(const ModelOptions& options, const EventTypeTable& event_types);
