@@ -6,11 +6,9 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <map>
 #include <string>
 #include <thread>
 #include <vector>
@@ -18,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/recommender.h"
 #include "tests/integration/server_process.h"
+#include "tests/integration/versioned_models.h"
 #include "tests/testing/random_snapshot.h"
 #include "tests/testing/random_user_vectors.h"
 #include "tests/testing/temp_dir.h"
@@ -28,37 +27,13 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
-constexpr uint32_t kItems = 400;
-constexpr uint32_t kDim = 16;
-constexpr uint64_t kUsers = 20;
+constexpr VersionedModelOptions kModel = {.num_items = 400, .dim = 16, .num_users = 20};
+constexpr uint32_t kItems = kModel.num_items, kDim = kModel.dim;
+constexpr uint64_t kUsers = kModel.num_users;
 
-// The item ids of a version say which it is: "v<version>-item-<n>".
-std::string Prefix(int64_t version) { return absl::StrCat("v", version, "-"); }
-
-// Writes the snapshot, lets `damage` at the staging directory, publishes it.
 void Publish(const std::string& model_dir, int64_t version,
              const std::function<void(const std::string&)>& damage = nullptr) {
-  const ModelDirectory models(model_dir);
-  ASSERT_TRUE(models.Create().ok());
-  const absl::StatusOr<std::string> staging = models.CreateStaging();
-  ASSERT_TRUE(staging.ok());
-  SnapshotContents contents = RandomSnapshot(
-      {.num_items = kItems, .dim = kDim, .seed = static_cast<uint64_t>(version), .version = version});
-  for (std::string& id : contents.item_ids) id = Prefix(version) + id;
-  ASSERT_TRUE(RandomUserVectors(kUsers, version)(*staging + "/" + kUserVectorsFile, kDim).ok());
-  contents.manifest.num_users = kUsers;
-  const absl::Status written = WriteSnapshot(*staging, contents);
-  ASSERT_TRUE(written.ok()) << written.ToString();
-  if (damage) damage(*staging);
-  absl::Status published = models.Publish(*staging, version);
-  if (damage && absl::IsDataLoss(published)) {
-    // The publisher sees what is wrong with a manifest; another one might not.
-    std::filesystem::rename(*staging, models.VersionPath(version));
-    std::ofstream(model_dir + "/CURRENT.test") << version << "\n";
-    std::filesystem::rename(model_dir + "/CURRENT.test", model_dir + "/CURRENT");
-    published = absl::OkStatus();
-  }
-  ASSERT_TRUE(published.ok()) << published.ToString();
+  PublishVersion(model_dir, version, kModel, damage);
 }
 
 void Truncate(const std::string& staging) {
@@ -110,46 +85,6 @@ class SnapshotTest : public ::testing::Test {
   std::unique_ptr<ServerProcess> server_;
 };
 
-// What every user gets from every version, computed here: a request that mixed the user vector of one version
-// with the items of another would score them differently.
-class ExpectedAnswers {
- public:
-  void Add(const std::string& model_dir, int64_t version) {
-    const auto snapshot = ModelSnapshot::Load(ModelDirectory(model_dir).VersionPath(version), {});
-    ASSERT_TRUE(snapshot.ok()) << snapshot.status().ToString();
-    const std::shared_ptr<const CatalogView> view = CatalogView::Build(**snapshot, {});
-    Scratch scratch;
-    Recommendation result;
-    RecommendQuery query;
-    query.k = 10;
-    for (uint64_t user = 0; user < kUsers; ++user) {
-      const std::vector<float> vector = RandomUserVector(user, version, kDim);
-      ASSERT_TRUE(
-          Recommend(**snapshot, *view, query, {.history = {}, .long_term = vector}, scratch, &result).ok());
-      auto& items = answers_[{version, user}];
-      for (const RecommendedItem& item : result.items) items.emplace_back(view->ItemId(item.row), item.score);
-    }
-  }
-  // Empty when `response` is exactly what its version gives this user.
-  std::string Compare(uint64_t user, const v1::RecommendResponse& response) const {
-    const auto it = answers_.find({response.snapshot_version(), user});
-    if (it == answers_.end()) return absl::StrCat("version ", response.snapshot_version(), "?");
-    if (response.items_size() != static_cast<int>(it->second.size())) return "another number of items";
-    for (int i = 0; i < response.items_size(); ++i) {
-      const auto& [id, score] = it->second[i];
-      if (response.items(i).item_id() != id || response.items(i).score() != score) {
-        return absl::StrCat("version ", response.snapshot_version(), " item ", i, ": ",
-                            response.items(i).item_id(), " ", response.items(i).score(), ", expected ", id,
-                            " ", score);
-      }
-    }
-    return "";
-  }
-
- private:
-  std::map<std::pair<int64_t, uint64_t>, std::vector<std::pair<std::string, float>>> answers_;
-};
-
 TEST_F(SnapshotTest, ASwapUnderTrafficFailsNoCallAndMixesNoVersions) {
   constexpr int64_t kVersions = 7;
   ExpectedAnswers expected;
@@ -158,7 +93,7 @@ TEST_F(SnapshotTest, ASwapUnderTrafficFailsNoCallAndMixesNoVersions) {
   TempDir elsewhere;
   for (int64_t version = 1; version <= kVersions; ++version) {
     Publish(elsewhere.path(), version);
-    expected.Add(elsewhere.path(), version);
+    expected.Add(ModelDirectory(elsewhere.path()).VersionPath(version), version, kModel);
   }
   Start();
   ASSERT_TRUE(server_->WaitForVersion(1));
@@ -288,6 +223,18 @@ TEST_F(SnapshotTest, ARollbackIsPinnedOverPublicationsAndARestart) {
   ASSERT_NO_FATAL_FAILURE(Start());
   EXPECT_EQ(AnswersFrom(), 2);
   EXPECT_TRUE(server_->GetStatus().serving().pinned());
+  // Nor does it need an orderly end: a pin is on disk when it is acknowledged.
+  ASSERT_OK(server_->LoadSnapshot(3, &response));
+  EXPECT_EQ(server_->Kill(), 137);
+  ASSERT_NO_FATAL_FAILURE(Start());
+  EXPECT_EQ(AnswersFrom(), 3);
+  EXPECT_TRUE(server_->GetStatus().serving().pinned());
+  ASSERT_OK(server_->LoadSnapshot(0, &response));
+  EXPECT_EQ(server_->Kill(), 137);
+  ASSERT_NO_FATAL_FAILURE(Start());
+  EXPECT_EQ(AnswersFrom(), 4);
+  EXPECT_FALSE(server_->GetStatus().serving().pinned());
+  ASSERT_OK(server_->LoadSnapshot(2, &response));
   EXPECT_EQ(InfoOf(*server_, 4).state(), v1::SNAPSHOT_STATE_AVAILABLE);
   ASSERT_OK(server_->LoadSnapshot(0, &response));
   EXPECT_EQ(response.snapshot().version(), 4);
