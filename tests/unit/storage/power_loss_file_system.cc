@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "rocksdb/system_clock.h"
 
 namespace swiftlet::storage_testing {
 namespace fs = std::filesystem;
@@ -45,6 +46,23 @@ std::string Normal(const std::string& path) {
   while (normal.size() > 1 && normal.back() == '/') normal.pop_back();
   return normal;
 }
+
+// After a failed flush or compaction RocksDB sleeps for a second, even when the database is being closed.
+class QuickClock final : public rocksdb::SystemClockWrapper {
+ public:
+  QuickClock() : SystemClockWrapper(rocksdb::SystemClock::Default()) {}
+  void SleepForMicroseconds(int us) override { SystemClockWrapper::SleepForMicroseconds(std::min(us, 1000)); }
+  static const char* kClassName() { return "QuickClock"; }
+  const char* Name() const override { return kClassName(); }
+};
+
+class QuickEnv final : public rocksdb::EnvWrapper {
+ public:
+  explicit QuickEnv(const std::shared_ptr<rocksdb::FileSystem>& file_system)
+      : EnvWrapper(rocksdb::NewCompositeEnv(file_system)) {
+    system_clock_ = std::make_shared<QuickClock>();
+  }
+};
 
 }  // namespace
 
@@ -136,7 +154,7 @@ PowerLossFileSystem::~PowerLossFileSystem() {
 }
 
 std::shared_ptr<rocksdb::Env> PowerLossFileSystem::NewEnv(const std::shared_ptr<PowerLossFileSystem>& disk) {
-  return rocksdb::NewCompositeEnv(disk);
+  return std::make_shared<QuickEnv>(disk);
 }
 
 void PowerLossFileSystem::CutPowerAfter(uint64_t operations) {
