@@ -8,12 +8,14 @@
 #include "rocksdb/db.h"
 #include "storage/database.h"
 #include "storage/schema.h"
+#include "storage/training_reader.h"
 #include "storage/user_vector_file.h"
 #include "storage_test_util.h"
 
 namespace swiftlet {
 namespace {
 
+using storage_testing::Event;
 using storage_testing::Fails;
 using storage_testing::FileBytes;
 using storage_testing::kNow;
@@ -183,6 +185,33 @@ TEST_F(DatabaseUserVectorsTest, ErasureMasksVectorsThatWereTrainedEarlier) {
   // An older snapshot that is loaded later is masked too.
   ASSERT_OK(db_->IngestUserVectors(3, 2, sst_, /*trained_through_ms=*/kNow - 1000));
   EXPECT_TRUE(Read(3, "a").empty());
+}
+
+TEST_F(DatabaseUserVectorsTest, ErasureIsLaterThanWhatArrivedBeforeItWhateverTheClockSays) {
+  // What a trainer takes for the time that its snapshot was trained through.
+  const auto newest_arrival_ms = [&] {
+    auto reader = TrainingReader::Open(options_.path, dir_.Path("scratch"));
+    EXPECT_OK(reader.status());
+    int64_t newest_ms = 0;
+    EXPECT_OK((*reader)->ForEachEvent([&](int64_t arrival_ms, const EventRecord&) {
+      EXPECT_GE(arrival_ms, newest_ms);
+      newest_ms = arrival_ms;
+      return absl::OkStatus();
+    }));
+    return newest_ms;
+  };
+  int64_t version = 0;
+  for (const int64_t clock_ms : {kNow, kNow - 5000, kNow + 5000}) {  // of the erasure and what follows
+    ASSERT_OK(db_->RecordEvents(std::vector{Event("b", "x", 1), Event("a", "x", 1)}, kNow).status());
+    ASSERT_OK(db_->IngestUserVectors(++version, 2, sst_, newest_arrival_ms()));
+    ASSERT_EQ(Read(version, "a"), (std::vector<float>{1, 2}));
+    ASSERT_OK(db_->DeleteUser("a", clock_ms));
+    EXPECT_TRUE(Read(version, "a").empty()) << "trained before the erasure";
+    if (clock_ms < kNow) Reopen();
+    ASSERT_OK(db_->RecordEvents(std::vector{Event("a", "y", 1)}, clock_ms).status());
+    ASSERT_OK(db_->IngestUserVectors(++version, 2, sst_, newest_arrival_ms()));
+    EXPECT_EQ(Read(version, "a"), (std::vector<float>{1, 2})) << "trained on what came later";
+  }
 }
 
 TEST_F(DatabaseUserVectorsTest, ReadersAndDropsDoNotDisturbEachOther) {
