@@ -11,6 +11,13 @@
 #include "server/server.h"
 #include "spdlog/spdlog.h"
 
+// jemalloc's settings, read before main; MALLOC_CONF in the environment comes after them. Memory that a swap,
+// a flush or a change of the catalogue has freed goes back to the system within seconds, by a thread of its
+// own: many threads take turns at allocating and freeing, and glibc's arenas then keep several times of what
+// is in use.
+extern "C" const char* malloc_conf;
+const char* malloc_conf = "background_thread:true,dirty_decay_ms:5000,muzzy_decay_ms:0";
+
 int main(int argc, char** argv) {
   const swiftlet::CommandLine line = swiftlet::ParseCommandLine(argc, argv);
   if (line.exit_code.has_value()) return *line.exit_code;
