@@ -229,10 +229,11 @@ absl::Status RequestValidator::Check(const v1::UpsertItemsRequest& request) cons
     }
     for (int c = 0; c < metadata.categories_size(); ++c) {
       const std::string& name = metadata.categories(c);
-      if (name.empty() || name.size() > kMaxCategoryBytes) {
+      // As a snapshot's writer wants them: items that the trainer reads from the store must not stop it.
+      if (!IsValidId(name) || name.size() > kMaxCategoryBytes) {
         return absl::InvalidArgumentError(absl::StrCat("items[", i, "].metadata.categories[", c,
                                                        "]: ", Quoted(name), " is not 1 to ",
-                                                       kMaxCategoryBytes, " bytes"));
+                                                       kMaxCategoryBytes, " bytes of UTF-8 without NUL"));
       }
     }
     if (item.vector_size() > kMaxVectorSize) {

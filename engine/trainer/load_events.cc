@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -232,6 +233,8 @@ absl::StatusOr<LoadStats> LoadItemFile(const ItemFileOptions& options, std::vect
         const std::string name(absl::StripAsciiWhitespace(piece));
         if (name.size() > kMaxCategoryBytes) {
           reason = absl::StrCat(Quoted(name), " is longer than ", kMaxCategoryBytes, " bytes");
+        } else if (!IsValidId(name)) {  // as the snapshot's writer wants it
+          reason = absl::StrCat(Quoted(absl::CHexEscape(name)), " holds a NUL byte");
         }
         if (std::find(record.categories.begin(), record.categories.end(), name) == record.categories.end()) {
           record.categories.push_back(name);

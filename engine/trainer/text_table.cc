@@ -7,7 +7,9 @@
 #include <cerrno>
 #include <cstring>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "engine/base/item_key.h"
 #include "engine/base/status_macros.h"
 
@@ -62,13 +64,13 @@ absl::StatusOr<std::unique_ptr<TextTable>> TextTable::Open(const std::string& pa
   if (!table->bad_reason_.empty()) {
     return absl::InvalidArgumentError(absl::StrCat(path, ":1: ", table->bad_reason_));
   }
+  absl::flat_hash_set<absl::string_view> seen;
   for (size_t i = 0; i < table->columns_.size(); ++i) {
     const std::string& name = table->columns_[i];
     if (name.empty()) {
       return absl::InvalidArgumentError(absl::StrCat(path, ":1: the name of column ", i + 1, " is empty"));
     }
-    if (std::find(table->columns_.begin(), table->columns_.begin() + i, name) !=
-        table->columns_.begin() + i) {
+    if (!seen.insert(name).second) {
       return absl::InvalidArgumentError(absl::StrCat(path, ":1: column \"", name, "\" appears twice"));
     }
   }
@@ -134,6 +136,7 @@ absl::StatusOr<bool> TextTable::ReadRecord(std::vector<std::string>* fields) {
 
   std::string field;
   size_t i = 0;
+  size_t record_bytes = line_text_.size();
   for (;;) {
     field.clear();
     if (delimiter_ != '\t' && i < line_text_.size() && line_text_[i] == '"') {
@@ -143,8 +146,13 @@ absl::StatusOr<bool> TextTable::ReadRecord(std::vector<std::string>* fields) {
           // A quoted field may go on in the next line.
           std::string next;
           SWIFTLET_ASSIGN_OR_RETURN(const bool any, ReadLine(&next));
-          if (!any || field.size() > kMaxRecordBytes) {
+          if (!any) {
             bad_reason_ = "a quoted field is not closed";
+            return true;
+          }
+          record_bytes += next.size() + 1;
+          if (record_bytes > kMaxRecordBytes) {
+            bad_reason_ = absl::StrCat("a quoted field is not closed within ", kMaxRecordBytes, " bytes");
             return true;
           }
           field.push_back('\n');

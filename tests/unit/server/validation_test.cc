@@ -102,6 +102,21 @@ TEST_F(ValidationTest, VectorsHoldNumbersThatScoresCanHold) {
   EXPECT_EQ(check(std::numeric_limits<float>::quiet_NaN()), "items[1].vector[1]: nan is not in [-1e6, 1e6]");
 }
 
+TEST_F(ValidationTest, CategoriesAreNamesThatASnapshotTakes) {
+  auto check = [&](const std::string& name) {
+    v1::UpsertItemsRequest request;
+    v1::Item* item = request.add_items();
+    item->set_item_id("item");
+    item->mutable_metadata()->add_categories(name);
+    return MessageOf(validator_.Check(request));
+  };
+  EXPECT_EQ(check("\xC3\x84" + std::string(126, 'x')), "OK");
+  EXPECT_EQ(check(""), "items[0].metadata.categories[0]: \"\" is not 1 to 128 bytes of UTF-8 without NUL");
+  EXPECT_EQ(check(std::string("a\0b", 3)),
+            "items[0].metadata.categories[0]: \"a\\000b\" is not 1 to 128 bytes of UTF-8 without NUL");
+  EXPECT_THAT(check(std::string(129, 'x')), ::testing::HasSubstr("(129 bytes) is not 1 to 128 bytes"));
+}
+
 TEST_F(ValidationTest, ValuesOfEventsAreAnyFiniteNumber) {
   for (const float good : {0.0f, 3e38f, -3e38f}) {
     EXPECT_TRUE(validator_.Check(Events("i", 0, good), kNow).ok()) << good;

@@ -122,5 +122,20 @@ TEST_F(LoadEventsTest, ReadsItemsWithCategories) {
               HasSubstr("i.tsv:2: column \"title\": a title of 1025 bytes"));
 }
 
+// The snapshot's writer takes no such name: it would fail when the model has been trained.
+TEST_F(LoadEventsTest, ACategoryWithANulByteIsABadLine) {
+  WriteFile(dir_.File("i.tsv"), std::string("item\tgenres\n1\tDra\0ma\n2\tComedy\n", 30));
+  std::vector<ItemRecord> items;
+  ItemFileOptions options;
+  options.path = dir_.File("i.tsv");
+  EXPECT_THAT(std::string(LoadItemFile(options, &items).status().message()),
+              HasSubstr("i.tsv:2: column \"genres\": \"Dra\\x00ma\" holds a NUL byte"));
+  options.max_bad_lines = 1;
+  items.clear();
+  ASSERT_TRUE(LoadItemFile(options, &items).ok());
+  ASSERT_EQ(items.size(), 1u);
+  EXPECT_EQ(items[0].item_id, "2");
+}
+
 }  // namespace
 }  // namespace swiftlet

@@ -97,6 +97,30 @@ TEST_F(TextTableTest, ABadRecordIsReportedAndReadingGoesOn) {
   EXPECT_EQ(*table->Next(&fields), TextTable::Row::kEnd);
 }
 
+// Each field is closed and short, but every quote opens the next: without a limit the record is the whole
+// file.
+TEST_F(TextTableTest, ARecordThatGoesOnForeverIsBad) {
+  std::string text = "a,b\n\"";
+  while (text.size() < 3'000'000) text += "\n\",\"";
+  auto table = Open("t.csv", text + "\n1,2\n");
+  std::vector<std::string> fields;
+  ASSERT_EQ(*table->Next(&fields), TextTable::Row::kBad);
+  EXPECT_THAT(table->bad_reason(), HasSubstr("not closed within 1048576 bytes"));
+  EXPECT_LT(fields.size(), size_t{1} << 20);
+  // What follows is read on its own: a field too few in each line, then a good record.
+  while (*table->Next(&fields) == TextTable::Row::kBad) {
+  }
+  EXPECT_THAT(fields, ElementsAre("1", "2"));
+}
+
+TEST_F(TextTableTest, AHeaderOfVeryManyColumnsTakesNoLongerThanItMust) {
+  std::string text = "0";
+  for (int i = 1; i < 150'000; ++i) text += "," + std::to_string(i);
+  // Comparing each name with each takes half a minute.
+  EXPECT_EQ(Open("t.csv", text + "\n")->columns().size(), 150'000u);
+  EXPECT_THAT(std::string(OpenStatus("u.csv", text + ",77\n").message()), HasSubstr("\"77\" appears twice"));
+}
+
 TEST_F(TextTableTest, RefusesWhatIsNoTable) {
   EXPECT_EQ(TextTable::Open(dir_.File("none.csv"), 0).status().code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(std::string(OpenStatus("t.csv", "").message()), HasSubstr("the file is empty"));
