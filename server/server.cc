@@ -123,10 +123,18 @@ class Upkeep {
       spdlog::info("storage: writes succeed again");
       failing_ = false;
     }
+    std::vector<std::string> damaged = database_->DamagedUserVectors();
+    if (damaged == damaged_) return;
+    for (const std::string& what : damaged) {
+      spdlog::error(
+          "storage: users are served without their long-term vectors until a snapshot is loaded: {}", what);
+    }
+    damaged_ = std::move(damaged);
   }
 
   Database* const database_;
-  bool failing_ = false;  // as logged; of the thread alone
+  bool failing_ = false;              // as logged; of the thread alone, as the next
+  std::vector<std::string> damaged_;  // as logged
   Mutex mu_;
   CondVar wake_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
@@ -185,6 +193,9 @@ absl::Status Server::Impl::OpenStorage() {
                         absl::StrCat("data_dir: ", std::string(opened.status().message())));
   }
   database = *std::move(opened);
+  for (const std::string& what : database->DamagedUserVectors()) {
+    spdlog::warn("storage: damaged user vectors were dropped, all else is there: {}", what);
+  }
   users = std::make_unique<UserCache>(
       database.get(),
       UserCache::Options{.capacity_bytes = options.user_cache_bytes,

@@ -158,12 +158,18 @@ absl::Status Database::CheckWritable() {
   rocksdb::WriteBatch batch;
   batch.Put(s.meta, kProbeKey, "1");
   const absl::Status written = s.WriteSynced(&batch, "cannot write");
-  if (written.ok()) return written;
+  if (written.ok() || !s.CheckStillThere().ok()) return written;
   // After a failed write RocksDB refuses all until it is told that the reason is gone. Busy: it looks for
   // free space itself.
   const rocksdb::Status resumed = s.db->Resume();
   if (resumed.IsBusy()) return written;
   SWIFTLET_RETURN_IF_ERROR(s.Error(resumed, "cannot resume writing"));
+  // A log whose last record is cut short takes no more. Resuming begins a new one only when there is
+  // something to write out.
+  rocksdb::WriteOptions without_log;
+  without_log.disableWAL = true;
+  SWIFTLET_RETURN_IF_ERROR(s.Error(s.db->Write(without_log, &batch), "cannot write"));
+  SWIFTLET_RETURN_IF_ERROR(s.Error(s.db->Flush({}, s.meta), "cannot write out"));
   return s.WriteSynced(&batch, "cannot write");
 }
 

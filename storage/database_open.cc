@@ -68,8 +68,8 @@ absl::Status CreateDirectories(const std::string& path, std::vector<std::string>
   return absl::OkStatus();
 }
 
-// Checks what may keep RocksDB from opening a file of user vectors, or from reading it.
-absl::Status CheckUserVectorFile(const rocksdb::SstFileMetaData& file, rocksdb::Env* env) {
+// Checks what may keep RocksDB from opening a table file, or from reading it.
+absl::Status CheckTableFile(const rocksdb::SstFileMetaData& file, rocksdb::Env* env) {
   const std::string path = file.db_path + file.name;
   uint64_t size = 0;
   SWIFTLET_RETURN_IF_ERROR(FromRocksDb(env->GetFileSize(path, &size), path, "cannot stat"));
@@ -188,7 +188,7 @@ absl::Status Database::Impl::OpenRocksDb() {
   rocksdb::DB* raw = nullptr;
   std::vector<rocksdb::ColumnFamilyHandle*> opened;
   rocksdb::Status status = rocksdb::DB::Open(db_options, path, descriptors, &opened, &raw);
-  if (!status.ok() && names.size() > wanted.size() + 1) {
+  if (!status.ok()) {
     SWIFTLET_RETURN_IF_ERROR(DropDamagedUserVectors(db_options, status, &names));
     std::erase_if(descriptors, [&](const rocksdb::ColumnFamilyDescriptor& d) {
       return std::find(names.begin(), names.end(), d.name) == names.end();
@@ -239,20 +239,25 @@ absl::Status Database::Impl::DropDamagedUserVectors(const rocksdb::DBOptions& db
   }
   unchecked_db.reset(raw);
   std::vector<std::string> damaged;
+  absl::Status of_others;  // RocksDB's own error may name another file
   for (size_t i = 0; i < names->size(); ++i) {
-    const std::optional<int64_t> version = VersionOfFamily((*names)[i]);
-    if (!version.has_value()) continue;
     absl::Status checked;
     rocksdb::ColumnFamilyMetaData family;
     unchecked_db->GetColumnFamilyMetaData(opened[i], &family);
     for (const rocksdb::LevelMetaData& level : family.levels) {
-      for (const rocksdb::SstFileMetaData& file : level.files) checked.Update(CheckUserVectorFile(file, env));
+      for (const rocksdb::SstFileMetaData& file : level.files) checked.Update(CheckTableFile(file, env));
     }
     if (checked.ok()) continue;
-    damaged.push_back((*names)[i]);
-    SetDamage(*version, checked);
+    if (const std::optional<int64_t> version = VersionOfFamily((*names)[i])) {
+      damaged.push_back((*names)[i]);
+      SetDamage(*version, checked);
+    } else {
+      of_others.Update(
+          absl::DataLossError(absl::StrCat(checked.message(), ": restore the data directory from a backup")));
+    }
   }
   close();
+  SWIFTLET_RETURN_IF_ERROR(of_others);
   if (damaged.empty()) return Error(cause, "cannot open the database");
 
   SWIFTLET_RETURN_IF_ERROR(Error(rocksdb::DB::Open(unchecked, options.path, descriptors, &opened, &raw),

@@ -56,6 +56,23 @@ uint32_t Unmask(uint32_t masked) {
   return (rotated >> 17) | (rotated << 15);
 }
 
+bool IsWholeFragment(std::span<const char> bytes) {
+  if (bytes.size() < kHeaderBytes) return false;
+  const size_t length = LoadFixed<uint16_t>(bytes.data() + 4);
+  return bytes[6] != kZero && kHeaderBytes + length <= bytes.size() &&
+         Unmask(LoadFixed<uint32_t>(bytes.data())) == Crc32c(bytes.subspan(6, length + 1));
+}
+
+// Where a record begins in the rest of a block, whose fragments cannot be told apart any more; the size if
+// nowhere.
+size_t FindRecord(std::span<const char> bytes) {
+  for (size_t at = 0; at + kHeaderBytes <= bytes.size(); ++at) {
+    const char type = bytes[at + 6];
+    if ((type == kFull || type == kFirst) && IsWholeFragment(bytes.subspan(at))) return at;
+  }
+  return bytes.size();
+}
+
 absl::Status CheckLog(const std::string& path) {
   const FileHandle file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (file.fd() < 0) return FromErrno(errno, path, "cannot open");
@@ -67,24 +84,17 @@ absl::Status CheckLog(const std::string& path) {
     const size_t size = static_cast<size_t>(n);
     size_t at = 0;
     while (at + kHeaderBytes <= size) {
-      const char* const fragment = block.data() + at;
-      const auto crc = LoadFixed<uint32_t>(fragment);
-      const size_t length = LoadFixed<uint16_t>(fragment + 4);
-      const auto type = static_cast<uint8_t>(fragment[6]);
-      // The payload may lie behind the end of the file: cut short.
-      const bool whole = type != kZero && at + kHeaderBytes + length <= size &&
-                         Unmask(crc) == Crc32c({fragment + 6, length + 1});
-      if (!whole) {
-        if (!damaged_at.has_value()) damaged_at = start + at;
-        break;  // the next block begins with a fragment
-      }
-      if (damaged_at.has_value() && (type == kFull || type == kFirst)) {
+      const std::span<const char> rest(block.data() + at, size - at);
+      if (!damaged_at.has_value() && !IsWholeFragment(rest)) damaged_at = start + at;
+      if (damaged_at.has_value()) {
+        at += FindRecord(rest);
+        if (at == size) break;  // the next block begins with a fragment
         return absl::DataLossError(absl::StrCat(path, ": damaged at byte ", *damaged_at,
                                                 ", before acknowledged writes (at byte ", start + at,
                                                 "): restore the data directory from a backup, or move this "
                                                 "file away to go on without its writes"));
       }
-      at += kHeaderBytes + length;
+      at += kHeaderBytes + LoadFixed<uint16_t>(rest.data() + 4);
     }
     if (size < kBlockBytes) return absl::OkStatus();
   }
