@@ -134,7 +134,7 @@ TEST_F(DatabaseEventsTest, ArrivalsGrowWhateverTheClockDoes) {
   const auto log = Log();
   ASSERT_EQ(log.size(), 20);
   EXPECT_EQ(log[0].first, kNow);
-  EXPECT_EQ(log[8].first, kNow - kHourMs) << "order of arrival, not of the clock";
+  EXPECT_EQ(log[8].first, kNow + 5) << "order of arrival, not of the clock";
 }
 
 TEST_F(DatabaseEventsTest, ErasureMasksWhatCameBeforeAndNothingAfter) {
