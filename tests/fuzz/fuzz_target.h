@@ -48,8 +48,9 @@ class InputReader {
   T Take() {
     static_assert(std::is_arithmetic_v<T>);
     T value{};
-    std::memcpy(&value, bytes_.data(), std::min(sizeof(T), bytes_.size()));
-    bytes_.remove_prefix(std::min(sizeof(T), bytes_.size()));
+    const size_t size = std::min(sizeof(T), bytes_.size());
+    if (size > 0) std::memcpy(&value, bytes_.data(), size);
+    bytes_.remove_prefix(size);
     return value;
   }
   // Takes at most `size` bytes.

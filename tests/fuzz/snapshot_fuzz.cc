@@ -154,7 +154,7 @@ std::vector<T> ElementsOf(const std::map<std::string, Tensor>& tensors, const st
   const auto it = tensors.find(name);
   if (it == tensors.end()) return {};
   std::vector<T> elements(it->second.data.size() / sizeof(T));
-  std::memcpy(elements.data(), it->second.data.data(), elements.size() * sizeof(T));
+  if (!elements.empty()) std::memcpy(elements.data(), it->second.data.data(), elements.size() * sizeof(T));
   return elements;
 }
 
