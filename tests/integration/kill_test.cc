@@ -144,8 +144,10 @@ TEST_P(KillTest, LosesNothingAndKeepsNothingInPart) {
       "%lu reads\n",
       kills_, starting, swapping, totals.acknowledged, totals.events, totals.duplicates, totals.items,
       totals.deleted_items, totals.deleted_users, totals.cut_off, totals.cut_off_stored, totals.reads);
+  if (kills_ < 20) return;  // chance may have put all of a few kills into starts
   EXPECT_GT(totals.events, 0u);
   EXPECT_GT(totals.cut_off, 0u);
+  EXPECT_LT(totals.cut_off_stored, totals.cut_off);
 }
 
 INSTANTIATE_TEST_SUITE_P(Kills, KillTest, ::testing::Range(0, kTests));
