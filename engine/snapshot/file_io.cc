@@ -77,7 +77,11 @@ absl::StatusOr<std::string> ReadSmallFile(const std::string& path, uint64_t max_
   struct stat info;
   if (::fstat(fd.get(), &info) != 0) return ErrnoStatus(errno, "stat", path);
   if (!S_ISREG(info.st_mode)) return absl::DataLossError(absl::StrCat(path, ": not a regular file"));
+  const absl::Status too_large =
+      absl::DataLossError(absl::StrCat(path, ": expected at most ", max_bytes, " bytes, found more"));
+  if (static_cast<uint64_t>(info.st_size) > max_bytes) return too_large;
   std::string contents;
+  contents.reserve(static_cast<size_t>(info.st_size));
   char buffer[16384];
   while (true) {
     const ssize_t n = ::read(fd.get(), buffer, sizeof(buffer));
@@ -87,9 +91,7 @@ absl::StatusOr<std::string> ReadSmallFile(const std::string& path, uint64_t max_
     }
     if (n == 0) return contents;
     contents.append(buffer, static_cast<size_t>(n));
-    if (contents.size() > max_bytes) {
-      return absl::DataLossError(absl::StrCat(path, ": expected at most ", max_bytes, " bytes, found more"));
-    }
+    if (contents.size() > max_bytes) return too_large;
   }
 }
 

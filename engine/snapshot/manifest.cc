@@ -26,6 +26,7 @@ namespace {
 
 using nlohmann::json;
 
+constexpr char kChecksum[] = "checksum";
 constexpr size_t kMaxDepth = 32;
 constexpr int64_t kMaxInt = std::numeric_limits<int64_t>::max();
 
@@ -254,6 +255,29 @@ absl::Status CheckManifest(const Manifest& m) {
   return CheckFiles(m);
 }
 
+std::string ToHex(XXH128_hash_t hash) {
+  XXH128_canonical_t canonical;
+  XXH128_canonicalFromHash(&canonical, hash);
+  return absl::BytesToHexString(
+      absl::string_view(reinterpret_cast<const char*>(canonical.digest), sizeof(canonical.digest)));
+}
+
+// Of the values, whatever their order and the spaces between them.
+std::string ChecksumOf(const json& value) {
+  const std::string text = value.dump(-1, ' ', false, json::error_handler_t::replace);
+  return ToHex(XXH3_128bits(text.data(), text.size()));
+}
+
+absl::Status CheckChecksum(json& root) {
+  const auto it = root.find(kChecksum);
+  if (it == root.end()) return absl::OkStatus();
+  const json expected = *it;
+  root.erase(it);
+  const std::string found = ChecksumOf(root);
+  if (expected == found) return absl::OkStatus();
+  return Mismatch(kChecksum, absl::StrCat(found, ", that of the other fields"), Shown(expected));
+}
+
 absl::StatusOr<Manifest> ManifestOf(const json& value) {
   SWIFTLET_ASSIGN_OR_RETURN(const ObjectReader root, ObjectReader::Create(value, ""));
   Manifest m;
@@ -303,8 +327,11 @@ absl::StatusOr<Manifest> ReadManifest(const std::string& directory) {
 }
 
 absl::StatusOr<Manifest> ParseManifest(std::string_view text) {
-  SWIFTLET_ASSIGN_OR_RETURN(const json value, ParseStrictJson(text, kMaxDepth));
-  return ManifestOf(value);
+  SWIFTLET_ASSIGN_OR_RETURN(json value, ParseStrictJson(text, kMaxDepth));
+  SWIFTLET_ASSIGN_OR_RETURN(Manifest manifest, ManifestOf(value));
+  // Last: where a field is wrong by itself, its name says more.
+  SWIFTLET_RETURN_IF_ERROR(CheckChecksum(value));
+  return manifest;
 }
 
 std::string FormatManifest(const Manifest& m) {
@@ -322,7 +349,7 @@ std::string FormatManifest(const Manifest& m) {
   for (const auto& [name, file] : m.files) {
     files[name] = {{"bytes", file.bytes}, {"xxh3_128", file.xxh3_128}};
   }
-  const nlohmann::ordered_json root = {
+  nlohmann::ordered_json root = {
       {"format_version", m.format_version},
       {"version", m.version},
       {"created_ms", m.created_ms},
@@ -344,6 +371,8 @@ std::string FormatManifest(const Manifest& m) {
       {"metrics", m.metrics},
       {"files", std::move(files)},
   };
+  root[kChecksum] =
+      ChecksumOf(json::parse(root.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace)));
   return absl::StrCat(root.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace), "\n");
 }
 
@@ -363,10 +392,7 @@ absl::StatusOr<std::string> ChecksumFile(const std::string& path) {
     if (n == 0) break;
     XXH3_128bits_update(state.get(), buffer.data(), static_cast<size_t>(n));
   }
-  XXH128_canonical_t canonical;
-  XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(state.get()));
-  return absl::BytesToHexString(
-      absl::string_view(reinterpret_cast<const char*>(canonical.digest), sizeof(canonical.digest)));
+  return ToHex(XXH3_128bits_digest(state.get()));
 }
 
 }  // namespace swiftlet

@@ -68,7 +68,9 @@ struct Manifest {
 };
 
 // DATA_LOSS for text that is not a valid manifest; the message names the field, what was expected and what
-// was found.
+// was found. The optional field "checksum", which FormatManifest writes, is compared with the XXH3-128 of the
+// others (as compact JSON with sorted keys): a changed digit does not go unnoticed. Who edits a manifest by
+// hand removes it.
 absl::StatusOr<Manifest> ParseManifest(std::string_view json);
 // The manifest of a snapshot's directory, as it is and parsed. NOT_FOUND when there is none, DATA_LOSS with
 // its path when it is no regular file, too large or not valid.

@@ -191,9 +191,15 @@ absl::Status ModelDirectory::Publish(const std::string& staging, int64_t version
   SWIFTLET_RETURN_IF_ERROR(MakeReadOnly(staging));
   SWIFTLET_RETURN_IF_ERROR(SyncTree(staging));
   SWIFTLET_RETURN_IF_ERROR(RenameNew(staging, VersionPath(version)));
+  absl::Status status = SyncPath(path_);
+  if (status.ok()) status = ReplaceFile(path_, kCurrent, NewStagingName(), absl::StrCat(version, "\n"));
+  if (!status.ok()) {
+    // As when the disk is full. A version that CURRENT does not name yet is taken back.
+    const absl::StatusOr<std::optional<int64_t>> current = ReadCurrent();
+    if (current.ok() && *current != version && RenameNew(VersionPath(version), staging).ok()) return status;
+  }
   StagingLocks::Get().Unlock(staging);
-  SWIFTLET_RETURN_IF_ERROR(SyncPath(path_));
-  return ReplaceFile(path_, kCurrent, NewStagingName(), absl::StrCat(version, "\n"));
+  return status;
 }
 
 absl::StatusOr<std::vector<int64_t>> ModelDirectory::ListVersions() const {

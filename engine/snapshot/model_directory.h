@@ -42,7 +42,8 @@ class ModelDirectory {
   // Makes a fully written staging directory the version `version` (its manifest's): fsync, rename, replace
   // CURRENT atomically, fsync. The files become read-only, but the user vectors stay writable by their owner:
   // the store syncs them through its link. ALREADY_EXISTS when the version exists, INVALID_ARGUMENT when the
-  // manifest says another version; staging is left as it was then.
+  // manifest says another version; staging is left as it was then, and after every other error that is met
+  // before CURRENT names the version.
   absl::Status Publish(const std::string& staging, int64_t version) const;
   // Versions that exist, ascending. NOT_FOUND when there is no such directory.
   absl::StatusOr<std::vector<int64_t>> ListVersions() const;

@@ -112,6 +112,7 @@ absl::Status ModelSnapshot::Bind(const std::string& model_path, const SnapshotLo
   binder.Required("attention.position_logits", {kAny}, &t.position_logits);
   binder.Required("attention.recency_logits", {kNumRecencyBuckets}, &t.recency_logits);
   binder.Required("attention.slot_logits", {2}, &t.slot_logits);
+  binder.RefuseOthers({"item.", "category.", "encoder.", "attention."});
   SWIFTLET_RETURN_IF_ERROR(binder.status());
 
   absl::Status status = CheckStructure(t);

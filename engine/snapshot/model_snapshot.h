@@ -33,6 +33,9 @@
 //   attention.recency_logits  F32 [32]
 //   attention.slot_logits     F32 [2]      long-term slot, context slot
 // clang-format on
+//
+// No other tensor's name may begin with "item.", "category.", "encoder." or "attention."; tensors of other
+// names are passed over.
 #ifndef SWIFTLET_ENGINE_SNAPSHOT_MODEL_SNAPSHOT_H_
 #define SWIFTLET_ENGINE_SNAPSHOT_MODEL_SNAPSHOT_H_
 

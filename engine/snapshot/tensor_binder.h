@@ -2,13 +2,17 @@
 #ifndef SWIFTLET_ENGINE_SNAPSHOT_TENSOR_BINDER_H_
 #define SWIFTLET_ENGINE_SNAPSHOT_TENSOR_BINDER_H_
 
+#include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <initializer_list>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
 
 #include "absl/status/status.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "engine/snapshot/safetensors.h"
@@ -34,10 +38,25 @@ class TensorBinder {
   // Leaves `out` alone when there is no such tensor.
   template <typename T>
   void Optional(std::string_view name, std::initializer_list<uint64_t> shape, std::span<const T>* out) {
+    asked_.emplace(name);
     const TensorView* tensor = file_.Find(name);
     if (!status_.ok() || tensor == nullptr) return;
     status_ = Check(name, *tensor, ExpectedDType<T>(), shape);
     if (status_.ok()) *out = tensor->as<T>();
+  }
+  // Refuses tensors of these families that were not asked for by name: a misspelt optional tensor would
+  // silently not count. Others are somebody's own, and are passed over.
+  void RefuseOthers(std::initializer_list<std::string_view> prefixes) {
+    for (const auto& [name, tensor] : file_.tensors()) {
+      const std::string& tensor_name = name;  // clang 14 captures no structured bindings
+      const bool ours = std::any_of(prefixes.begin(), prefixes.end(), [&](std::string_view prefix) {
+        return tensor_name.starts_with(prefix);
+      });
+      if (status_.ok() && ours && !asked_.contains(name)) {
+        status_ = absl::DataLossError(
+            absl::StrCat(path_, ": tensor \"", absl::Utf8SafeCHexEscape(name), "\": not known"));
+      }
+    }
   }
   const absl::Status& status() const { return status_; }
 
@@ -72,6 +91,7 @@ class TensorBinder {
 
   const SafetensorsFile& file_;
   const std::string path_;
+  std::set<std::string, std::less<>> asked_;
   absl::Status status_;
 };
 

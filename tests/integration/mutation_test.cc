@@ -28,6 +28,7 @@ constexpr size_t kEvery = 5;
 constexpr size_t kEvery = 1;
 #endif
 
+constexpr size_t kWarm = 600;
 constexpr VersionedModelOptions kModel = {.num_items = 60, .dim = 10, .num_users = 12};
 constexpr VersionedModelOptions kOther = {.num_items = 70, .dim = 12, .num_users = 9};
 
@@ -112,13 +113,14 @@ TEST(MutationTest, AThousandBadSnapshotsAreRefusedWithAReasonWhileTheOldOneServe
                             [&](const std::string& r) { return message.find(r) != std::string::npos; }))
         << message << "\nexpected one of " << ::testing::PrintToString(mutation.reasons);
     ASSERT_EQ(serves(1), "");
-    if (num_refused == 100) {
+    // Once every part of the loading, the refusing and the few swaps has been at work.
+    if (num_refused == kWarm / kEvery) {
       descriptors = CountIn(absl::StrCat("/proc/", server.pid(), "/fd"));
       resident_kb = ResidentKb(server.pid());
     }
   }
-  std::printf("%zu refused, %zu mean the same; resident after 100 %ld kB, after all %ld kB\n", num_refused,
-              num_same, resident_kb, ResidentKb(server.pid()));
+  std::printf("%zu refused, %zu mean the same; resident after %zu %ld kB, after all %ld kB\n", num_refused,
+              num_same, kWarm / kEvery, resident_kb, ResidentKb(server.pid()));
   if (kEvery == 1) {
     EXPECT_GE(num_refused, 1000u);
     EXPECT_LE(ResidentKb(server.pid()), resident_kb + resident_kb / 20);

@@ -69,6 +69,7 @@ TEST(ManifestTest, ReadsBackWhatItFormats) {
 
 TEST(ManifestTest, IgnoresUnknownFieldsAndMissingMetrics) {
   json j = json::parse(FormatManifest(Example()));
+  j.erase("checksum");
   j["later"] = {{"x", 1}};
   j["training"]["later"] = 1;
   j["training"]["parameters"]["epochs"] = 3;
@@ -79,9 +80,31 @@ TEST(ManifestTest, IgnoresUnknownFieldsAndMissingMetrics) {
   EXPECT_EQ(read->training_parameters.at("epochs"), "3");
 }
 
+// A changed digit that makes another valid value is noticed; the order of fields and white space do not
+// count.
+TEST(ManifestTest, TheChecksumIsThatOfTheOtherFields) {
+  const json good = json::parse(FormatManifest(Example()));
+  ASSERT_TRUE(good.contains("checksum"));
+  EXPECT_TRUE(ParseManifest(good.dump(7)).ok());
+  for (const char* field : {"version", "created_ms", "max_events"}) {
+    json j = good;
+    j[field] = j[field].get<int64_t>() + 1;
+    const auto read = ParseManifest(j.dump());
+    EXPECT_TRUE(absl::IsDataLoss(read.status())) << field;
+    EXPECT_THAT(std::string(read.status().message()), HasSubstr("checksum: expected "));
+  }
+  json j = good;
+  j["max_events"] = 51;
+  j.erase("checksum");  // made by hand
+  EXPECT_EQ(ParseManifest(j.dump())->max_events, 51u);
+  j["checksum"] = 7;
+  EXPECT_THAT(std::string(ParseManifest(j.dump()).status().message()), HasSubstr("found 7"));
+}
+
 // Every required field, taken away and given another type, is refused by its name.
 TEST(ManifestTest, EveryFieldIsRequiredAndTyped) {
-  const json good = json::parse(FormatManifest(Example()));
+  json good = json::parse(FormatManifest(Example()));
+  good.erase("checksum");
   const auto refused = [](const json& j, const std::string& field) {
     const auto read = ParseManifest(j.dump());
     EXPECT_TRUE(absl::IsDataLoss(read.status())) << field;
