@@ -92,6 +92,14 @@ absl::Status Database::Impl::RememberWrite(absl::Status result) {
   return result;
 }
 
+absl::Status Database::Impl::PrepareResume() {
+  rocksdb::WriteOptions without_log;
+  without_log.disableWAL = true;
+  rocksdb::WriteBatch batch;
+  batch.Put(meta, kProbeKey, "1");
+  return Error(db->Write(without_log, &batch), "cannot write");
+}
+
 uint64_t Database::Impl::NextArrivals(int64_t now_ms, uint64_t count) {
   MutexLock lock(arrival_mu);
   const uint64_t first = std::max(last_arrival + 1, FirstArrivalAt(now_ms));
@@ -127,6 +135,7 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const DatabaseOptions& 
   SWIFTLET_RETURN_IF_ERROR(impl->AdoptEventTypes(event_types));
   SWIFTLET_RETURN_IF_ERROR(impl->RecoverArrival());
   SWIFTLET_RETURN_IF_ERROR(impl->OpenUserVectors());
+  SWIFTLET_RETURN_IF_ERROR(impl->PrepareResume());
   return std::unique_ptr<Database>(new Database(std::move(impl)));
 }
 
@@ -134,6 +143,7 @@ absl::Status Database::Maintain(int64_t now_ms) {
   Impl& s = *impl_;
   SWIFTLET_RETURN_IF_ERROR(s.CheckNow(now_ms));
   s.event_id_cutoff_ms->store(now_ms - s.options.idempotency_window_ms, std::memory_order_relaxed);
+  s.PrepareResume().IgnoreError();  // fails while writes are refused: too late then
   if (s.options.event_retention_ms == 0 || now_ms <= s.options.event_retention_ms) return absl::OkStatus();
   const int64_t cutoff_ms = now_ms - s.options.event_retention_ms;
   // In steps, so that range tombstones stay few.
@@ -164,13 +174,8 @@ absl::Status Database::CheckWritable() {
   const rocksdb::Status resumed = s.db->Resume();
   if (resumed.IsBusy()) return written;
   SWIFTLET_RETURN_IF_ERROR(s.Error(resumed, "cannot resume writing"));
-  // A log whose last record is cut short takes no more. Resuming begins a new one only when there is
-  // something to write out.
-  rocksdb::WriteOptions without_log;
-  without_log.disableWAL = true;
-  SWIFTLET_RETURN_IF_ERROR(s.Error(s.db->Write(without_log, &batch), "cannot write"));
-  SWIFTLET_RETURN_IF_ERROR(s.Error(s.db->Flush({}, s.meta), "cannot write out"));
-  return s.WriteSynced(&batch, "cannot write");
+  SWIFTLET_RETURN_IF_ERROR(s.WriteSynced(&batch, "cannot write"));
+  return s.PrepareResume();
 }
 
 absl::Status Database::LastWrite() const {

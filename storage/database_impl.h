@@ -47,7 +47,8 @@ class WriteErrorListener final : public rocksdb::EventListener {
     using Reason = rocksdb::BackgroundErrorReason;
     const bool resumable = reason == Reason::kWriteCallback || reason == Reason::kFlush ||
                            reason == Reason::kFlushNoWAL || reason == Reason::kManifestWrite ||
-                           reason == Reason::kManifestWriteNoWAL;
+                           reason == Reason::kManifestWriteNoWAL || reason == Reason::kCompaction ||
+                           reason == Reason::kMemTable;  // kMemTable: no new log could be begun
     if (resumable && error->IsIOError() && error->severity() == rocksdb::Status::Severity::kFatalError) {
       *error = rocksdb::Status(*error, rocksdb::Status::Severity::kHardError);
     }
@@ -113,6 +114,9 @@ struct Database::Impl {
   // One atomic batch, durable when it returns OK (unless sync_writes is off).
   absl::Status Write(rocksdb::WriteBatch* batch, std::string_view what);
   absl::Status WriteSynced(rocksdb::WriteBatch* batch, std::string_view what);
+  // Keeps something in memory, unlogged. A log whose last record was cut short (by a full disk) takes no
+  // more, and RocksDB's Resume begins a new one only when there is something to write out.
+  absl::Status PrepareResume();
   // `count` consecutive arrival numbers, all larger than any before; returns the first.
   uint64_t NextArrivals(int64_t now_ms, uint64_t count);
   absl::Status CheckNow(int64_t now_ms) const;

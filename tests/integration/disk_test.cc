@@ -97,11 +97,12 @@ class FullDiskTest : public ::testing::TestWithParam<bool> {};
 // The parameter: whether the server was just restarted, so that RocksDB has nothing in memory.
 TEST_P(FullDiskTest, WritesAreRefusedReadsGoOnAndItRecoversWithoutARestart) {
   TempDir dir;
-  SmallDisk disk(dir.File("data"), "size=24m");
+  SmallDisk disk(dir.File("disk"), "size=24m");
   if (!disk.ok()) GTEST_SKIP() << "cannot mount a file system here";
-  fs::create_directory(dir.File("data/db"));
+  fs::create_directory(dir.File("disk/data"));
+  fs::create_directory_symlink(dir.File("disk/data"), dir.File("data"));
   ASSERT_TRUE(PublishRandomSnapshot(ModelDirectory(dir.path() + "/models"), {.version = 1}).ok());
-  const ServerProcess::Options options = {.dir = dir.path(), .args = {"--data-dir", dir.File("data/db")}};
+  const ServerProcess::Options options = {.dir = dir.path()};
   Recorder recorder;
   auto server = std::make_unique<ServerProcess>(options);
   ASSERT_TRUE(server->running());
@@ -115,7 +116,7 @@ TEST_P(FullDiskTest, WritesAreRefusedReadsGoOnAndItRecoversWithoutARestart) {
   grpc::Status status;
   for (int i = 0; i < 20000 && status.ok(); ++i) status = recorder.Record(*server);
   EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED) << status.error_message();
-  EXPECT_THAT(status.error_message(), HasSubstr(dir.File("data/db")));
+  EXPECT_THAT(status.error_message(), HasSubstr(server->data_dir()));
   EXPECT_THAT(status.error_message(), HasSubstr("No space left on device"));
   EXPECT_EQ(server->Metric("swiftlet_storage_writable"), 0);
   v1::RecommendResponse answer;
@@ -170,14 +171,15 @@ TEST(DataDirectory, AFullDiskIsRefusedAtTheStart) {
   EXPECT_THAT(result.err, HasSubstr("No space left on device"));
   disk.Free();
   fs::resize_file(dir.File("disk/data/SWIFTLET"), 0);  // as the full disk left it
-  ServerProcess server({.dir = dir.path(), .args = {"--data-dir", dir.File("disk/data")}});
+  fs::create_directory_symlink(dir.File("disk/data"), dir.File("data"));
+  ServerProcess server({.dir = dir.path()});
   EXPECT_TRUE(server.running()) << "what was begun is finished once there is space";
 }
 
 TEST(DataDirectory, OneThatIsMissingIsCreatedAndForeignOnesAreRefused) {
   TempDir dir;
   {
-    ServerProcess server({.dir = dir.path(), .args = {"--data-dir", dir.File("a/b/data")}});
+    ServerProcess server({.dir = dir.path()});
     ASSERT_TRUE(server.running());
     EXPECT_EQ(server.Terminate(), 0);
   }
@@ -191,8 +193,8 @@ TEST(DataDirectory, OneThatIsMissingIsCreatedAndForeignOnesAreRefused) {
   EXPECT_THAT(result.err, HasSubstr("letter.txt"));
   EXPECT_THAT(result.err, HasSubstr("Not a directory"));
   // Ours, but its CURRENT is gone.
-  fs::remove(dir.File("a/b/data/CURRENT"));
-  result = RunOn(dir.File("a/b/data"), dir);
+  fs::remove(dir.File("data/CURRENT"));
+  result = RunOn(dir.File("data"), dir);
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_THAT(result.err, HasSubstr("the file CURRENT is missing"));
 }
