@@ -1,5 +1,6 @@
 #include "storage/training_reader.h"
 
+#include <algorithm>
 #include <array>
 #include <filesystem>
 #include <set>
@@ -21,16 +22,14 @@ namespace fs = std::filesystem;
 
 struct TrainingReader::Impl {
   ~Impl() {
-    for (rocksdb::ColumnFamilyHandle* handle : handles) {
-      db->DestroyColumnFamilyHandle(handle).PermitUncheckedError();
-    }
-    db.reset();
+    Close();
     std::error_code ignored;
     fs::remove_all(scratch_dir, ignored);
   }
 
   absl::Status Open();
-  absl::Status CatchUp();
+  void Close();
+  std::set<std::string> ListLogs() const;
   absl::Status ReadMeta();
   absl::Status Error(const rocksdb::Status& status, std::string_view what) const {
     return FromRocksDb(status, path, what);
@@ -45,6 +44,25 @@ struct TrainingReader::Impl {
   uint64_t num_erased_events = 0;
 };
 
+void TrainingReader::Impl::Close() {
+  for (rocksdb::ColumnFamilyHandle* handle : handles) {
+    db->DestroyColumnFamilyHandle(handle).PermitUncheckedError();
+  }
+  handles.clear();
+  db.reset();
+}
+
+// The names of the write-ahead logs.
+std::set<std::string> TrainingReader::Impl::ListLogs() const {
+  std::set<std::string> names;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(path, ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (name.ends_with(".log") && name != "rocksdb.log") names.insert(name);
+  }
+  return names;
+}
+
 absl::Status TrainingReader::Impl::Open() {
   rocksdb::DBOptions options = DatabaseOptionsOfRocksDb();
   options.info_log = std::make_shared<FileLogger>("");
@@ -55,45 +73,32 @@ absl::Status TrainingReader::Impl::Open() {
                                   std::string(kItemsFamily), std::string(kMetaFamily)}) {
     families.emplace_back(name, FamilyOptions(name, settings));
   }
+  // A live server may replace its manifest or drop a file between our steps: start over then. RocksDB reads
+  // the manifest first and the logs second; what the server wrote out to tables and dropped from the logs in
+  // between would be in neither, and erasures could be missing, or events: start over, too.
   rocksdb::Status status;
-  // A live server may replace its manifest or drop a file between our steps: start over then.
-  for (int attempt = 0; attempt < 5; ++attempt) {
+  bool complete = false;
+  for (int attempt = 0; attempt < 20 && !complete; ++attempt) {
+    Close();
+    const std::set<std::string> logs = ListLogs();
     rocksdb::DB* raw = nullptr;
     status = rocksdb::DB::OpenAsSecondary(options, path, scratch_dir, families, &handles, &raw);
-    if (status.ok()) {
-      db.reset(raw);
-      break;
+    if (!status.ok()) {
+      handles.clear();
+      continue;
     }
+    db.reset(raw);
+    const std::set<std::string> logs_now = ListLogs();
+    complete = std::includes(logs_now.begin(), logs_now.end(), logs.begin(), logs.end());
   }
   SWIFTLET_RETURN_IF_ERROR(Error(status, "cannot open the database for reading"));
-  SWIFTLET_RETURN_IF_ERROR(CatchUp());
+  if (!complete) {
+    return absl::UnavailableError(absl::StrCat(path, ": the server drops its logs too often to be read"));
+  }
   events = handles[1];
   items = handles[2];
   meta = handles[3];
   return ReadMeta();
-}
-
-// RocksDB reads the manifest first and the logs second. What the server writes out to tables and drops from
-// the logs in between is in neither: erasures could be missing, or events. So once more, until no file came
-// or went meanwhile.
-absl::Status TrainingReader::Impl::CatchUp() {
-  const auto list_logs = [this] {
-    std::set<std::string> names;
-    std::error_code ignored;
-    for (const auto& entry : fs::directory_iterator(path, ignored)) {
-      const std::string name = entry.path().filename().string();
-      if (entry.path().extension() == ".log" || name.starts_with("MANIFEST-")) names.insert(name);
-    }
-    return names;
-  };
-  rocksdb::Status status;
-  for (int attempt = 0; attempt < 20; ++attempt) {
-    const std::set<std::string> before = list_logs();
-    status = db->TryCatchUpWithPrimary();
-    if (status.ok() && list_logs() == before) return absl::OkStatus();
-  }
-  SWIFTLET_RETURN_IF_ERROR(Error(status, "cannot catch up with the server"));
-  return absl::UnavailableError(absl::StrCat(path, ": the server begins new logs too often to be read"));
 }
 
 absl::Status TrainingReader::Impl::ReadMeta() {

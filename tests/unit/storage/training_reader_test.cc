@@ -8,6 +8,7 @@
 #include "storage/coding.h"
 #include "storage/database.h"
 #include "storage/schema.h"
+#include "storage/user_vector_file.h"
 #include "storage_test_util.h"
 
 namespace swiftlet {
@@ -95,16 +96,33 @@ TEST(TrainingReaderTest, OpensWhileTheServerWritesAndIngests) {
       acknowledged += batch.size();
     }
   });
+  // One event of "e" at a time: it is erased before the next. Families of user vectors come and go.
+  const std::string sst = dir.Path("user_vectors.sst");
+  {
+    auto vectors = UserVectorFileWriter::Create(sst, 2);
+    ASSERT_OK(vectors.status());
+    ASSERT_OK((*vectors)->Add("e", std::vector<float>{1, 2}));
+    ASSERT_OK((*vectors)->Finish());
+  }
+  std::thread eraser([&] {
+    for (int i = 0; !stop; ++i) {
+      EXPECT_OK(db->RecordEvents(std::vector{Event("e", "x", i)}, kNow).status());
+      EXPECT_OK(db->DeleteUser("e", kNow));
+      EXPECT_OK(db->IngestUserVectors(1 + i % 2, 2, sst, kNow));
+      EXPECT_OK(db->DropUserVectors(2 - i % 2));
+    }
+  });
   uint64_t last = 0;
   for (int round = 0; round < 10; ++round) {
     const uint64_t before = acknowledged;
     auto reader = TrainingReader::Open(path, dir.Path("scratch"));
     ASSERT_OK(reader.status());
-    uint64_t seen = 0;
-    ASSERT_OK((*reader)->ForEachEvent([&](auto, auto&) {
-      ++seen;
+    uint64_t seen = 0, seen_erased = 0;
+    ASSERT_OK((*reader)->ForEachEvent([&](auto, auto& event) {
+      ++(event.user_id == "e" ? seen_erased : seen);
       return absl::OkStatus();
     }));
+    EXPECT_LE(seen_erased, 1) << "erasures are seen with all that came before them";
     EXPECT_GE(seen, before) << "what was acknowledged before the reader opened is there";
     EXPECT_EQ(seen % 20, 0) << "no half-applied batch";
     EXPECT_GE(seen, last);
@@ -112,6 +130,7 @@ TEST(TrainingReaderTest, OpensWhileTheServerWritesAndIngests) {
   }
   stop = true;
   writer.join();
+  eraser.join();
 }
 
 TEST(TrainingReaderTest, DamagedRecordsAreDataLossWithTheirKey) {
