@@ -109,6 +109,8 @@ class Swaps {
 
 class SwapTest : public ::testing::Test {
  protected:
+  void TearDown() override { Stop(); }
+
   // Writes the version into the server's directory; before the server can see it, what it answers is known.
   void Publish(int64_t version, bool swap) {
     PublishVersion(server_models(), version, kModel, [&](const std::string& staging) {
