@@ -137,7 +137,8 @@ rocksdb::DBOptions DatabaseOptionsOfRocksDb() {
   options.max_total_wal_size = uint64_t{128} << 20;  // bounds the time of a restart
   options.db_write_buffer_size = size_t{96} << 20;   // all memtables together
   options.max_manifest_file_size = size_t{16} << 20;
-  options.bytes_per_sync = size_t{1} << 20;  // table files reach the disk in small steps
+  options.bytes_per_sync = size_t{1} << 20;    // table files reach the disk in small steps
+  options.avoid_flush_during_shutdown = true;  // all is in the log
   options.statistics = rocksdb::CreateDBStatistics();
   options.statistics->set_stats_level(rocksdb::kExceptHistogramOrTimers);
   return options;

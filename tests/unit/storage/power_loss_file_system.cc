@@ -162,6 +162,11 @@ void PowerLossFileSystem::CutPowerAfter(uint64_t operations) {
   last_step_ = steps_ + operations;
 }
 
+void PowerLossFileSystem::SwitchOn() {
+  MutexLock lock(mu_);
+  last_step_ = UINT64_MAX;
+}
+
 bool PowerLossFileSystem::power_is_off() const {
   MutexLock lock(mu_);
   return steps_ >= last_step_;

@@ -50,6 +50,8 @@ class PowerLossFileSystem final : public rocksdb::FileSystemWrapper {
 
   // After this many more operations that change or sync something, all of them fail.
   void CutPowerAfter(uint64_t operations) ABSL_LOCKS_EXCLUDED(mu_);
+  // Operations succeed again, and nothing is lost: as after a disk that could not be reached for a while.
+  void SwitchOn() ABSL_LOCKS_EXCLUDED(mu_);
   bool power_is_off() const ABSL_LOCKS_EXCLUDED(mu_);
   // Operations so far that changed or synced something.
   uint64_t num_operations() const ABSL_LOCKS_EXCLUDED(mu_);

@@ -319,6 +319,40 @@ TEST_F(PowerLossTest, LosesNothingThatWasAcknowledgedAndHalvesNothing) {
   RecordProperty("lost_bytes", static_cast<int>(disk_->num_lost_bytes()));
 }
 
+TEST_F(PowerLossTest, WritesResumeAfterADiskThatFailsForAWhileAndNothingIsLostOrStoredTwice) {
+  constexpr int kRounds = 40;
+  std::mt19937 random(8);
+  std::vector<Writer> writers;
+  for (int t = 0; t < 3; ++t) writers.emplace_back(t);
+  auto db = OpenOrDie(Options());
+  const auto check = [&] {
+    const std::map<std::string, int> logged = LoggedIds(root_ + "/new/data", dir_.Path("scratch"));
+    for (Writer& writer : writers) writer.Check(*db, logged);
+  };
+  for (int round = 0; round < kRounds && !HasFatalFailure(); ++round) {
+    SCOPED_TRACE(absl::StrCat("round ", round));
+    ASSERT_NE(db, nullptr);
+    disk_->CutPowerAfter(random() % 100);
+    std::vector<std::thread> threads;
+    for (Writer& writer : writers) threads.emplace_back([&] { writer.Run(*db); });
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_FALSE(db->LastWrite().ok());
+    EXPECT_FALSE(db->CheckWritable().ok());
+    disk_->SwitchOn();
+    const absl::Status resumed = db->CheckWritable();
+    ASSERT_TRUE(resumed.ok()) << resumed;
+    EXPECT_OK(db->LastWrite());
+    check();
+    if (round % 2 == 0) continue;
+    disk_->CutPowerAfter(0);
+    db = nullptr;
+    disk_->Reboot(round % 4 == 1 ? Loss::kAll : Loss::kTorn, random());
+    db = OpenOrDie(Options());
+    ASSERT_NE(db, nullptr);
+    check();
+  }
+}
+
 TEST_F(PowerLossTest, WithoutSyncAcknowledgedWritesAreLost) {
   for (const bool sync_writes : {true, false}) {
     const auto open = [&] { return OpenOrDie(Options(sync_writes)); };
