@@ -223,6 +223,7 @@ TEST_F(SnapshotTest, ARollbackIsPinnedOverPublicationsAndARestart) {
   ASSERT_NO_FATAL_FAILURE(Start());
   EXPECT_EQ(AnswersFrom(), 2);
   EXPECT_TRUE(server_->GetStatus().serving().pinned());
+  EXPECT_EQ(InfoOf(*server_, 4).state(), v1::SNAPSHOT_STATE_AVAILABLE);
   // Nor does it need an orderly end: a pin is on disk when it is acknowledged.
   ASSERT_OK(server_->LoadSnapshot(3, &response));
   EXPECT_EQ(server_->Kill(), 137);
@@ -235,7 +236,6 @@ TEST_F(SnapshotTest, ARollbackIsPinnedOverPublicationsAndARestart) {
   EXPECT_EQ(AnswersFrom(), 4);
   EXPECT_FALSE(server_->GetStatus().serving().pinned());
   ASSERT_OK(server_->LoadSnapshot(2, &response));
-  EXPECT_EQ(InfoOf(*server_, 4).state(), v1::SNAPSHOT_STATE_AVAILABLE);
   ASSERT_OK(server_->LoadSnapshot(0, &response));
   EXPECT_EQ(response.snapshot().version(), 4);
   EXPECT_FALSE(response.snapshot().pinned());
