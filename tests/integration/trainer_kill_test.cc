@@ -173,6 +173,7 @@ TEST_F(TrainerKillTest, KilledAtRandomMomentsItLeavesNothingThatAServerWouldLoad
   const Clock::time_point start = Clock::now();
   ASSERT_EQ(Run(), 0) << Output();
   const auto whole = Clock::now() - start;
+  ASSERT_NO_FATAL_FAILURE(CheckDirectory());
   ASSERT_TRUE(server.WaitForVersion(1));
   v1::LoadSnapshotResponse response;
   ASSERT_OK(server.LoadSnapshot(1, &response));  // pinned while others are published

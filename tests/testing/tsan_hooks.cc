@@ -9,12 +9,15 @@
 //
 // Linked into everything of the ThreadSanitizer build, and into nothing else.
 #include <dlfcn.h>
+#include <grpc/grpc.h>
 #include <sanitizer/tsan_interface.h>
 #include <sys/socket.h>
 
 #include <cstdio>
 #include <cstdlib>
+#include <utility>
 
+#include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 
@@ -96,6 +99,40 @@ bool CondVar::WaitWithDeadline(Mutex* mu, Time deadline) {
 
 ABSL_NAMESPACE_END
 }  // namespace absl
+
+// --- gRPC's core; declared as in its sources (completion_queue.h) ---
+
+struct grpc_cq_completion;
+
+extern "C" grpc_call_error grpc_call_start_batch(grpc_call* call, const grpc_op* ops, size_t num_ops,
+                                                 void* tag, void* reserved) {
+  static auto* const next = Next<decltype(grpc_call_start_batch)>("grpc_call_start_batch");
+  __tsan_release(tag);
+  return next(call, ops, num_ops, tag, reserved);
+}
+
+void grpc_cq_end_op(grpc_completion_queue* queue, void* tag, absl::Status error,
+                    void (*done)(void* done_arg, grpc_cq_completion* storage), void* done_arg,
+                    grpc_cq_completion* storage, bool internal = false);
+
+void grpc_cq_end_op(grpc_completion_queue* queue, void* tag, absl::Status error,
+                    void (*done)(void* done_arg, grpc_cq_completion* storage), void* done_arg,
+                    grpc_cq_completion* storage, bool internal) {
+  static auto* const next = Next<decltype(grpc_cq_end_op)>(
+      "_Z14grpc_cq_end_opP21grpc_completion_queuePvN4absl7debian36StatusEPFvS1_P18grpc_cq_completionES1_S6_"
+      "b");
+  __tsan_acquire(tag);
+  __tsan_release(tag);
+  next(queue, tag, std::move(error), done, done_arg, storage, internal);
+}
+
+extern "C" grpc_event grpc_completion_queue_next(grpc_completion_queue* queue, gpr_timespec deadline,
+                                                 void* reserved) {
+  static auto* const next = Next<decltype(grpc_completion_queue_next)>("grpc_completion_queue_next");
+  const grpc_event event = next(queue, deadline, reserved);
+  if (event.type == GRPC_OP_COMPLETE) __tsan_acquire(event.tag);
+  return event;
+}
 
 extern "C" ssize_t sendmsg(int fd, const msghdr* message, int flags) {
   static auto* const next = Next<ssize_t(int, const msghdr*, int)>("sendmsg");
