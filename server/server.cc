@@ -30,6 +30,7 @@
 #include "server/metrics.h"
 #include "server/reaper.h"
 #include "server/recommendation_service.h"
+#include "server/retention_clock.h"
 #include "server/service_core.h"
 #include "server/user_service.h"
 #include "server/version.h"
@@ -43,6 +44,11 @@ constexpr absl::Duration kStorageCheckInterval = absl::Seconds(5);
 constexpr char kRecommendationServiceName[] = "swiftlet.v1.RecommendationService";
 
 int64_t WallClockMs() { return absl::ToUnixMillis(absl::Now()); }
+int64_t SteadyClockMs() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
 
 // Why `address` cannot be listened on, in the system's words: gRPC does not say.
 std::string WhyNotListening(const std::string& address) {
@@ -97,7 +103,8 @@ class Upkeep {
     for (;;) {
       CheckStorage();
       if (absl::Now() >= next_maintenance) {
-        if (absl::Status status = database_->Maintain(WallClockMs()); !status.ok()) {
+        if (absl::Status status = database_->Maintain(clock_.Now(WallClockMs(), SteadyClockMs()));
+            !status.ok()) {
           spdlog::error("upkeep of the database: {}", std::string(status.message()));
         }
         next_maintenance = absl::Now() + kUpkeepInterval;
@@ -133,6 +140,7 @@ class Upkeep {
   }
 
   Database* const database_;
+  RetentionClock clock_;              // of the thread alone
   bool failing_ = false;              // as logged; of the thread alone, as the next
   std::vector<std::string> damaged_;  // as logged
   Mutex mu_;

@@ -135,16 +135,27 @@ void SnapshotManager::Follow() {
   if (target.has_value()) {
     wanted = absl::StrCat("the pinned snapshot ", *target, ", which was refused");
   } else if (current.ok()) {
-    if (pinned.ok()) reported_directory_error_.clear();
     target = *current;
-    if (!target.has_value()) return;
+    if (!target.has_value()) {
+      if (serving_.has_value()) {
+        ReportDirectoryError(absl::NotFoundError(
+            absl::StrCat(options_.model_dir, ": there is no CURRENT any more; snapshot ",
+                         serving_->snapshot->version(), " goes on serving until something is published")));
+      }
+      return;
+    }
+    if (pinned.ok()) reported_directory_error_.clear();
     wanted = absl::StrCat("snapshot ", *target, ", which was refused");
   } else {
     ReportDirectoryError(current.status());
     wanted = absl::StrCat("the newest publication, which is unknown (", current.status().message(), ")");
   }
   if (target.has_value()) {
-    if (Serves(*target)) return;
+    if (Serves(*target)) {
+      // Nothing is loaded while a version is pinned, but versions are published.
+      if (current_stamp_ != retention_stamp_) DeleteOldVersions();
+      return;
+    }
     if (!registry_.ShouldSkip(*target, current_stamp_) && Load(*target).ok()) return;
   }
   if (!serving_.has_value()) ServeAnother(wanted, target);
@@ -371,6 +382,7 @@ void SnapshotManager::WaitForDraining() {
 }
 
 void SnapshotManager::DeleteOldVersions() {
+  retention_stamp_ = current_stamp_;
   std::vector<int64_t> never = {serving_->snapshot->version()};
   if (draining_.has_value()) never.push_back(draining_->snapshot->version());
   if (const std::optional<int64_t> pinned = registry_.pinned(); pinned.has_value()) never.push_back(*pinned);

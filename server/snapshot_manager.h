@@ -133,6 +133,7 @@ class SnapshotManager {
   std::string serving_manifest_text_;   // as it was on disk when it was loaded
   std::string serving_manifest_stamp_;  // of the file when it was compared with the text
   std::string current_stamp_;           // of CURRENT when it was read last
+  std::string retention_stamp_;         // of CURRENT when old versions were deleted last
   std::string reported_directory_error_;
 
   mutable Mutex mu_;

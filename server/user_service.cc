@@ -60,6 +60,15 @@ grpc::ServerUnaryReactor* UserService::DeleteUser(grpc::CallbackServerContext* c
       core_->gate, Method::kDeleteUser, context, in, out,
       [this](const Call& call, v1::DeleteUserRequest& request) {
         if (absl::Status status = core_->validator.Check(request); !status.ok()) return call.Finish(status);
+        // Snapshots that are not loaded now, and may be later, hold what they were trained on before this
+        // too.
+        if (const auto snapshots = core_->snapshots->List(); snapshots.ok()) {
+          for (const SnapshotSummary& snapshot : *snapshots) {
+            if (snapshot.manifest.has_value()) {
+              core_->database->EraseThrough(snapshot.manifest->trained_through_ms);
+            }
+          }
+        }
         if (absl::Status status = core_->users->DeleteUser(request.user_id(), core_->now_ms());
             !status.ok()) {
           return call.Finish(status);

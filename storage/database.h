@@ -116,6 +116,9 @@ class Database final : public UserStore {
   // Drops the family; OK when it is not there.
   absl::Status DropUserVectors(int64_t version);
   absl::StatusOr<std::vector<int64_t>> IngestedVersions();
+  // There is a snapshot that was trained through this time, by its trainer's clock: erasures from now on mask
+  // it too, as they mask every ingested version, though that clock is ahead of this one. Not kept on disk.
+  void EraseThrough(int64_t trained_through_ms);
   // What is wrong with ingested user vectors that cannot be read, or were dropped by Open for that: one line
   // for each version, until it is dropped or ingested again.
   std::vector<std::string> DamagedUserVectors() const;

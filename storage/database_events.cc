@@ -187,12 +187,27 @@ absl::Status Database::DeleteUser(std::string_view user_id, int64_t now_ms) {
   // on tells whether the snapshot is older than the erasure, also when the clock was set back. The lock is
   // held over the write, so that a trainer that sees a later arrival, of any user, sees the erasure too.
   MutexLock lock(s.arrival_mu);
-  const int64_t erased_ms = std::max(now_ms, static_cast<int64_t>(s.last_arrival >> kArrivalBits) + 1);
+  int64_t erased_ms = std::max(now_ms, static_cast<int64_t>(s.last_arrival >> kArrivalBits) + 1);
   s.last_arrival = FirstArrivalAt(erased_ms);
+  // What is here already was trained before, whatever the clock of its trainer says.
+  erased_ms = std::max(erased_ms, s.erase_through_ms.load() + 1);
+  {
+    MutexLock vectors_lock(s.vectors_mu);
+    for (const auto& [version, vectors] : s.vectors) {
+      erased_ms = std::max(erased_ms, vectors->record.trained_through_ms + 1);
+    }
+  }
   rocksdb::WriteBatch batch;
   batch.Put(s.meta, ErasedKey(user_id), EncodeErasure({.erased_ms = erased_ms, .arrival = s.last_arrival}));
   batch.Delete(s.users, ToSlice(user_id));
   return s.Write(&batch, "cannot erase a user");
+}
+
+void Database::EraseThrough(int64_t trained_through_ms) {
+  std::atomic<int64_t>& latest = impl_->erase_through_ms;
+  for (int64_t seen = latest.load(); seen < trained_through_ms;) {
+    if (latest.compare_exchange_weak(seen, trained_through_ms)) return;
+  }
 }
 
 }  // namespace swiftlet

@@ -158,6 +158,8 @@ struct Database::Impl {
   mutable Mutex last_write_mu;
   absl::Status last_write_error ABSL_GUARDED_BY(last_write_mu);
 
+  std::atomic<int64_t> erase_through_ms{0};  // the latest of EraseThrough
+
   Mutex arrival_mu;
   uint64_t last_arrival ABSL_GUARDED_BY(arrival_mu) = 0;
 

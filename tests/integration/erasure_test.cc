@@ -202,6 +202,26 @@ TEST(Erasure, HoldsForEverySnapshotAndAfterRestarts) {
   EXPECT_EQ(SourceOf(*server, "user-1"), v1::SOURCE_LONG_TERM);
 }
 
+TEST(Erasure, HoldsForSnapshotsWhoseTrainersClockIsAhead) {
+  TempDir dir;
+  const std::string models = dir.path() + "/models";
+  const int64_t ahead_ms = absl::ToUnixMillis(absl::Now() + absl::Hours(1));
+  Publish(models, 1, ahead_ms + 5);
+  Publish(models, 2, ahead_ms);
+  ServerProcess server({.dir = dir.path()});
+  ASSERT_TRUE(server.running() && server.WaitForVersion(2)) << server.Log();
+  ASSERT_EQ(SourceOf(server, "user-0"), v1::SOURCE_LONG_TERM);
+  ASSERT_NO_FATAL_FAILURE(Erase(server, "user-0"));
+  ASSERT_NO_FATAL_FAILURE(ExpectErased(server, "user-0"));
+  v1::LoadSnapshotResponse loaded;
+  ASSERT_OK(server.LoadSnapshot(1, &loaded));  // for the first time
+  ASSERT_NO_FATAL_FAILURE(ExpectErased(server, "user-0"));
+  EXPECT_EQ(SourceOf(server, "user-1"), v1::SOURCE_LONG_TERM);
+  // Events that arrive later count by the server's clock.
+  ASSERT_NO_FATAL_FAILURE(Record(server, "user-0", {"item-1"}));
+  EXPECT_EQ(SourceOf(server, "user-0"), v1::SOURCE_HISTORY);
+}
+
 TEST(Erasure, SurvivesAKillRightAfterTheAcknowledgement) {
   TempDir dir;
   Publish(dir.path() + "/models", 1);

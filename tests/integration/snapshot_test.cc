@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -257,6 +258,36 @@ TEST_F(SnapshotTest, OldVersionsAreDeletedButNotThePinnedOne) {
   std::vector<int64_t> versions;
   for (const v1::SnapshotInfo& info : list.snapshots()) versions.push_back(info.version());
   EXPECT_THAT(versions, ::testing::ElementsAre(4, 3, 1));
+}
+
+TEST_F(SnapshotTest, OldVersionsAreDeletedWhileAVersionIsPinned) {
+  Publish(models(), 1);
+  Start("", "keep_versions: 2");
+  v1::LoadSnapshotResponse response;
+  ASSERT_OK(server_->LoadSnapshot(1, &response));
+  for (int64_t version = 2; version <= 6; ++version) Publish(models(), version);
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  std::vector<int64_t> versions;
+  while (versions != std::vector<int64_t>{1, 5, 6} && std::chrono::steady_clock::now() < end) {
+    versions = *ModelDirectory(models()).ListVersions();
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  EXPECT_THAT(versions, ::testing::ElementsAre(1, 5, 6));
+  EXPECT_EQ(server_->GetStatus().serving().version(), 1);
+}
+
+TEST_F(SnapshotTest, AWipedModelDirectoryIsReported) {
+  Publish(models(), 1);
+  Start();
+  std::filesystem::remove_all(models() + "/1");
+  std::filesystem::remove(models() + "/CURRENT");
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  while (server_->GetStatus().last_load_error().empty() && std::chrono::steady_clock::now() < end) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  EXPECT_THAT(server_->GetStatus().last_load_error(),
+              ::testing::AllOf(HasSubstr("no CURRENT any more"), HasSubstr("snapshot 1 goes on serving")));
+  EXPECT_EQ(server_->GetStatus().serving().version(), 1);
 }
 
 TEST_F(SnapshotTest, ListSnapshotsTellsWhatTheManifestSays) {

@@ -18,6 +18,8 @@ namespace {
 using storage_testing::Event;
 using storage_testing::Fails;
 using storage_testing::FileBytes;
+using storage_testing::HistoryOf;
+using storage_testing::kHourMs;
 using storage_testing::kNow;
 using storage_testing::OpenOrDie;
 using storage_testing::TempDir;
@@ -174,8 +176,8 @@ TEST_F(DatabaseUserVectorsTest, AFamilyWithoutItsRecordIsUnfinished) {
 
 TEST_F(DatabaseUserVectorsTest, ErasureMasksVectorsThatWereTrainedEarlier) {
   ASSERT_OK(db_->IngestUserVectors(1, 2, sst_, /*trained_through_ms=*/kNow));
-  ASSERT_OK(db_->IngestUserVectors(2, 2, sst_, /*trained_through_ms=*/kNow + 1000));
   ASSERT_OK(db_->DeleteUser("a", kNow + 500));
+  ASSERT_OK(db_->IngestUserVectors(2, 2, sst_, /*trained_through_ms=*/kNow + 1000));
   for (int round = 0; round < 2; ++round) {
     EXPECT_TRUE(Read(1, "a").empty());
     EXPECT_EQ(Read(2, "a"), (std::vector<float>{1, 2})) << "trained on what came after the erasure";
@@ -185,6 +187,23 @@ TEST_F(DatabaseUserVectorsTest, ErasureMasksVectorsThatWereTrainedEarlier) {
   // An older snapshot that is loaded later is masked too.
   ASSERT_OK(db_->IngestUserVectors(3, 2, sst_, /*trained_through_ms=*/kNow - 1000));
   EXPECT_TRUE(Read(3, "a").empty());
+}
+
+TEST_F(DatabaseUserVectorsTest, ErasureMasksWhatIsThereThoughItsTrainersClockIsAhead) {
+  ASSERT_OK(db_->IngestUserVectors(1, 2, sst_, /*trained_through_ms=*/kNow + kHourMs));
+  ASSERT_OK(db_->DeleteUser("a", kNow));
+  EXPECT_TRUE(Read(1, "a").empty());
+  EXPECT_EQ(Read(1, "b"), (std::vector<float>{3, 4}));
+  // One that is on disk, and ingested later.
+  db_->EraseThrough(kNow + 2 * kHourMs);
+  db_->EraseThrough(kNow + kHourMs);
+  ASSERT_OK(db_->DeleteUser("b", kNow));
+  Reopen();
+  ASSERT_OK(db_->IngestUserVectors(2, 2, sst_, /*trained_through_ms=*/kNow + 2 * kHourMs));
+  EXPECT_TRUE(Read(2, "b").empty());
+  // Events go on at their own time.
+  ASSERT_OK(db_->RecordEvents({{Event("a", "i", 1)}}, kNow).status());
+  EXPECT_EQ(HistoryOf(*db_, "a").size(), 1);
 }
 
 TEST_F(DatabaseUserVectorsTest, ErasureIsLaterThanWhatArrivedBeforeItWhateverTheClockSays) {

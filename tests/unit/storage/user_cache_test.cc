@@ -1,5 +1,6 @@
 #include "storage/user_cache.h"
 
+#include <array>
 #include <atomic>
 #include <functional>
 #include <map>
@@ -333,6 +334,7 @@ TEST(UserCacheStressTest, CacheDiskAndLogAgree) {
   for (const int64_t version : {1, 2}) ASSERT_OK(db->IngestUserVectors(version, 1, sst, kNow + 1'000'000));
   // Small enough to evict now and then.
   UserCache cache(db.get(), {.capacity_bytes = 40'000, .max_history_events = kLimit, .num_shards = 2});
+  std::array<std::atomic<int>, kUsers> erasure{};  // 1: on its way, 2: acknowledged
   std::vector<std::thread> threads;
   for (int t = 0; t < kThreads; ++t) {
     threads.emplace_back([&, t] {
@@ -341,7 +343,9 @@ TEST(UserCacheStressTest, CacheDiskAndLogAgree) {
         const int u = static_cast<int>(rng() % kUsers);
         const std::string user = absl::StrCat("u", u);
         if (t == 0 && c % 20 == 19) {
+          if (erasure[u] == 0) erasure[u] = 1;
           EXPECT_OK(cache.DeleteUser(user, kNow));
+          erasure[u] = 2;
           continue;
         }
         const std::string item = absl::StrCat(t, "/", c);
@@ -350,6 +354,7 @@ TEST(UserCacheStressTest, CacheDiskAndLogAgree) {
         if (c % 5 == 0) batch.push_back(batch[0]);  // a duplicate
         EXPECT_OK(cache.RecordEvents(batch, kNow).status());
         const int64_t version = 1 + static_cast<int64_t>(rng() % 2);
+        const bool erased_before = erasure[u] == 2;
         auto read = cache.Find(user, version);
         if (read == nullptr) {
           auto got = cache.Get(user, version);
@@ -360,7 +365,11 @@ TEST(UserCacheStressTest, CacheDiskAndLogAgree) {
                                         [&](const HistoryEvent& e) { return e.item_key == ItemKeyOf(item); });
         EXPECT_LE(mine, 1);
         EXPECT_EQ(read->vectors.version, version);
-        EXPECT_EQ(read->long_term, std::vector<float>{static_cast<float>(u)});
+        if (erased_before) {
+          EXPECT_TRUE(read->long_term.empty());
+        } else if (erasure[u] == 0) {
+          EXPECT_EQ(read->long_term, std::vector<float>{static_cast<float>(u)});
+        }
       }
     });
   }
