@@ -1,0 +1,92 @@
+#include "engine/kernels/code_match_vnni.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#define SWIFTLET_VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")))
+#endif
+
+namespace swiftlet {
+
+#if defined(__x86_64__)
+
+namespace {
+
+constexpr size_t kAhead = 6;  // groups
+
+SWIFTLET_VNNI inline __m512i Word(const int8_t* query, size_t quad) {
+  int32_t word;
+  std::memcpy(&word, query + quad * 4, 4);
+  return _mm512_set1_epi32(word);
+}
+
+SWIFTLET_VNNI inline __m512i AddSection(const CodeSection& s, uint32_t group, __m512i sum) {
+  const uint8_t* codes = s.codes + size_t{group} * s.quads * 64;
+  for (size_t j = 0; j < s.quads; ++j) {
+    sum = _mm512_dpbusd_epi32(sum, _mm512_load_si512(codes + j * 64), Word(s.query, j));
+  }
+  return sum;
+}
+
+inline void PrefetchSection(const CodeSection& s, uint32_t group) {
+  const uint8_t* codes = s.codes + size_t{group} * s.quads * 64;
+  for (size_t j = 0; j < s.quads; ++j) __builtin_prefetch(codes + j * 64);
+}
+
+// One section of four quads, the query in registers: the case that carries the load.
+SWIFTLET_VNNI void MatchFourQuads(const CodeSection& s, const uint32_t* groups, const int32_t* limits,
+                                  size_t n, uint16_t* masks) {
+  const __m512i q0 = Word(s.query, 0), q1 = Word(s.query, 1), q2 = Word(s.query, 2), q3 = Word(s.query, 3);
+  for (size_t i = 0; i < n; ++i) {
+    if (i + kAhead < n) PrefetchSection(s, groups[i + kAhead]);
+    const uint8_t* codes = s.codes + size_t{groups[i]} * 256;
+    __m512i a = _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_load_si512(codes), q0);
+    __m512i b = _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_load_si512(codes + 64), q1);
+    a = _mm512_dpbusd_epi32(a, _mm512_load_si512(codes + 128), q2);
+    b = _mm512_dpbusd_epi32(b, _mm512_load_si512(codes + 192), q3);
+    masks[i] = _mm512_cmpge_epi32_mask(_mm512_add_epi32(a, b), _mm512_set1_epi32(limits[i]));
+  }
+}
+
+}  // namespace
+
+bool CpuHasVnni() {
+  static const bool has = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+                          __builtin_cpu_supports("avx512vnni");
+  return has;
+}
+
+SWIFTLET_VNNI void MatchGroupsVnni(const CodeSection& first, const CodeSection& second,
+                                   const uint32_t* groups, const int32_t* limits, size_t n, uint16_t* masks) {
+  if (first.quads == 4 && second.quads == 0) return MatchFourQuads(first, groups, limits, n, masks);
+  for (size_t i = 0; i < std::min(n, kAhead); ++i) {
+    PrefetchSection(first, groups[i]);
+    PrefetchSection(second, groups[i]);
+  }
+  for (size_t i = 0; i < n; ++i) {
+    if (i + kAhead < n) {
+      PrefetchSection(first, groups[i + kAhead]);
+      PrefetchSection(second, groups[i + kAhead]);
+    }
+    const __m512i a = AddSection(first, groups[i], _mm512_setzero_si512());
+    const __m512i b = AddSection(second, groups[i], _mm512_setzero_si512());
+    masks[i] = _mm512_cmpge_epi32_mask(_mm512_add_epi32(a, b), _mm512_set1_epi32(limits[i]));
+  }
+}
+
+#else
+
+bool CpuHasVnni() { return false; }
+
+void MatchGroupsVnni(const CodeSection&, const CodeSection&, const uint32_t*, const int32_t*, size_t,
+                     uint16_t*) {
+  std::abort();
+}
+
+#endif
+
+}  // namespace swiftlet
