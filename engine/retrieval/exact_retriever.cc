@@ -69,6 +69,7 @@ RetrievalStats SearchExact(std::span<const ItemMatrix> parts, const RetrievalQue
         if (ascending) threshold = std::nextafter(threshold, std::numeric_limits<float>::infinity());
       }
     }
+    stats.rows_scanned += part.num_items;
     stats.rows_scored += part.num_items;
     stats.bytes_read += uint64_t{part.num_items} * part.dim * sizeof(float);
   }
@@ -77,9 +78,19 @@ RetrievalStats SearchExact(std::span<const ItemMatrix> parts, const RetrievalQue
   return stats;
 }
 
+ItemMatrix MatrixFor(Similarity similarity, const ItemMatrix& items, std::span<const float> inverse_norms) {
+  ItemMatrix matrix = items;
+  if (similarity == Similarity::kCosine) {
+    matrix.bias = nullptr;
+    matrix.scale = inverse_norms.data();
+  }
+  return matrix;
+}
+
 RetrievalStats ExactRetriever::Search(const RetrievalQuery& query, RetrievalScratch& scratch,
                                       std::vector<ScoredRow>& results) const {
-  return SearchExact({&items_, 1}, query, scratch, results);
+  const ItemMatrix matrix = MatrixFor(query.similarity, items_, inverse_norms_);
+  return SearchExact({&matrix, 1}, query, scratch, results);
 }
 
 }  // namespace swiftlet

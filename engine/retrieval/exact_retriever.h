@@ -9,17 +9,23 @@
 namespace swiftlet {
 
 // Scans `items` in one blocked pass: score a block, keep what reaches the k-th best score so far, ask the
-// filter only about those. Borrows the matrix, which must outlive this.
+// filter only about those. Borrows the arrays, which must outlive this.
 class ExactRetriever final : public Retriever {
  public:
-  explicit ExactRetriever(const ItemMatrix& items) : items_(items) {}
+  // items: scale null. inverse_norms: [num_items], or empty: then no search is by cosine.
+  explicit ExactRetriever(const ItemMatrix& items, std::span<const float> inverse_norms = {})
+      : items_(items), inverse_norms_(inverse_norms) {}
 
   RetrievalStats Search(const RetrievalQuery& query, RetrievalScratch& scratch,
                         std::vector<ScoredRow>& results) const override;
 
  private:
   const ItemMatrix items_;
+  const std::span<const float> inverse_norms_;
 };
+
+// `items` as a search by `similarity` sees them: with their biases, or scaled by inverse_norms.
+ItemMatrix MatrixFor(Similarity similarity, const ItemMatrix& items, std::span<const float> inverse_norms);
 
 // The same over several matrices (snapshot rows, then overlay rows) as if they were one. `results` is cleared
 // first.

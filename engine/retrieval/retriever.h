@@ -1,9 +1,11 @@
 // The one interface between the request pipeline and an index over item vectors.
 //
-//   ItemMatrix items{.vectors = v, .bias = b, .scale = nullptr, .num_items = n, .dim = d, .stride =
-//   RowStride(d)}; ExactRetriever retriever(items);                       //
-//   engine/retrieval/exact_retriever.h RetrievalScratch scratch;                              // one per
-//   thread RetrievalStats stats = retriever.Search({query, k, &filter}, scratch, results);
+// clang-format off
+//   ItemMatrix items{.vectors = v, .bias = b, .num_items = n, .dim = d, .stride = RowStride(d)};
+//   ExactRetriever retriever(items, inverse_norms);  // exact_retriever.h, or bound_retriever.h
+//   RetrievalScratch scratch;                        // one per thread
+//   RetrievalStats stats = retriever.Search({query, k, &filter}, scratch, results);
+// clang-format on
 #ifndef SWIFTLET_ENGINE_RETRIEVAL_RETRIEVER_H_
 #define SWIFTLET_ENGINE_RETRIEVAL_RETRIEVER_H_
 
@@ -30,16 +32,29 @@ struct ItemMatrix {
       0;  // row number of vectors[0] in results and filters (an overlay starts after the snapshot)
 };
 
+enum class Similarity : uint8_t {
+  kDot,     // <q, v> + bias
+  kCosine,  // <q, v> / |v|, without bias: the cosine where |q| = 1
+};
+
 struct RetrievalQuery {
   std::span<const float> vector;      // [dim], finite
   size_t k = 0;                       // >= 1
   const RowFilter* filter = nullptr;  // null: every row is allowed
+  Similarity similarity = Similarity::kDot;
+  // An index may stop once it has looked at this many rows, with the best found so far. 0: no limit. A full
+  // scan looks at all rows all the same.
+  size_t max_rows = 0;
+  // Below 1: how far the part of a bound is trusted that holds for the worst case only. An index looks at
+  // fewer rows then, and the answer is not proven.
+  float bound_scale = 1;
 };
 
 // What a search cost, and how far it can be trusted.
 struct RetrievalStats {
-  uint64_t rows_scored = 0;
-  uint64_t bytes_read = 0;
+  uint64_t rows_scanned = 0;  // rows of which anything was read, be it a few bytes
+  uint64_t rows_scored = 0;   // rows scored from their full vectors
+  uint64_t bytes_read = 0;    // of rows, their codes and bounds
   bool proven_exact = false;  // no row that was left out can be better than the last one returned
 };
 
@@ -47,6 +62,11 @@ struct RetrievalStats {
 struct RetrievalScratch {
   AlignedVector<float> scores;
   std::vector<ScoredRow> candidates;
+  // Of an index.
+  AlignedVector<float> rotated, along, across, scale, bias;
+  std::vector<uint32_t> clusters, groups, kept_groups, rows;
+  std::vector<int32_t> limits;
+  std::vector<uint16_t> masks;
 };
 
 // Immutable and thread-safe once built.

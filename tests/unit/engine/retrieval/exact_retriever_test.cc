@@ -10,7 +10,7 @@
 
 namespace swiftlet {
 
-void PrintTo(const ScoredRow& r, std::ostream* os) { *os << "{" << r.row << ", " << r.score << "}"; }
+inline void PrintTo(const ScoredRow& r, std::ostream* os) { *os << "{" << r.row << ", " << r.score << "}"; }
 
 namespace {
 

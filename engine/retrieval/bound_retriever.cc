@@ -1,0 +1,351 @@
+#include "engine/retrieval/bound_retriever.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+
+#include "engine/kernels/dot.h"
+#include "engine/kernels/linear_bound.h"
+#include "engine/retrieval/bound_math.h"
+#include "engine/retrieval/exact_retriever.h"
+
+namespace swiftlet {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr size_t kNumSeeds = 8;          // clusters that are looked at first, for a good threshold
+constexpr size_t kFirstGroups = 4;       // groups at a time until there is a threshold
+constexpr size_t kGroupsAtATime = 32;    // afterwards
+constexpr double kMinQueryNorm = 1e-15;  // below and above: float bounds mean nothing, all rows are scored
+constexpr double kMaxQueryNorm = 1e15;
+// Errors that bounds allow for, each at most BoundSlack: rotating the vectors, rotating the query, axes that
+// are almost orthonormal, the float score itself, and twice what CheckBoundIndexValues lets pass.
+constexpr float kSlacks = 6;
+constexpr float kRoundingOfSums = 1e-6f;
+constexpr size_t kMaxCodeBytes = kMaxQuads * 4;
+
+}  // namespace
+
+// One search.
+class BoundSearch {
+ public:
+  BoundSearch(const BoundRetriever& retriever, const RetrievalQuery& query, RetrievalScratch& scratch)
+      : retriever_(retriever),
+        index_(retriever.index_),
+        query_(query),
+        by_cosine_(query.similarity == Similarity::kCosine),
+        matrix_(MatrixFor(query.similarity, retriever.items_, retriever.inverse_norms_)),
+        scratch_(scratch),
+        k_(std::min(query.k, retriever.items_.num_items)),
+        flush_at_(64 + k_ / 2) {}
+
+  RetrievalStats Run(double query_norm, std::vector<ScoredRow>& results) {
+    Prepare(query_norm);
+    BoundClusters();
+    for (size_t i = 0; i < scratch_.clusters.size() && !is_over_; ++i) Visit(scratch_.clusters[i]);
+    Flush();
+    num_found_ = SelectTopK(scratch_.candidates.data(), num_found_, k_);
+    results.assign(scratch_.candidates.begin(),
+                   scratch_.candidates.begin() + static_cast<ptrdiff_t>(num_found_));
+    stats_.proven_exact = !is_over_ && query_.bound_scale >= 1;
+    return stats_;
+  }
+
+ private:
+  // A code's worth of the query: 8-bit coefficients and what they miss.
+  struct Coefficients {
+    alignas(64) int8_t axes[kMaxCodeBytes] = {};  // of the code's own section
+    double lost = 0;                              // squares missed by the axes
+    int32_t sum = 0;                              // of signed coordinates
+    size_t first_axis = 0;                        // where the tail begins
+    float tail_norm = 0;
+  };
+
+  void Prepare(double query_norm) {
+    const size_t dim = index_.dim;
+    norm_ = static_cast<float>(query_norm * (1 + 1e-6));
+    slack_ = kSlacks * BoundSlack(dim);
+    scratch_.rotated.resize(index_.stride);
+    float* const rotated = scratch_.rotated.data();
+    DotRows(query_.vector.data(), index_.rotation.data(), dim, dim, index_.stride, rotated);
+
+    coarse_.first_axis = std::min(kCoarseAxes, dim);
+    fine_.first_axis = std::min(FineAxes(dim), dim);
+    for (Coefficients* code : {&coarse_, &fine_}) {
+      code->tail_norm =
+          static_cast<float>(std::sqrt(SumSquares(rotated, code->first_axis, dim)) * (1 + 1e-6));
+    }
+    float largest = coarse_.tail_norm;
+    for (size_t j = 0; j < fine_.first_axis; ++j) largest = std::max(largest, std::fabs(rotated[j]));
+    step_ = largest * (1 + 1e-5f) / 127;
+    if (!(step_ >= std::numeric_limits<float>::min())) step_ = std::numeric_limits<float>::min();
+    for (size_t j = 0; j < fine_.first_axis; ++j) {
+      const int8_t steps = Quantise(rotated[j]);
+      const double missed = double{rotated[j]} - double{step_} * steps;
+      if (j < coarse_.first_axis) {
+        coarse_.axes[j] = steps;
+        coarse_.sum += steps;
+        coarse_.lost += missed * missed;
+      } else {
+        fine_.axes[j - coarse_.first_axis] = steps;
+      }
+      fine_.sum += steps;
+      fine_.lost += missed * missed;
+    }
+    // The fine code's sum takes the axes of the coarse section, not its tail.
+    std::copy_n(coarse_.axes, kCoarseQuads * 4, head_);
+
+    if (scratch_.candidates.size() < 2 * k_ + 64 + flush_at_ + kGroupsAtATime * kGroupRows) {
+      scratch_.candidates.resize(2 * k_ + 64 + flush_at_ + kGroupsAtATime * kGroupRows);
+    }
+    scratch_.rows.clear();
+    scratch_.limits.resize(kGroupsAtATime);
+    scratch_.masks.resize(kGroupsAtATime);
+    scratch_.kept_groups.resize(kGroupsAtATime);
+  }
+
+  int8_t Quantise(float value) const {
+    return static_cast<int8_t>(std::clamp(std::nearbyint(value / step_), -127.0f, 127.0f));
+  }
+
+  // <q', direction>, and the length of q' across it, for every cluster; which clusters to look at, in which
+  // order.
+  void BoundClusters() {
+    const size_t n = retriever_.clusters_.size();
+    scratch_.along.resize(n);
+    scratch_.across.resize(n);
+    float* const along = scratch_.along.data();
+    float* const across = scratch_.across.data();
+    DotRows(scratch_.rotated.data(), index_.centres.data(), n, index_.dim, index_.stride, along);
+    const float square = norm_ * norm_;
+    const float slack_square = slack_ * square;
+    for (size_t c = 0; c < n; ++c) {
+      across[c] = query_.bound_scale *
+                  (std::sqrt(std::max(square - along[c] * along[c], 0.0f) + slack_square) + slack_ * norm_);
+    }
+    stats_.bytes_read += n * index_.dim * sizeof(float);
+    // Seeds: where the expected score is largest.
+    scratch_.clusters.resize(n);
+    for (size_t c = 0; c < n; ++c) scratch_.clusters[c] = static_cast<uint32_t>(c);
+    const auto expected = [&](uint32_t c) {
+      const BoundRetriever::Cluster& cluster = retriever_.clusters_[c];
+      return by_cosine_ ? cluster.cosine_along * along[c] : cluster.along * along[c] + cluster.max_bias;
+    };
+    const auto begin = scratch_.clusters.begin();
+    std::partial_sort(begin, begin + static_cast<ptrdiff_t>(std::min(n, kNumSeeds)), scratch_.clusters.end(),
+                      [&](uint32_t a, uint32_t b) {
+                        const float ea = expected(a), eb = expected(b);
+                        return ea != eb ? ea > eb : a < b;
+                      });
+  }
+
+  // Slack on a threshold for the rounding of the last sum.
+  float Lowered(float threshold) const {
+    return threshold - kRoundingOfSums * (std::fabs(threshold) + retriever_.max_abs_bias_) - 1e-35f;
+  }
+
+  void Visit(uint32_t c) {
+    const BoundRetriever::Cluster& cluster = retriever_.clusters_[c];
+    const float x = std::max(scratch_.along[c], 0.0f) + slack_ * norm_, y = scratch_.across[c];
+    const float lowered = Lowered(threshold_);
+    const float bound = by_cosine_ ? cluster.cosine_along * x + cluster.cosine_across * y
+                                   : cluster.along * x + cluster.across * y + cluster.max_bias;
+    if (bound < lowered) return;
+    const uint32_t first = index_.cluster_groups[c];
+    const size_t n = index_.cluster_groups[c + 1] - first;
+    if (scratch_.groups.size() < n) scratch_.groups.resize(n);
+    const float* const a = index_.box(by_cosine_ ? kCosineAlong : kAlong) + first;
+    const float* const r = index_.box(by_cosine_ ? kCosineAcross : kAcross) + first;
+    const float* const b = matrix_.bias == nullptr ? nullptr : index_.box(kMaxBias) + first;
+    const size_t count = CollectBounds(a, r, b, n, x, y, lowered, first, scratch_.groups.data());
+    stats_.bytes_read += n * (b == nullptr ? 2 : 3) * sizeof(float);
+    if (count == 0) return;
+    SetTail(c, cluster.coarse_inverse_tail, &coarse_);
+    SetTail(c, cluster.fine_inverse_tail, &fine_);
+    for (size_t i = 0; i < count && !is_over_;) {
+      const size_t step = std::min(count - i, threshold_ == -kInfinity ? kFirstGroups : kGroupsAtATime);
+      ScanGroups(scratch_.groups.data() + i, step);
+      i += step;
+      if (query_.max_rows != 0 && stats_.rows_scanned >= query_.max_rows) is_over_ = true;
+    }
+  }
+
+  // The last two coefficients of a code, which depend on the cluster's direction.
+  void SetTail(uint32_t c, float inverse_tail, Coefficients* code) {
+    const float* const centre = index_.centres.data() + size_t{c} * index_.stride;
+    float along = 0;
+    if (inverse_tail > 0) {
+      const size_t begin = code->first_axis;
+      along = Dot(scratch_.rotated.data() + begin, centre + begin, index_.dim - begin) * inverse_tail;
+      along = std::clamp(along, -code->tail_norm, code->tail_norm);
+    }
+    const float rest =
+        query_.bound_scale *
+        std::sqrt(std::max(code->tail_norm * code->tail_norm - along * along, 0.0f) + slack_ * norm_ * norm_);
+    const int8_t along_steps = Quantise(along);
+    const float missed = along - step_ * along_steps;
+    int8_t* const tail =
+        code == &coarse_ ? coarse_.axes + kCoarseAxes : fine_.axes + FineQuads(index_.dim) * 4 - 2;
+    tail[0] = along_steps;
+    // The slack may lift it above 127 steps: what is missing is then added to every row's bound.
+    const float rest_steps = std::ceil(rest / step_);
+    tail[1] = static_cast<int8_t>(std::min(rest_steps, 127.0f));
+    const float rest_missed = std::max(rest - 127 * step_, 0.0f);
+    const float lost =
+        static_cast<float>(std::sqrt(code->lost + double{missed} * double{missed})) + rest_missed;
+    Missed& m = code == &coarse_ ? coarse_missed_ : fine_missed_;
+    m.of_norm = lost + slack_ * norm_;
+    m.of_error = norm_ + lost;
+    m.offset = 128 * (code->sum + along_steps);
+  }
+
+  // How small a code's integer sum may be for its row to reach the threshold.
+  struct Missed {
+    float of_norm = 0, of_error = 0;
+    int32_t offset = 0;
+  };
+  int32_t LimitOf(const GroupFacts& facts, float error, const Missed& missed) const {
+    float needed = threshold_;
+    if (needed == -kInfinity) return std::numeric_limits<int32_t>::min();
+    if (by_cosine_) {
+      const float inverse = needed > 0 ? facts.max_inverse_norm : facts.min_inverse_norm;
+      if (inverse <= 0) {
+        return needed > 0 ? std::numeric_limits<int32_t>::max() : std::numeric_limits<int32_t>::min();
+      }
+      needed /= inverse;
+      needed -= kRoundingOfSums * std::fabs(needed);
+    } else {
+      needed = Lowered(needed) - (matrix_.bias == nullptr ? 0.0f : facts.max_bias);
+    }
+    needed -= facts.max_norm * missed.of_norm + error * missed.of_error + 1e-35f;
+    const float steps = std::floor(needed / (facts.scale * step_)) - 1;
+    // NaN (infinite over infinite) must let everything through.
+    if (!(steps > -1e6f)) return std::numeric_limits<int32_t>::min();
+    if (steps > 1e6f) return std::numeric_limits<int32_t>::max();
+    return static_cast<int32_t>(steps * (1 - kRoundingOfSums * (steps > 0 ? 1.0f : -1.0f))) + missed.offset -
+           1;
+  }
+
+  void ScanGroups(const uint32_t* groups, size_t n) {
+    int32_t* const limits = scratch_.limits.data();
+    uint16_t* const masks = scratch_.masks.data();
+    uint32_t* const kept = scratch_.kept_groups.data();
+    for (size_t i = 0; i < n; ++i) {
+      const GroupFacts& facts = index_.groups[groups[i]];
+      limits[i] = LimitOf(facts, facts.coarse_error, coarse_missed_);
+    }
+    const CodeSection coarse{.codes = index_.coarse.data(), .query = coarse_.axes, .quads = kCoarseQuads};
+    MatchGroups(coarse, {}, groups, limits, n, masks);
+    size_t num_kept = 0;
+    for (size_t i = 0; i < n; ++i) {
+      if (masks[i] == 0) continue;
+      const GroupFacts& facts = index_.groups[groups[i]];
+      limits[num_kept] = LimitOf(facts, facts.fine_error, fine_missed_);
+      kept[num_kept++] = groups[i];
+    }
+    stats_.rows_scanned += n * kGroupRows;
+    stats_.bytes_read += n * (kGroupRows * kCoarseQuads * 4 + sizeof(GroupFacts));
+    if (num_kept == 0) return;
+    const size_t quads = FineQuads(index_.dim);
+    const CodeSection head{.codes = index_.coarse.data(), .query = head_, .quads = kCoarseQuads};
+    const CodeSection fine{.codes = index_.fine.data(), .query = fine_.axes, .quads = quads};
+    MatchGroups(head, fine, kept, limits, num_kept, masks);
+    stats_.bytes_read += num_kept * kGroupRows * quads * 4;
+    for (size_t i = 0; i < num_kept; ++i) {
+      for (uint32_t mask = masks[i]; mask != 0; mask &= mask - 1) {
+        const uint32_t row =
+            index_.rows[size_t{kept[i]} * kGroupRows + static_cast<size_t>(std::countr_zero(mask))];
+        if (row == kNoSlotRow || (query_.filter != nullptr && !query_.filter->Allows(row))) continue;
+        const float* vector = matrix_.vectors + size_t{row} * matrix_.stride;
+        for (size_t j = 0; j < matrix_.dim; j += 16) __builtin_prefetch(vector + j);
+        scratch_.rows.push_back(row);
+      }
+    }
+    if (scratch_.rows.size() >= flush_at_ || threshold_ == -kInfinity) Flush();
+  }
+
+  // Scores the rows that are left, and raises the threshold.
+  void Flush() {
+    const size_t n = scratch_.rows.size();
+    if (n == 0) return;
+    if (scratch_.scores.size() < n) scratch_.scores.resize(n);
+    float* const scores = scratch_.scores.data();
+    const uint32_t* const rows = scratch_.rows.data();
+    DotGather(query_.vector.data(), matrix_.vectors, rows, n, matrix_.dim, matrix_.stride, scores);
+    const auto gather = [&](const float* values, AlignedVector<float>& buffer) -> const float* {
+      if (values == nullptr) return nullptr;
+      if (buffer.size() < n) buffer.resize(n);
+      for (size_t i = 0; i < n; ++i) buffer[i] = values[rows[i]];
+      return buffer.data();
+    };
+    const float* const scale = gather(matrix_.scale, scratch_.scale);
+    ScaleAndShift(scale, gather(matrix_.bias, scratch_.bias), n, scores);
+    stats_.rows_scored += n;
+    stats_.bytes_read += n * matrix_.dim * sizeof(float);
+    ScoredRow* const found = scratch_.candidates.data();
+    for (size_t i = 0; i < n; ++i) {
+      if (!(scores[i] >= threshold_)) continue;
+      if (num_found_ == scratch_.candidates.size()) num_found_ = PartitionTopK(found, num_found_, k_);
+      found[num_found_++] = {rows[i], scores[i]};
+    }
+    if (num_found_ >= k_) {
+      num_found_ = PartitionTopK(found, num_found_, k_);
+      threshold_ = found[k_ - 1].score;
+    }
+    scratch_.rows.clear();
+  }
+
+  const BoundRetriever& retriever_;
+  const BoundIndexView& index_;
+  const RetrievalQuery& query_;
+  const bool by_cosine_;
+  const ItemMatrix matrix_;
+  RetrievalScratch& scratch_;
+  const size_t k_, flush_at_;
+  RetrievalStats stats_;
+  float norm_ = 0, slack_ = 0, step_ = 0;
+  Coefficients coarse_, fine_;
+  Missed coarse_missed_, fine_missed_;
+  alignas(64) int8_t head_[kMaxCodeBytes] = {};
+  float threshold_ = -kInfinity;  // no row below it is among the best k
+  size_t num_found_ = 0;          // in scratch.candidates
+  bool is_over_ = false;          // the budget is spent
+};
+
+BoundRetriever::BoundRetriever(const ItemMatrix& items, std::span<const float> inverse_norms,
+                               const BoundIndexView& index)
+    : items_(items), inverse_norms_(inverse_norms), index_(index), clusters_(index.num_clusters()) {
+  const size_t dim = index.dim;
+  for (size_t c = 0; c < clusters_.size(); ++c) {
+    Cluster& cluster = clusters_[c];
+    const float* const centre = index.centres.data() + c * index.stride;
+    cluster.coarse_inverse_tail = InverseTailNorm(centre, std::min(kCoarseAxes, dim), dim);
+    cluster.fine_inverse_tail = InverseTailNorm(centre, std::min(FineAxes(dim), dim), dim);
+    cluster.max_bias = -kInfinity;
+    for (size_t g = index.cluster_groups[c]; g < index.cluster_groups[c + 1]; ++g) {
+      cluster.along = std::max(cluster.along, index.box(kAlong)[g]);
+      cluster.across = std::max(cluster.across, index.box(kAcross)[g]);
+      cluster.cosine_along = std::max(cluster.cosine_along, index.box(kCosineAlong)[g]);
+      cluster.cosine_across = std::max(cluster.cosine_across, index.box(kCosineAcross)[g]);
+      cluster.max_bias = std::max(cluster.max_bias, index.box(kMaxBias)[g]);
+    }
+  }
+  if (items.bias != nullptr) {
+    for (size_t row = 0; row < items.num_items; ++row) {
+      max_abs_bias_ = std::max(max_abs_bias_, std::fabs(items.bias[row]));
+    }
+  }
+}
+
+RetrievalStats BoundRetriever::Search(const RetrievalQuery& query, RetrievalScratch& scratch,
+                                      std::vector<ScoredRow>& results) const {
+  const double norm = std::sqrt(SumSquares(query.vector.data(), 0, index_.dim));
+  if (query.k == 0 || !(norm >= kMinQueryNorm && norm <= kMaxQueryNorm)) {
+    const ItemMatrix matrix = MatrixFor(query.similarity, items_, inverse_norms_);
+    return SearchExact({&matrix, 1}, query, scratch, results);
+  }
+  return BoundSearch(*this, query, scratch).Run(norm, results);
+}
+
+}  // namespace swiftlet
