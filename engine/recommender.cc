@@ -136,6 +136,7 @@ void MergeAddedResults(size_t k, Scratch& scratch) {
 }
 
 void AddStats(const RetrievalStats& more, RetrievalStats* stats) {
+  stats->rows_scanned += more.rows_scanned;
   stats->rows_scored += more.rows_scored;
   stats->bytes_read += more.bytes_read;
   stats->proven_exact = stats->proven_exact && more.proven_exact;
@@ -149,6 +150,7 @@ void AddPopularItems(const ModelSnapshot& snapshot, const CatalogView& view, uin
   };
   for (const uint32_t base_row : snapshot.popularity_order()) {
     if (result->items.size() == k) return;
+    ++result->retrieval.rows_scanned;
     ++result->retrieval.rows_scored;
     uint32_t row = base_row;
     if (view.IsMasked(base_row)) {
@@ -161,6 +163,7 @@ void AddPopularItems(const ModelSnapshot& snapshot, const CatalogView& view, uin
   }
   // New items have no popularity yet; no item of the snapshot has less.
   for (uint32_t row = num_base_rows; row < view.num_rows() && result->items.size() < k; ++row) {
+    ++result->retrieval.rows_scanned;
     ++result->retrieval.rows_scored;
     if (!view.BaseRowOf(row).has_value()) add(row);
   }
@@ -263,7 +266,7 @@ absl::Status ScoreItems(const ModelSnapshot& snapshot, const CatalogView& view, 
             : Dot(scratch.user_vector.data(), view.ItemVector(row).data(), snapshot.dim()) + view.Bias(row);
     result->items.push_back({.row = row, .score = score});
   }
-  result->retrieval.rows_scored = rows.size();
+  result->retrieval.rows_scanned = result->retrieval.rows_scored = rows.size();
   result->retrieval.proven_exact = true;
   if (query.explain) {
     for (RecommendedItem& item : result->items) Explain(view, scratch, item, result);
@@ -284,11 +287,11 @@ absl::Status SimilarItems(const ModelSnapshot& snapshot, const CatalogView& view
   const std::span<const float> vector = view.ItemVector(row);
   scratch.user_vector.assign(vector.size(), 0.0f);
   AddScaled(view.InverseNorm(row), vector.data(), vector.size(), scratch.user_vector.data());
-  const RetrievalQuery search{.vector = scratch.user_vector, .k = query.k, .filter = &scratch.filter};
-  ItemMatrix base = snapshot.items();
-  base.bias = nullptr;
-  base.scale = snapshot.inverse_norms().data();
-  result->retrieval = SearchExact({&base, 1}, search, scratch.retrieval, scratch.results);
+  const RetrievalQuery search{.vector = scratch.user_vector,
+                              .k = query.k,
+                              .filter = &scratch.filter,
+                              .similarity = Similarity::kCosine};
+  result->retrieval = snapshot.retriever().Search(search, scratch.retrieval, scratch.results);
   AddStats(SearchExact(view.added_items_by_cosine(), search, scratch.retrieval, scratch.added_results),
            &result->retrieval);
   MergeAddedResults(query.k, scratch);

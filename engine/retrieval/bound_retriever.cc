@@ -96,9 +96,16 @@ class BoundSearch {
     // The fine code's sum takes the axes of the coarse section, not its tail.
     std::copy_n(coarse_.axes, kCoarseQuads * 4, head_);
 
-    if (scratch_.candidates.size() < 2 * k_ + 64 + flush_at_ + kGroupsAtATime * kGroupRows) {
-      scratch_.candidates.resize(2 * k_ + 64 + flush_at_ + kGroupsAtATime * kGroupRows);
+    // All that a search may need, so that no later one has to allocate.
+    const size_t max_rows = flush_at_ + kGroupsAtATime * kGroupRows;
+    if (scratch_.candidates.size() < k_ + max_rows) scratch_.candidates.resize(k_ + max_rows);
+    if (scratch_.groups.size() < retriever_.max_cluster_groups_) {
+      scratch_.groups.resize(retriever_.max_cluster_groups_);
     }
+    for (AlignedVector<float>* buffer : {&scratch_.scores, &scratch_.scale, &scratch_.bias}) {
+      if (buffer->size() < max_rows) buffer->resize(max_rows);
+    }
+    scratch_.rows.reserve(max_rows);
     scratch_.rows.clear();
     scratch_.limits.resize(kGroupsAtATime);
     scratch_.masks.resize(kGroupsAtATime);
@@ -154,7 +161,6 @@ class BoundSearch {
     if (bound < lowered) return;
     const uint32_t first = index_.cluster_groups[c];
     const size_t n = index_.cluster_groups[c + 1] - first;
-    if (scratch_.groups.size() < n) scratch_.groups.resize(n);
     const float* const a = index_.box(by_cosine_ ? kCosineAlong : kAlong) + first;
     const float* const r = index_.box(by_cosine_ ? kCosineAcross : kAcross) + first;
     const float* const b = matrix_.bias == nullptr ? nullptr : index_.box(kMaxBias) + first;
@@ -269,13 +275,11 @@ class BoundSearch {
   void Flush() {
     const size_t n = scratch_.rows.size();
     if (n == 0) return;
-    if (scratch_.scores.size() < n) scratch_.scores.resize(n);
     float* const scores = scratch_.scores.data();
     const uint32_t* const rows = scratch_.rows.data();
     DotGather(query_.vector.data(), matrix_.vectors, rows, n, matrix_.dim, matrix_.stride, scores);
     const auto gather = [&](const float* values, AlignedVector<float>& buffer) -> const float* {
       if (values == nullptr) return nullptr;
-      if (buffer.size() < n) buffer.resize(n);
       for (size_t i = 0; i < n; ++i) buffer[i] = values[rows[i]];
       return buffer.data();
     };
@@ -286,7 +290,6 @@ class BoundSearch {
     ScoredRow* const found = scratch_.candidates.data();
     for (size_t i = 0; i < n; ++i) {
       if (!(scores[i] >= threshold_)) continue;
-      if (num_found_ == scratch_.candidates.size()) num_found_ = PartitionTopK(found, num_found_, k_);
       found[num_found_++] = {rows[i], scores[i]};
     }
     if (num_found_ >= k_) {
@@ -323,6 +326,8 @@ BoundRetriever::BoundRetriever(const ItemMatrix& items, std::span<const float> i
     cluster.coarse_inverse_tail = InverseTailNorm(centre, std::min(kCoarseAxes, dim), dim);
     cluster.fine_inverse_tail = InverseTailNorm(centre, std::min(FineAxes(dim), dim), dim);
     cluster.max_bias = -kInfinity;
+    max_cluster_groups_ =
+        std::max<size_t>(max_cluster_groups_, index.cluster_groups[c + 1] - index.cluster_groups[c]);
     for (size_t g = index.cluster_groups[c]; g < index.cluster_groups[c + 1]; ++g) {
       cluster.along = std::max(cluster.along, index.box(kAlong)[g]);
       cluster.across = std::max(cluster.across, index.box(kAcross)[g]);

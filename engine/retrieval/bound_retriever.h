@@ -35,6 +35,7 @@ class BoundRetriever final : public Retriever {
   const std::span<const float> inverse_norms_;
   const BoundIndexView index_;
   std::vector<Cluster> clusters_;
+  size_t max_cluster_groups_ = 0;
   float max_abs_bias_ = 0;
 };
 

@@ -85,6 +85,13 @@ class ObjectReader {
     }
     return value->get<float>();
   }
+  absl::StatusOr<double> Double(std::string_view name) const {
+    SWIFTLET_ASSIGN_OR_RETURN(const json* value, Find(name));
+    if (!value->is_number() || !std::isfinite(value->get<double>())) {
+      return Mismatch(PathOf(name), "a finite number", Shown(*value));
+    }
+    return value->get<double>();
+  }
   absl::StatusOr<std::string> String(std::string_view name) const {
     SWIFTLET_ASSIGN_OR_RETURN(const json* value, Find(name));
     if (!value->is_string()) return Mismatch(PathOf(name), "a string", Shown(*value));
@@ -151,6 +158,22 @@ absl::Status ReadTraining(const ObjectReader& root, Manifest& m) {
   for (const auto& [name, value] : parameters.object().items()) {
     m.training_parameters[name] = value.is_string() ? value.get<std::string>() : value.dump();
   }
+  return absl::OkStatus();
+}
+
+absl::Status ReadIndex(const ObjectReader& root, Manifest& m) {
+  if (root.FindOptional("index") == nullptr) return absl::OkStatus();
+  SWIFTLET_ASSIGN_OR_RETURN(const ObjectReader entry, root.Object("index"));
+  ManifestIndex index;
+  SWIFTLET_ASSIGN_OR_RETURN(index.kind, entry.String("kind"));
+  SWIFTLET_ASSIGN_OR_RETURN(const int64_t num_clusters, entry.Integer("num_clusters", 1, int64_t{1} << 31));
+  index.num_clusters = static_cast<uint32_t>(num_clusters);
+  SWIFTLET_ASSIGN_OR_RETURN(const int64_t queries, entry.Integer("sample_queries", 0, int64_t{1} << 31));
+  index.sample_queries = static_cast<uint32_t>(queries);
+  SWIFTLET_ASSIGN_OR_RETURN(index.sample_recall, entry.Double("sample_recall"));
+  SWIFTLET_ASSIGN_OR_RETURN(index.sample_rows_scanned, entry.Double("sample_rows_scanned"));
+  SWIFTLET_ASSIGN_OR_RETURN(index.sample_bytes_read, entry.Double("sample_bytes_read"));
+  m.index = std::move(index);
   return absl::OkStatus();
 }
 
@@ -306,6 +329,7 @@ absl::StatusOr<Manifest> ManifestOf(const json& value) {
   SWIFTLET_RETURN_IF_ERROR(ReadEventTypes(root, m));
   SWIFTLET_RETURN_IF_ERROR(ReadEventClasses(root, m));
   SWIFTLET_RETURN_IF_ERROR(ReadTraining(root, m));
+  SWIFTLET_RETURN_IF_ERROR(ReadIndex(root, m));
   SWIFTLET_RETURN_IF_ERROR(ReadMetrics(root, m));
   SWIFTLET_RETURN_IF_ERROR(ReadFiles(root, m));
   SWIFTLET_RETURN_IF_ERROR(CheckManifest(m));
@@ -368,9 +392,17 @@ std::string FormatManifest(const Manifest& m) {
        {{"fingerprint", m.training_fingerprint},
         {"num_events", m.num_training_events},
         {"parameters", m.training_parameters}}},
-      {"metrics", m.metrics},
-      {"files", std::move(files)},
   };
+  if (m.index.has_value()) {
+    root["index"] = {{"kind", m.index->kind},
+                     {"num_clusters", m.index->num_clusters},
+                     {"sample_queries", m.index->sample_queries},
+                     {"sample_recall", m.index->sample_recall},
+                     {"sample_rows_scanned", m.index->sample_rows_scanned},
+                     {"sample_bytes_read", m.index->sample_bytes_read}};
+  }
+  root["metrics"] = m.metrics;
+  root["files"] = std::move(files);
   root[kChecksum] =
       ChecksumOf(json::parse(root.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace)));
   return absl::StrCat(root.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace), "\n");

@@ -16,6 +16,11 @@
 //     "event_classes": [{"type": 6, "min_value": null, "sign": 1}, {"type": 6, "min_value": 3.5, "sign": 1}],
 //     "training": {"fingerprint": "xxh3-128 hex of the events in training order", "num_events": 100004,
 //                  "parameters": {...}},             // free-form, for people
+//     "index": {"kind": "bound", "num_clusters": 95, "sample_queries": 32, "sample_recall": 1,
+//               "sample_rows_scanned": 0.03, "sample_bytes_read": 0.01},
+//                                                    // optional; without it the index tensors are not looked
+//                                                    // at. The sample: means over a trial when it was built,
+//                                                    // as fractions of a full scan
 //     "metrics": {"ndcg@10": 0.12},                  // optional; offline, measured through the engine
 //     "files": {"model.safetensors": {"bytes": 123, "xxh3_128": "32 hex digits"}, "user_vectors.sst": {...}}
 //   }
@@ -25,6 +30,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -38,11 +44,22 @@ namespace swiftlet {
 inline constexpr int kSnapshotFormatVersion = 1;
 inline constexpr char kManifestFile[] = "manifest.json";
 inline constexpr char kModelFile[] = "model.safetensors";
+inline constexpr char kBoundIndexKind[] = "bound";
 inline constexpr char kUserVectorsFile[] = "user_vectors.sst";
 
 struct ManifestFile {
   uint64_t bytes = 0;
   std::string xxh3_128;  // 32 lower-case hex digits of XXH3-128 (canonical, big-endian) of the whole file
+};
+
+// The index over item vectors that model.safetensors holds.
+struct ManifestIndex {
+  std::string kind = "bound";
+  uint32_t num_clusters = 0;
+  uint32_t sample_queries = 0;
+  double sample_recall = 0, sample_rows_scanned = 0, sample_bytes_read = 0;
+
+  friend bool operator==(const ManifestIndex&, const ManifestIndex&) = default;
 };
 
 struct Manifest {
@@ -63,6 +80,7 @@ struct Manifest {
   std::string training_fingerprint;
   uint64_t num_training_events = 0;
   std::map<std::string, std::string> training_parameters;
+  std::optional<ManifestIndex> index;
   std::map<std::string, double> metrics;
   std::map<std::string, ManifestFile> files;
 };

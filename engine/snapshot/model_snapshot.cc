@@ -11,6 +11,7 @@
 #include "engine/base/status_macros.h"
 #include "engine/encoders/attention.h"
 #include "engine/kernels/dot.h"
+#include "engine/retrieval/bound_retriever.h"
 #include "engine/retrieval/exact_retriever.h"
 #include "engine/snapshot/file_io.h"
 #include "engine/snapshot/snapshot_checks.h"
@@ -59,6 +60,32 @@ absl::Status CheckFile(const std::string& path, const ManifestFile& expected, bo
                                             " (manifest), found ", checksum));
   }
   return absl::OkStatus();
+}
+
+// t->index, unless the binder finds fault.
+void BindIndex(TensorBinder& binder, SnapshotTensors* t) {
+  const Manifest& m = t->manifest;
+  const uint64_t num_clusters = m.index->num_clusters;
+  BoundIndexView view;
+  view.dim = m.dim;
+  view.stride = m.row_stride;
+  binder.Required("index.rotation", {m.dim, m.row_stride}, &view.rotation);
+  binder.Required("index.centres", {num_clusters, m.row_stride}, &view.centres);
+  binder.Required("index.cluster_groups", {num_clusters + 1}, &view.cluster_groups);
+  if (!binder.status().ok()) return;
+  // Never 0: the last one is the number of groups, which the shapes below and CheckBoundIndexStructure hold
+  // to.
+  const uint64_t groups = view.cluster_groups.back();
+  constexpr uint64_t kFacts = sizeof(GroupFacts) / sizeof(float);
+  std::span<const float> facts;
+  binder.Required("index.rows", {groups, kGroupRows}, &view.rows);
+  binder.Required("index.coarse", {groups, kCoarseQuads, kGroupRows, 4}, &view.coarse);
+  binder.Required("index.fine", {groups, FineQuads(m.dim), kGroupRows, 4}, &view.fine);
+  binder.Required("index.boxes", {kNumBoxRows, groups}, &view.boxes);
+  binder.Required("index.groups", {groups, kFacts}, &facts);
+  if (!binder.status().ok()) return;
+  view.groups = {reinterpret_cast<const GroupFacts*>(facts.data()), facts.size() / kFacts};
+  t->index = view;
 }
 
 }  // namespace
@@ -112,7 +139,8 @@ absl::Status ModelSnapshot::Bind(const std::string& model_path, const SnapshotLo
   binder.Required("attention.position_logits", {kAny}, &t.position_logits);
   binder.Required("attention.recency_logits", {kNumRecencyBuckets}, &t.recency_logits);
   binder.Required("attention.slot_logits", {2}, &t.slot_logits);
-  binder.RefuseOthers({"item.", "category.", "encoder.", "attention."});
+  if (manifest_.index.has_value() && manifest_.index->kind == kBoundIndexKind) BindIndex(binder, &t);
+  binder.RefuseOthers({"item.", "category.", "encoder.", "attention.", "index."});
   SWIFTLET_RETURN_IF_ERROR(binder.status());
 
   absl::Status status = CheckStructure(t);
@@ -150,7 +178,11 @@ absl::Status ModelSnapshot::Bind(const std::string& model_path, const SnapshotLo
                                                                     .long_term_logit = t.slot_logits[0],
                                                                     .context_logit = t.slot_logits[1],
                                                                     .max_events = manifest_.max_events});
-  retriever_ = std::make_unique<ExactRetriever>(items_);
+  if (t.index.has_value()) {
+    retriever_ = std::make_unique<BoundRetriever>(items_, inverse_norms_, *t.index);
+  } else {
+    retriever_ = std::make_unique<ExactRetriever>(items_, inverse_norms_);
+  }
   return absl::OkStatus();
 }
 

@@ -32,6 +32,17 @@
 //   attention.position_logits F32 [P]      P >= 1
 //   attention.recency_logits  F32 [32]
 //   attention.slot_logits     F32 [2]      long-term slot, context slot
+//
+// With "index" in the manifest, an index over item.vectors (engine/retrieval/bound_index.h): K clusters, G groups of
+// sixteen rows, F = FineQuads(d).
+//   index.rotation            F32 [d, s]   principal axes, orthonormal rows
+//   index.centres             F32 [K, s]   directions of clusters along those axes, of length 1 or 0
+//   index.cluster_groups      U32 [K + 1]  groups of cluster c: [cluster_groups[c], cluster_groups[c + 1])
+//   index.rows                U32 [G, 16]  item rows of a group; each row once; 2^32 - 1: none
+//   index.coarse              U8  [G, 4, 16, 4]  8-bit codes
+//   index.fine                U8  [G, F, 16, 4]
+//   index.boxes               F32 [5, G]   upper ends of a, r, bias, a / |v|, r / |v|
+//   index.groups              F32 [G, 8]   GroupFacts
 // clang-format on
 //
 // No other tensor's name may begin with "item.", "category.", "encoder." or "attention."; tensors of other
@@ -114,6 +125,7 @@ class ModelSnapshot {
   void MapToInput(std::span<const float> vector, std::span<float> input_vector) const;
 
   const UserEncoder& encoder() const { return *encoder_; }
+  // Over items(); by dot product, and by cosine with inverse_norms(). Exact, with an index or without.
   const Retriever& retriever() const { return *retriever_; }
   // Class of an event, or nothing when the snapshot has no class of this type.
   std::optional<uint32_t> ClassOf(EventTypeId type, float value) const;

@@ -190,6 +190,7 @@ absl::Status CheckStructure(const SnapshotTensors& t) {
   if (t.position_logits.empty()) {
     return absl::DataLossError("tensor \"attention.position_logits\": expected at least 1 element, found 0");
   }
+  if (t.index.has_value()) SWIFTLET_RETURN_IF_ERROR(CheckBoundIndexStructure(*t.index, t.keys.size()));
   return absl::OkStatus();
 }
 
@@ -211,6 +212,14 @@ absl::Status CheckValues(const SnapshotTensors& t) {
       return Bad("item.popularity_order", i, "rows in order of popularity, highest first",
                  absl::StrCat("row ", t.popularity_order[i], ", more popular than the one before"));
     }
+  }
+  if (t.index.has_value()) {
+    const ItemMatrix items{.vectors = t.vectors.data(),
+                           .bias = t.bias.empty() ? nullptr : t.bias.data(),
+                           .num_items = t.keys.size(),
+                           .dim = dim,
+                           .stride = stride};
+    SWIFTLET_RETURN_IF_ERROR(CheckBoundIndexValues(*t.index, items, t.inverse_norms));
   }
   return CheckTexts(t);
 }

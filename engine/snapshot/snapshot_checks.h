@@ -3,9 +3,11 @@
 #define SWIFTLET_ENGINE_SNAPSHOT_SNAPSHOT_CHECKS_H_
 
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "absl/status/status.h"
+#include "engine/retrieval/bound_index.h"
 #include "engine/snapshot/manifest.h"
 
 namespace swiftlet {
@@ -23,15 +25,17 @@ struct SnapshotTensors {
   std::span<const uint64_t> keys, id_offsets, title_offsets, category_offsets, category_name_offsets;
   std::span<const uint32_t> key_slots, category_ids, popularity_order;
   std::span<const char> id_bytes, title_bytes, category_name_bytes;
+  std::optional<BoundIndexView> index;
 };
 
 // Everything that memory safety and the end of a look-up rest on: offsets, category ids, hash slots,
-// permutation. Always checked, one pass over the small tensors. DATA_LOSS names tensor, element, expected and
-// found.
+// permutation, index. Always checked, one pass over the small tensors. DATA_LOSS names tensor, element,
+// expected and found.
 absl::Status CheckStructure(const SnapshotTensors& tensors);
 
 // Everything else: finite numbers, zero padding, norms, UTF-8, keys that are their ids' hashes, order by
-// popularity. Requires CheckStructure. One pass over the file.
+// popularity, bounds of the index. Requires CheckStructure. One pass over the file, and with an index
+// dim multiplications for each number of item.vectors.
 absl::Status CheckValues(const SnapshotTensors& tensors);
 
 // 1 / |v|; 0 for a zero vector and for one so small that the inverse is no float.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <optional>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -11,6 +12,8 @@
 #include "engine/base/item_key.h"
 #include "engine/base/status_macros.h"
 #include "engine/encoders/attention.h"
+#include "engine/retrieval/bound_index_builder.h"
+#include "engine/retrieval/bound_index_trial.h"
 #include "engine/snapshot/file_io.h"
 #include "engine/snapshot/safetensors.h"
 #include "engine/snapshot/snapshot_checks.h"
@@ -35,6 +38,7 @@ struct DerivedTensors {
   std::vector<uint64_t> keys, category_offsets = {0};
   std::vector<uint32_t> key_slots, category_ids, popularity_order;
   PackedTexts ids, titles, category_names;
+  std::optional<BoundIndexData> index;
 };
 
 std::string ItemName(const SnapshotContents& c, size_t row) {
@@ -190,6 +194,37 @@ void BuildNumbers(const SnapshotContents& c, DerivedTensors& t) {
   t.slot_logits = {c.long_term_logit, c.context_logit};
 }
 
+// t.index, where there is to be one, and what the manifest says about it. After BuildNumbers.
+absl::StatusOr<std::optional<ManifestIndex>> BuildIndex(const SnapshotContents& c, DerivedTensors& t) {
+  constexpr size_t kTrialQueries = 32;
+  if (c.index == IndexMode::kNever || (c.index == IndexMode::kAuto && c.item_ids.size() < kMinIndexedItems)) {
+    return std::nullopt;
+  }
+  const ItemMatrix items{.vectors = t.vectors.data(),
+                         .bias = c.item_bias.empty() ? nullptr : c.item_bias.data(),
+                         .num_items = c.item_ids.size(),
+                         .dim = c.dim,
+                         .stride = RowStride(c.dim)};
+  t.index = BuildBoundIndex(items, t.inverse_norms, {});
+  if (!t.index.has_value()) return std::nullopt;
+  const BoundIndexView view = t.index->View();
+  const BoundIndexTrial trial = TryBoundIndex(items, t.inverse_norms, view, kTrialQueries, /*seed=*/1);
+  if (trial.recall < 1) {
+    return absl::InternalError(
+        absl::StrCat("index: expected the answers of a full scan, found recall ", trial.recall));
+  }
+  if (c.index == IndexMode::kAuto && !trial.IsWorthIt()) {
+    t.index.reset();
+    return std::nullopt;
+  }
+  return ManifestIndex{.kind = kBoundIndexKind,
+                       .num_clusters = static_cast<uint32_t>(view.num_clusters()),
+                       .sample_queries = static_cast<uint32_t>(trial.num_queries),
+                       .sample_recall = trial.recall,
+                       .sample_rows_scanned = trial.rows_scanned,
+                       .sample_bytes_read = trial.bytes_read};
+}
+
 std::vector<NamedTensor> NameTensors(const SnapshotContents& c, const DerivedTensors& t) {
   const uint64_t n = c.item_ids.size(), stride = RowStride(c.dim);
   std::vector<NamedTensor> tensors;
@@ -222,6 +257,18 @@ std::vector<NamedTensor> NameTensors(const SnapshotContents& c, const DerivedTen
   add_list("attention.position_logits", DType::kF32, c.position_logits);
   add_list("attention.recency_logits", DType::kF32, c.recency_logits);
   add_list("attention.slot_logits", DType::kF32, t.slot_logits);
+  if (t.index.has_value()) {
+    const BoundIndexView v = t.index->View();
+    const uint64_t groups = v.num_groups();
+    add("index.rotation", DType::kF32, {c.dim, stride}, v.rotation);
+    add("index.centres", DType::kF32, {v.num_clusters(), stride}, v.centres);
+    add_list("index.cluster_groups", DType::kU32, v.cluster_groups);
+    add("index.rows", DType::kU32, {groups, kGroupRows}, v.rows);
+    add("index.coarse", DType::kU8, {groups, kCoarseQuads, kGroupRows, 4}, v.coarse);
+    add("index.fine", DType::kU8, {groups, FineQuads(c.dim), kGroupRows, 4}, v.fine);
+    add("index.boxes", DType::kF32, {kNumBoxRows, groups}, v.boxes);
+    add("index.groups", DType::kF32, {groups, sizeof(GroupFacts) / sizeof(float)}, v.groups);
+  }
   return tensors;
 }
 
@@ -244,6 +291,7 @@ absl::Status WriteSnapshot(const std::string& directory, const SnapshotContents&
   BuildNumbers(c, t);
 
   Manifest manifest = c.manifest;
+  SWIFTLET_ASSIGN_OR_RETURN(manifest.index, BuildIndex(c, t));
   manifest.format_version = kSnapshotFormatVersion;
   if (manifest.model_kind.empty()) manifest.model_kind = kAttentionModelKind;
   if (manifest.model_kind != kAttentionModelKind) {

@@ -15,12 +15,21 @@
 
 namespace swiftlet {
 
+// Whether WriteSnapshot builds an index over the item vectors (engine/retrieval/bound_index.h). It takes some
+// seconds for each million items on all cores.
+enum class IndexMode : uint8_t {
+  kAuto,    // from kMinIndexedItems items on, and where a trial shows that it is worth it
+  kNever,   // searches scan all items
+  kAlways,  // wherever there can be one
+};
+inline constexpr size_t kMinIndexedItems = 8192;
+
 // Everything of a snapshot but user_vectors.sst, in memory. Shapes as in model_snapshot.h, with unpadded rows
 // [N, dim].
 struct SnapshotContents {
-  // format_version, dim, row_stride, num_items, num_categories and files are filled by the writer; the caller
-  // sets the rest (num_users: rows of user_vectors.sst, when that file is in the directory already). An empty
-  // model_kind becomes "attention".
+  // format_version, dim, row_stride, num_items, num_categories, index and files are filled by the writer; the
+  // caller sets the rest (num_users: rows of user_vectors.sst, when that file is in the directory already).
+  // An empty model_kind becomes "attention".
   Manifest manifest;
   uint32_t dim = 0;
   std::vector<std::string> item_ids;                      // [N], valid ids, no id twice
@@ -37,12 +46,13 @@ struct SnapshotContents {
   std::vector<float> recency_logits;                      // [kNumRecencyBuckets]
   float long_term_logit = 0;
   float context_logit = 0;
+  IndexMode index = IndexMode::kAuto;
 };
 
 // Writes model.safetensors and manifest.json (with checksums, also of user_vectors.sst when the file is
 // there) into `directory`, which must exist, and fsyncs both. INVALID_ARGUMENT for inconsistent shapes, an
 // invalid or duplicate id, two ids with one key (both are named), or a number that is not finite (item and
-// field are named).
+// field are named). INTERNAL when the index does not answer like a full scan.
 absl::Status WriteSnapshot(const std::string& directory, const SnapshotContents& contents);
 
 // Replaces the metrics of a written snapshot's manifest: write temporary, fsync, rename.

@@ -92,6 +92,14 @@ absl::StatusOr<std::string> InspectModel(const InspectOptions& options) {
   line("training events",
        absl::StrCat(WithCommas(m.num_training_events), ", fingerprint ", m.training_fingerprint));
   for (const auto& [name, value] : m.training_parameters) line("parameter", absl::StrCat(name, " = ", value));
+  if (m.index.has_value()) {
+    line("index", absl::StrFormat(
+                      "%s, %s clusters; a trial of %d queries read %.2f %% of the rows' bytes, recall %.4f",
+                      m.index->kind, WithCommas(m.index->num_clusters), m.index->sample_queries,
+                      100 * m.index->sample_bytes_read, m.index->sample_recall));
+  } else {
+    line("index", "none: searches scan all items");
+  }
   for (const auto& [name, value] : m.metrics) line("metric", absl::StrFormat("%s = %.4f", name, value));
   for (const EventClass& c : m.event_classes) {
     const auto type = std::find_if(m.event_types.begin(), m.event_types.end(),

@@ -59,10 +59,16 @@ TEST(Allocations, AreCounted) {
   EXPECT_EQ(num_allocations, before + 2) << v.size() + a.size();
 }
 
-TEST(Allocations, NoneInTheSteadyState) {
+class AllocationsTest : public ::testing::TestWithParam<IndexMode> {};
+INSTANTIATE_TEST_SUITE_P(WithAndWithoutIndex, AllocationsTest,
+                         ::testing::Values(IndexMode::kNever, IndexMode::kAlways));
+
+TEST_P(AllocationsTest, NoneInTheSteadyState) {
   testing::TempDir dir;
-  const auto snapshot =
-      testing::WriteAndLoad(dir.File("model"), testing::RandomSnapshot({.num_items = 3000, .dim = 32}));
+  SnapshotContents contents = testing::RandomSnapshot({.num_items = 3000, .dim = 32});
+  contents.index = GetParam();
+  const auto snapshot = testing::WriteAndLoad(dir.File("model"), contents);
+  ASSERT_EQ(snapshot->manifest().index.has_value(), GetParam() == IndexMode::kAlways);
   std::vector<CatalogItem> changes;
   for (int i = 0; i < 500; ++i) {
     changes.push_back({.item_id = absl::StrCat("item-", i * 7),

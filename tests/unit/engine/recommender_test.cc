@@ -28,8 +28,9 @@ constexpr EventTypeId kView = 1, kDislike = 7, kUnknownType = 99;
 
 class RecommenderTest : public ::testing::Test {
  protected:
-  void Load(const testing::RandomSnapshotOptions& options) {
+  void Load(const testing::RandomSnapshotOptions& options, IndexMode index = IndexMode::kAuto) {
     contents_ = testing::RandomSnapshot(options);
+    contents_.index = index;
     snapshot_ = testing::WriteAndLoad(dir_.File(absl::StrCat("model-", ++num_loaded_)), contents_);
     view_ = CatalogView::Build(*snapshot_, {});
   }
@@ -467,6 +468,7 @@ class Oracle {
 TEST_F(RecommenderTest, AgreesWithTheDefinitionForRandomSnapshotsCataloguesAndUsers) {
   std::mt19937 random(17);
   for (uint64_t seed = 1; seed <= 12; ++seed) {
+    const IndexMode index = seed % 2 == 0 ? IndexMode::kAlways : IndexMode::kNever;
     const uint32_t dim = 1 + random() % 70;
     Load({.num_items = 1 + static_cast<uint32_t>(random() % 2500),
           .dim = dim,
@@ -475,7 +477,9 @@ TEST_F(RecommenderTest, AgreesWithTheDefinitionForRandomSnapshotsCataloguesAndUs
           .with_bias = random() % 3 != 0,
           .with_input_vectors = random() % 2 == 0,
           .with_attention_logits = random() % 2 == 0,
-          .max_events = 1 + static_cast<uint32_t>(random() % 60)});
+          .max_events = 1 + static_cast<uint32_t>(random() % 60)},
+         index);
+    ASSERT_EQ(snapshot_->manifest().index.has_value(), index == IndexMode::kAlways);
     const uint32_t num_known = snapshot_->num_items() + 100;  // some ids beyond: new or unknown
     const auto random_id = [&] { return absl::StrCat("item-", random() % num_known); };
     for (int round = 0; round < 25; ++round) {

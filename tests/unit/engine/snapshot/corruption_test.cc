@@ -79,6 +79,18 @@ class CorruptionTest : public ::testing::Test {
   std::string manifest_, model_;
 };
 
+// The same, of a snapshot with an index.
+class IndexCorruptionTest : public CorruptionTest {
+ protected:
+  IndexCorruptionTest() {
+    SnapshotContents contents = RandomSnapshot({.num_items = 200, .dim = 20});
+    contents.index = IndexMode::kAlways;
+    EXPECT_TRUE(WriteSnapshot(dir_.path(), contents).ok());
+    manifest_ = ReadFile(manifest_path());
+    model_ = ReadFile(model_path());
+  }
+};
+
 TEST_F(CorruptionTest, TheUnchangedSnapshotLoads) {
   EXPECT_TRUE(LoadChanged([](Tensors&) {}).ok());
   EXPECT_TRUE(LoadChanged([](Tensors&) {}, /*verify_contents=*/false).ok());
@@ -129,6 +141,90 @@ TEST_F(CorruptionTest, EveryTensorsPresenceTypeAndShapeAreChecked) {
       }
     }
   }
+}
+
+const char* const kIndexTensors[] = {"index.rotation", "index.centres", "index.cluster_groups",
+                                     "index.rows",     "index.coarse",  "index.fine",
+                                     "index.boxes",    "index.groups"};
+
+TEST_F(IndexCorruptionTest, TheUnchangedSnapshotLoads) {
+  EXPECT_TRUE(LoadChanged([](Tensors&) {}).ok());
+  EXPECT_TRUE(LoadChanged([](Tensors&) {}, /*verify_contents=*/false).ok());
+}
+
+TEST_F(IndexCorruptionTest, EveryTensorsPresenceTypeAndShapeAreChecked) {
+  for (const std::string name : kIndexTensors) {
+    const std::vector<std::function<void(Tensors&)>> changes = {
+        [&](Tensors& t) { t.erase(name); },
+        [&](Tensors& t) {
+          t[name] = {DType::kI32, {t[name].data.size() / 4}, std::vector<std::byte>(t[name].data.size())};
+        },
+        [&](Tensors& t) { t[name].shape.push_back(1); },
+        [&](Tensors& t) {
+          t[name].shape = {t[name].data.size() / DTypeBytes(t[name].dtype)};
+          t[name].shape.insert(t[name].shape.begin(), 1);
+        },
+        [&](Tensors& t) {
+          t[name] = {t[name].dtype, {0}, {}};
+        }};
+    for (size_t i = 0; i < changes.size(); ++i) {
+      for (const bool verify_contents : {true, false}) {
+        const absl::Status status = LoadChanged(changes[i], verify_contents);
+        EXPECT_TRUE(absl::IsDataLoss(status)) << name << " change " << i << ": " << status;
+        EXPECT_THAT(status.ToString(), HasSubstr(name)) << "change " << i;
+      }
+    }
+  }
+}
+
+TEST_F(IndexCorruptionTest, WhatMemorySafetyRestsOnIsAlwaysChecked) {
+  const std::vector<std::pair<std::string, std::function<void(Tensor&)>>> changes = {
+      {"index.rows", [](Tensor& t) { t.as<uint32_t>()[0] = 200; }},
+      {"index.rows", [](Tensor& t) { t.as<uint32_t>()[0] = t.as<uint32_t>()[1]; }},
+      {"index.rows", [](Tensor& t) { t.as<uint32_t>()[0] = ~0u; }},
+      {"index.cluster_groups", [](Tensor& t) { t.as<uint32_t>()[1] = ~0u; }},
+      {"index.cluster_groups", [](Tensor& t) { t.as<uint32_t>()[0] = 1; }},
+      {"index.boxes", [](Tensor& t) { t.as<float>()[0] = std::numeric_limits<float>::quiet_NaN(); }},
+      {"index.groups", [](Tensor& t) { t.as<float>()[0] = 0; }},
+  };
+  for (const auto& [name, change] : changes) {
+    for (const bool verify_contents : {true, false}) {
+      const absl::Status status =
+          LoadChanged([&, &name = name, &change = change](Tensors& t) { change(t[name]); }, verify_contents);
+      EXPECT_TRUE(absl::IsDataLoss(status)) << name << ": " << status;
+      EXPECT_THAT(status.ToString(), HasSubstr(name));
+    }
+  }
+}
+
+// A bound that is too small would hide items without a trace.
+TEST_F(IndexCorruptionTest, BoundsThatDoNotHoldAreRefused) {
+  const std::vector<std::pair<std::string, std::function<void(Tensor&)>>> changes = {
+      {"index.rotation", [](Tensor& t) { t.as<float>()[3] += 0.5f; }},
+      {"index.centres", [](Tensor& t) { t.as<float>()[3] += 0.5f; }},
+      {"index.boxes", [](Tensor& t) { t.as<float>()[0] *= 0.5f; }},
+      {"index.groups", [](Tensor& t) { t.as<float>()[1] *= 0.5f; }},
+      {"index.coarse", [](Tensor& t) { t.as<uint8_t>()[0] ^= 0x40; }},
+      {"index.fine", [](Tensor& t) { t.as<uint8_t>()[0] ^= 0x40; }},
+      {"item.vectors", [](Tensor& t) { std::swap(t.as<float>()[0], t.as<float>()[1]); }},
+  };
+  for (const auto& [name, change] : changes) {
+    const absl::Status status =
+        LoadChanged([&, &name = name, &change = change](Tensors& t) { change(t[name]); });
+    EXPECT_TRUE(absl::IsDataLoss(status)) << name << ": " << status;
+    EXPECT_THAT(status.ToString(), HasSubstr("index."));
+  }
+}
+
+TEST_F(IndexCorruptionTest, WithoutTheManifestsWordTheTensorsAreNotLookedAt) {
+  Manifest manifest = *ParseManifest(manifest_);
+  ASSERT_TRUE(manifest.index.has_value());
+  manifest.index.reset();
+  manifest_ = FormatManifest(manifest);
+  EXPECT_TRUE(LoadChanged([](Tensors& t) { t.erase("index.rows"); }).ok());
+  manifest.index = {.kind = "of the future", .num_clusters = 1};
+  manifest_ = FormatManifest(manifest);
+  EXPECT_TRUE(LoadChanged([](Tensors& t) { t.erase("index.rows"); }).ok());
 }
 
 struct ValueChange {

@@ -36,6 +36,12 @@ Manifest Example() {
   m.training_fingerprint = "abc";
   m.num_training_events = 100'004;
   m.training_parameters = {{"factors", "50"}, {"note", "\xC3\xA9 \"x\""}};
+  m.index = {.kind = "bound",
+             .num_clusters = 95,
+             .sample_queries = 32,
+             .sample_recall = 1,
+             .sample_rows_scanned = 0.25,
+             .sample_bytes_read = 0.125};
   m.metrics = {{"hr@10", 0.1}, {"ndcg@10", 0.12}};
   m.files = {{kModelFile, {123, std::string(32, 'a')}}, {kUserVectorsFile, {5, std::string(32, '0')}}};
   return m;
@@ -62,6 +68,7 @@ TEST(ManifestTest, ReadsBackWhatItFormats) {
   EXPECT_EQ(read->num_training_events, 100'004u);
   EXPECT_EQ(read->training_parameters, m.training_parameters);
   EXPECT_EQ(read->metrics, m.metrics);
+  EXPECT_EQ(read->index, m.index);
   EXPECT_EQ(read->files.at(kModelFile).bytes, 123u);
   EXPECT_EQ(read->files.at(kUserVectorsFile).xxh3_128, std::string(32, '0'));
   EXPECT_EQ(FormatManifest(*read), FormatManifest(m));
@@ -74,9 +81,11 @@ TEST(ManifestTest, IgnoresUnknownFieldsAndMissingMetrics) {
   j["training"]["later"] = 1;
   j["training"]["parameters"]["epochs"] = 3;
   j.erase("metrics");
+  j.erase("index");
   const auto read = ParseManifest(j.dump());
   ASSERT_TRUE(read.ok()) << read.status();
   EXPECT_TRUE(read->metrics.empty());
+  EXPECT_FALSE(read->index.has_value());
   EXPECT_EQ(read->training_parameters.at("epochs"), "3");
 }
 
@@ -125,7 +134,7 @@ TEST(ManifestTest, EveryFieldIsRequiredAndTyped) {
   };
   int num_fields = 0;
   for (const auto& [name, value] : good.items()) {
-    if (name == "metrics") continue;
+    if (name == "metrics" || name == "index") continue;
     mutate(json::json_pointer("/" + name), name);
     ++num_fields;
   }
@@ -189,6 +198,12 @@ TEST(ManifestTest, RefusesValuesOutOfRangeByName) {
       {"/training/num_events", "-1", "training.num_events"},
       {"/metrics", "{\"x\": null}", "metrics.x"},
       {"/metrics", "[]", "metrics"},
+      {"/index", "[]", "index"},
+      {"/index", "{}", "index.kind"},
+      {"/index/num_clusters", "0", "index.num_clusters"},
+      {"/index/num_clusters", "1e3", "index.num_clusters"},
+      {"/index/sample_queries", "-1", "index.sample_queries"},
+      {"/index/sample_recall", "null", "index.sample_recall"},
       {"/files", "{}", "files"},
       {"/files/model.safetensors/bytes", "-1", "files.model.safetensors.bytes"},
       {"/files/model.safetensors/xxh3_128", "\"\"", "files.model.safetensors.xxh3_128"},

@@ -57,6 +57,46 @@ void ExpectSame(const ModelSnapshot& s, const SnapshotContents& c) {
   }
 }
 
+TEST(ModelSnapshotTest, AnIndexChangesNoAnswer) {
+  TempDir dir;
+  for (const bool with_bias : {false, true}) {
+    SnapshotContents contents = RandomSnapshot({.num_items = 3000, .dim = 24, .with_bias = with_bias});
+    contents.index = IndexMode::kNever;
+    const auto without = WriteAndLoad(dir.File("without"), contents);
+    contents.index = IndexMode::kAlways;
+    const auto with = WriteAndLoad(dir.File("with"), contents);
+    ASSERT_FALSE(without->manifest().index.has_value());
+    ASSERT_TRUE(with->manifest().index.has_value());
+    EXPECT_EQ(with->manifest().index->sample_recall, 1.0);
+    EXPECT_GT(with->size_bytes(), without->size_bytes());
+    RetrievalScratch scratch;
+    std::vector<ScoredRow> got, want;
+    for (const Similarity similarity : {Similarity::kDot, Similarity::kCosine}) {
+      for (uint32_t row = 0; row < 50; ++row) {
+        const RetrievalQuery query{.vector = with->ItemVector(row * 60), .k = 20, .similarity = similarity};
+        EXPECT_TRUE(with->retriever().Search(query, scratch, got).proven_exact);
+        without->retriever().Search(query, scratch, want);
+        ASSERT_EQ(got, want);
+      }
+    }
+  }
+}
+
+TEST(ModelSnapshotTest, SmallCataloguesAndShapelessVectorsGetNoIndex) {
+  TempDir dir;
+  EXPECT_FALSE(
+      WriteAndLoad(dir.File("small"), RandomSnapshot({.num_items = 2000}))->manifest().index.has_value());
+  // Independent normal coordinates of one length: every bound is too wide to leave anything out.
+  SnapshotContents contents = RandomSnapshot({.num_items = 10'000, .dim = 128, .with_input_vectors = false});
+  for (size_t i = 0; i < contents.item_vectors.size(); i += 128) {
+    double square = 0;
+    for (size_t j = i; j < i + 128; ++j)
+      square += double{contents.item_vectors[j]} * double{contents.item_vectors[j]};
+    for (size_t j = i; j < i + 128; ++j) contents.item_vectors[j] /= static_cast<float>(std::sqrt(square));
+  }
+  EXPECT_FALSE(WriteAndLoad(dir.File("shapeless"), contents)->manifest().index.has_value());
+}
+
 TEST(ModelSnapshotTest, HoldsWhatWasWritten) {
   for (const uint32_t dim : {1u, 15u, 16u, 17u, 64u}) {
     TempDir dir;
