@@ -41,13 +41,14 @@ void AddSection(const CodeSection& s, uint32_t group, int32_t* HWY_RESTRICT sums
 }
 
 void MatchGroupsImpl(const CodeSection& first, const CodeSection& second, const uint32_t* groups,
-                     const int32_t* limits, size_t n, uint16_t* masks) {
+                     const int32_t* limits, size_t n, uint16_t* masks, int32_t* sums) {
   for (size_t i = 0; i < n; ++i) {
-    int32_t sums[kGroupRows] = {};
-    AddSection(first, groups[i], sums);
-    AddSection(second, groups[i], sums);
+    int32_t own[kGroupRows] = {};
+    AddSection(first, groups[i], own);
+    AddSection(second, groups[i], own);
     uint32_t mask = 0;
-    for (size_t r = 0; r < kGroupRows; ++r) mask |= uint32_t{sums[r] >= limits[i]} << r;
+    for (size_t r = 0; r < kGroupRows; ++r) mask |= uint32_t{own[r] >= limits[i]} << r;
+    if (sums != nullptr) std::copy_n(own, kGroupRows, sums + i * kGroupRows);
     masks[i] = static_cast<uint16_t>(mask);
   }
 }
@@ -75,10 +76,10 @@ HWY_INLINE void AddSection(D16 d16, const CodeSection& s, uint32_t group, size_t
 }
 
 void MatchGroupsImpl(const CodeSection& first, const CodeSection& second, const uint32_t* groups,
-                     const int32_t* limits, size_t n, uint16_t* masks) {
+                     const int32_t* limits, size_t n, uint16_t* masks, int32_t* sums) {
 #if HWY_ARCH_X86_64 && HWY_TARGET <= HWY_AVX3
   if (vnni_allowed.load(std::memory_order_relaxed) && CpuHasVnni()) {
-    return MatchGroupsVnni(first, second, groups, limits, n, masks);
+    return MatchGroupsVnni(first, second, groups, limits, n, masks, sums);
   }
 #endif
   const hn::CappedTag<int16_t, 32> d16;
@@ -100,7 +101,9 @@ void MatchGroupsImpl(const CodeSection& first, const CodeSection& second, const 
     }
     uint32_t mask = 0;
     for (size_t r = 0; r < kGroupRows; ++r) {
-      mask |= uint32_t{halves[2 * r] + halves[2 * r + 1] >= limits[i]} << r;
+      const int32_t sum = halves[2 * r] + halves[2 * r + 1];
+      mask |= uint32_t{sum >= limits[i]} << r;
+      if (sums != nullptr) sums[i * kGroupRows + r] = sum;
     }
     masks[i] = static_cast<uint16_t>(mask);
   }
@@ -127,8 +130,8 @@ HWY_EXPORT(MatchGroupsImpl);
 HWY_EXPORT(TargetUsesVnniImpl);
 
 void MatchGroups(const CodeSection& first, const CodeSection& second, const uint32_t* groups,
-                 const int32_t* limits, size_t n, uint16_t* masks) {
-  HWY_DYNAMIC_DISPATCH(MatchGroupsImpl)(first, second, groups, limits, n, masks);
+                 const int32_t* limits, size_t n, uint16_t* masks, int32_t* sums) {
+  HWY_DYNAMIC_DISPATCH(MatchGroupsImpl)(first, second, groups, limits, n, masks, sums);
 }
 
 void AllowVnni(bool allow) { vnni_allowed.store(allow, std::memory_order_relaxed); }

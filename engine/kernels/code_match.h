@@ -23,9 +23,9 @@ struct CodeSection {
 };
 
 // masks[i], bit r = (sum over both sections of code * query of row r of group groups[i]) >= limits[i].
-// groups, limits, masks: [n]. Prefetches ahead. Thread-safe.
+// groups, limits, masks: [n]. sums: [n, 16], the sums themselves, or null. Prefetches ahead. Thread-safe.
 void MatchGroups(const CodeSection& first, const CodeSection& second, const uint32_t* groups,
-                 const int32_t* limits, size_t n, uint16_t* masks);
+                 const int32_t* limits, size_t n, uint16_t* masks, int32_t* sums = nullptr);
 
 // Whether MatchGroups uses AVX-512 VNNI at target AVX3 (where the CPU has it). For tests; not thread-safe.
 void AllowVnni(bool allow);

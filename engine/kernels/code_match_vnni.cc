@@ -61,8 +61,10 @@ bool CpuHasVnni() {
 }
 
 SWIFTLET_VNNI void MatchGroupsVnni(const CodeSection& first, const CodeSection& second,
-                                   const uint32_t* groups, const int32_t* limits, size_t n, uint16_t* masks) {
-  if (first.quads == 4 && second.quads == 0) return MatchFourQuads(first, groups, limits, n, masks);
+                                   const uint32_t* groups, const int32_t* limits, size_t n, uint16_t* masks,
+                                   int32_t* sums) {
+  if (first.quads == 4 && second.quads == 0 && sums == nullptr)
+    return MatchFourQuads(first, groups, limits, n, masks);
   for (size_t i = 0; i < std::min(n, kAhead); ++i) {
     PrefetchSection(first, groups[i]);
     PrefetchSection(second, groups[i]);
@@ -74,7 +76,9 @@ SWIFTLET_VNNI void MatchGroupsVnni(const CodeSection& first, const CodeSection& 
     }
     const __m512i a = AddSection(first, groups[i], _mm512_setzero_si512());
     const __m512i b = AddSection(second, groups[i], _mm512_setzero_si512());
-    masks[i] = _mm512_cmpge_epi32_mask(_mm512_add_epi32(a, b), _mm512_set1_epi32(limits[i]));
+    const __m512i sum = _mm512_add_epi32(a, b);
+    masks[i] = _mm512_cmpge_epi32_mask(sum, _mm512_set1_epi32(limits[i]));
+    if (sums != nullptr) _mm512_storeu_si512(sums + i * kGroupRows, sum);
   }
 }
 
@@ -83,7 +87,7 @@ SWIFTLET_VNNI void MatchGroupsVnni(const CodeSection& first, const CodeSection& 
 bool CpuHasVnni() { return false; }
 
 void MatchGroupsVnni(const CodeSection&, const CodeSection&, const uint32_t*, const int32_t*, size_t,
-                     uint16_t*) {
+                     uint16_t*, int32_t*) {
   std::abort();
 }
 

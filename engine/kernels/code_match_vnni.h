@@ -10,7 +10,7 @@ namespace swiftlet {
 bool CpuHasVnni();
 // Requires CpuHasVnni().
 void MatchGroupsVnni(const CodeSection& first, const CodeSection& second, const uint32_t* groups,
-                     const int32_t* limits, size_t n, uint16_t* masks);
+                     const int32_t* limits, size_t n, uint16_t* masks, int32_t* sums);
 
 }  // namespace swiftlet
 

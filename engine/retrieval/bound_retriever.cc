@@ -17,6 +17,8 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr size_t kNumSeeds = 8;          // clusters that are looked at first, for a good threshold
 constexpr size_t kFirstGroups = 4;       // groups at a time until there is a threshold
 constexpr size_t kGroupsAtATime = 32;    // afterwards
+constexpr size_t kGroupsAhead = 32;      // prefetched
+constexpr size_t kRowsAtATime = 32;      // scored before the threshold is raised
 constexpr double kMinQueryNorm = 1e-15;  // below and above: float bounds mean nothing, all rows are scored
 constexpr double kMaxQueryNorm = 1e15;
 // Errors that bounds allow for, each at most BoundSlack: rotating the vectors, rotating the query, axes that
@@ -43,7 +45,18 @@ class BoundSearch {
   RetrievalStats Run(double query_norm, std::vector<ScoredRow>& results) {
     Prepare(query_norm);
     BoundClusters();
-    for (size_t i = 0; i < scratch_.clusters.size() && !is_over_; ++i) Visit(scratch_.clusters[i]);
+    std::vector<uint32_t>& clusters = scratch_.clusters;
+    const size_t num_seeds = std::min(clusters.size(), kNumSeeds);
+    for (size_t i = 0; i < num_seeds && !is_over_; ++i) Visit(clusters[i]);
+    Flush();
+    // Most clusters fall out here, and the boxes of those that are left can be asked for ahead.
+    const auto left = std::remove_if(clusters.begin() + static_cast<ptrdiff_t>(num_seeds), clusters.end(),
+                                     [&](uint32_t c) { return !Reaches(c); });
+    clusters.resize(static_cast<size_t>(left - clusters.begin()));
+    for (size_t i = num_seeds; i < clusters.size() && !is_over_; ++i) {
+      if (i + 1 < clusters.size()) PrefetchBoxes(clusters[i + 1]);
+      Visit(clusters[i]);
+    }
     Flush();
     num_found_ = SelectTopK(scratch_.candidates.data(), num_found_, k_);
     results.assign(scratch_.candidates.begin(),
@@ -105,15 +118,18 @@ class BoundSearch {
     for (AlignedVector<float>* buffer : {&scratch_.scores, &scratch_.scale, &scratch_.bias}) {
       if (buffer->size() < max_rows) buffer->resize(max_rows);
     }
-    scratch_.rows.reserve(max_rows);
-    scratch_.rows.clear();
+    scratch_.rows.resize(kRowsAtATime + k_ / 2);
+    scratch_.pending.reserve(max_rows);
+    scratch_.pending.clear();
+    scratch_.sums.resize(kGroupsAtATime * kGroupRows);
     scratch_.limits.resize(kGroupsAtATime);
     scratch_.masks.resize(kGroupsAtATime);
     scratch_.kept_groups.resize(kGroupsAtATime);
   }
 
   int8_t Quantise(float value) const {
-    return static_cast<int8_t>(std::clamp(std::nearbyint(value / step_), -127.0f, 127.0f));
+    const float steps = std::clamp(value / step_, -127.0f, 127.0f);
+    return static_cast<int8_t>(steps + (steps < 0 ? -0.5f : 0.5f));
   }
 
   // <q', direction>, and the length of q' across it, for every cluster; which clusters to look at, in which
@@ -152,13 +168,29 @@ class BoundSearch {
     return threshold - kRoundingOfSums * (std::fabs(threshold) + retriever_.max_abs_bias_) - 1e-35f;
   }
 
-  void Visit(uint32_t c) {
+  // Upper ends of <q', direction> >= 0 and of the length across it.
+  float Along(uint32_t c) const { return std::max(scratch_.along[c], 0.0f) + slack_ * norm_; }
+  bool Reaches(uint32_t c) const {
     const BoundRetriever::Cluster& cluster = retriever_.clusters_[c];
-    const float x = std::max(scratch_.along[c], 0.0f) + slack_ * norm_, y = scratch_.across[c];
-    const float lowered = Lowered(threshold_);
+    const float x = Along(c), y = scratch_.across[c];
     const float bound = by_cosine_ ? cluster.cosine_along * x + cluster.cosine_across * y
                                    : cluster.along * x + cluster.across * y + cluster.max_bias;
-    if (bound < lowered) return;
+    return !(bound < Lowered(threshold_));
+  }
+  void PrefetchBoxes(uint32_t c) const {
+    const size_t first = index_.cluster_groups[c], end = index_.cluster_groups[c + 1];
+    for (const BoxRow row :
+         {by_cosine_ ? kCosineAlong : kAlong, by_cosine_ ? kCosineAcross : kAcross, kMaxBias}) {
+      if (row == kMaxBias && matrix_.bias == nullptr) continue;
+      for (size_t g = first; g < std::min(end, first + 256); g += 16) __builtin_prefetch(index_.box(row) + g);
+    }
+  }
+
+  void Visit(uint32_t c) {
+    if (!Reaches(c)) return;
+    const BoundRetriever::Cluster& cluster = retriever_.clusters_[c];
+    const float x = Along(c), y = scratch_.across[c];
+    const float lowered = Lowered(threshold_);
     const uint32_t first = index_.cluster_groups[c];
     const size_t n = index_.cluster_groups[c + 1] - first;
     const float* const a = index_.box(by_cosine_ ? kCosineAlong : kAlong) + first;
@@ -168,9 +200,14 @@ class BoundSearch {
     stats_.bytes_read += n * (b == nullptr ? 2 : 3) * sizeof(float);
     if (count == 0) return;
     SetTail(c, cluster.coarse_inverse_tail, &coarse_);
-    SetTail(c, cluster.fine_inverse_tail, &fine_);
+    fine_is_of_cluster_ = false;
+    cluster_ = c;
     for (size_t i = 0; i < count && !is_over_;) {
       const size_t step = std::min(count - i, threshold_ == -kInfinity ? kFirstGroups : kGroupsAtATime);
+      for (size_t j = i; j < std::min(count, i + step + kGroupsAhead); ++j) {
+        if (j < i + step && i > 0) continue;  // asked for by the step before
+        PrefetchCoarse(scratch_.groups[j]);
+      }
       ScanGroups(scratch_.groups.data() + i, step);
       i += step;
       if (query_.max_rows != 0 && stats_.rows_scanned >= query_.max_rows) is_over_ = true;
@@ -195,8 +232,7 @@ class BoundSearch {
         code == &coarse_ ? coarse_.axes + kCoarseAxes : fine_.axes + FineQuads(index_.dim) * 4 - 2;
     tail[0] = along_steps;
     // The slack may lift it above 127 steps: what is missing is then added to every row's bound.
-    const float rest_steps = std::ceil(rest / step_);
-    tail[1] = static_cast<int8_t>(std::min(rest_steps, 127.0f));
+    tail[1] = static_cast<int8_t>(std::min(rest / step_ + 1, 127.0f));
     const float rest_missed = std::max(rest - 127 * step_, 0.0f);
     const float lost =
         static_cast<float>(std::sqrt(code->lost + double{missed} * double{missed})) + rest_missed;
@@ -225,12 +261,31 @@ class BoundSearch {
       needed = Lowered(needed) - (matrix_.bias == nullptr ? 0.0f : facts.max_bias);
     }
     needed -= facts.max_norm * missed.of_norm + error * missed.of_error + 1e-35f;
-    const float steps = std::floor(needed / (facts.scale * step_)) - 1;
+    const float steps = needed / (facts.scale * step_);
     // NaN (infinite over infinite) must let everything through.
     if (!(steps > -1e6f)) return std::numeric_limits<int32_t>::min();
     if (steps > 1e6f) return std::numeric_limits<int32_t>::max();
-    return static_cast<int32_t>(steps * (1 - kRoundingOfSums * (steps > 0 ? 1.0f : -1.0f))) + missed.offset -
-           1;
+    // Truncation and rounding may lift it by less than 2, as it is below 1e6 in absolute value.
+    return static_cast<int32_t>(steps) + missed.offset - 2;
+  }
+
+  void PrefetchCoarse(uint32_t group) const {
+    const uint8_t* const codes = index_.coarse.data() + size_t{group} * kGroupRows * kCoarseQuads * 4;
+    for (size_t j = 0; j < kCoarseQuads; ++j) __builtin_prefetch(codes + j * 64);
+    __builtin_prefetch(&index_.groups[group]);
+  }
+
+  // No row of a code's sum, less the offset, has a higher score.
+  float UpperBound(const GroupFacts& facts, float error, const Missed& missed, int32_t sum) const {
+    float bound = static_cast<float>(sum - missed.offset) * (facts.scale * step_) +
+                  facts.max_norm * missed.of_norm + error * missed.of_error + 1e-35f;
+    if (by_cosine_) {
+      bound *= bound > 0 ? facts.max_inverse_norm : facts.min_inverse_norm;
+    } else if (matrix_.bias != nullptr) {
+      bound += facts.max_bias;
+    }
+    bound += 4 * kRoundingOfSums * (std::fabs(bound) + retriever_.max_abs_bias_);
+    return std::isnan(bound) ? kInfinity : bound;  // infinite less infinite, of absurd numbers
   }
 
   void ScanGroups(const uint32_t* groups, size_t n) {
@@ -244,39 +299,67 @@ class BoundSearch {
     const CodeSection coarse{.codes = index_.coarse.data(), .query = coarse_.axes, .quads = kCoarseQuads};
     MatchGroups(coarse, {}, groups, limits, n, masks);
     size_t num_kept = 0;
+    const size_t quads = FineQuads(index_.dim);
     for (size_t i = 0; i < n; ++i) {
       if (masks[i] == 0) continue;
+      if (!fine_is_of_cluster_) {
+        SetTail(cluster_, retriever_.clusters_[cluster_].fine_inverse_tail, &fine_);
+        fine_is_of_cluster_ = true;
+      }
       const GroupFacts& facts = index_.groups[groups[i]];
       limits[num_kept] = LimitOf(facts, facts.fine_error, fine_missed_);
       kept[num_kept++] = groups[i];
+      const uint8_t* const codes = index_.fine.data() + size_t{groups[i]} * kGroupRows * quads * 4;
+      for (size_t j = 0; j < quads; ++j) __builtin_prefetch(codes + j * 64);
     }
     stats_.rows_scanned += n * kGroupRows;
     stats_.bytes_read += n * (kGroupRows * kCoarseQuads * 4 + sizeof(GroupFacts));
     if (num_kept == 0) return;
-    const size_t quads = FineQuads(index_.dim);
     const CodeSection head{.codes = index_.coarse.data(), .query = head_, .quads = kCoarseQuads};
     const CodeSection fine{.codes = index_.fine.data(), .query = fine_.axes, .quads = quads};
-    MatchGroups(head, fine, kept, limits, num_kept, masks);
+    MatchGroups(head, fine, kept, limits, num_kept, masks, scratch_.sums.data());
     stats_.bytes_read += num_kept * kGroupRows * quads * 4;
     for (size_t i = 0; i < num_kept; ++i) {
+      const GroupFacts& facts = index_.groups[kept[i]];
       for (uint32_t mask = masks[i]; mask != 0; mask &= mask - 1) {
-        const uint32_t row =
-            index_.rows[size_t{kept[i]} * kGroupRows + static_cast<size_t>(std::countr_zero(mask))];
+        const size_t slot = static_cast<size_t>(std::countr_zero(mask));
+        const uint32_t row = index_.rows[size_t{kept[i]} * kGroupRows + slot];
         if (row == kNoSlotRow || (query_.filter != nullptr && !query_.filter->Allows(row))) continue;
-        const float* vector = matrix_.vectors + size_t{row} * matrix_.stride;
-        for (size_t j = 0; j < matrix_.dim; j += 16) __builtin_prefetch(vector + j);
-        scratch_.rows.push_back(row);
+        const int32_t sum = scratch_.sums[i * kGroupRows + slot];
+        scratch_.pending.push_back({row, UpperBound(facts, facts.fine_error, fine_missed_, sum)});
       }
     }
-    if (scratch_.rows.size() >= flush_at_ || threshold_ == -kInfinity) Flush();
+    if (scratch_.pending.size() >= flush_at_ || threshold_ == -kInfinity) Flush();
   }
 
-  // Scores the rows that are left, and raises the threshold.
+  // Scores what is pending, the largest upper bounds first, and raises the threshold, which most of the rest
+  // then does not reach.
   void Flush() {
-    const size_t n = scratch_.rows.size();
+    std::vector<ScoredRow>& pending = scratch_.pending;
+    size_t n = pending.size();
+    while (n > 0) {
+      const float threshold = threshold_;
+      n = static_cast<size_t>(std::remove_if(pending.begin(), pending.begin() + static_cast<ptrdiff_t>(n),
+                                             [=](const ScoredRow& row) { return row.score < threshold; }) -
+                              pending.begin());
+      const size_t step = std::min(n, scratch_.rows.size());
+      if (step < n) PartitionTopK(pending.data(), n, step);
+      Score(pending.data(), step);
+      n -= step;
+      std::copy_n(pending.begin() + static_cast<ptrdiff_t>(step), n, pending.begin());
+    }
+    pending.clear();
+  }
+
+  void Score(const ScoredRow* pending, size_t n) {
     if (n == 0) return;
+    uint32_t* const rows = scratch_.rows.data();
+    for (size_t i = 0; i < n; ++i) {
+      rows[i] = pending[i].row;
+      const float* const vector = matrix_.vectors + size_t{rows[i]} * matrix_.stride;
+      for (size_t j = 0; i < kRowsAtATime && j < matrix_.dim; j += 16) __builtin_prefetch(vector + j);
+    }
     float* const scores = scratch_.scores.data();
-    const uint32_t* const rows = scratch_.rows.data();
     DotGather(query_.vector.data(), matrix_.vectors, rows, n, matrix_.dim, matrix_.stride, scores);
     const auto gather = [&](const float* values, AlignedVector<float>& buffer) -> const float* {
       if (values == nullptr) return nullptr;
@@ -289,14 +372,11 @@ class BoundSearch {
     stats_.bytes_read += n * matrix_.dim * sizeof(float);
     ScoredRow* const found = scratch_.candidates.data();
     for (size_t i = 0; i < n; ++i) {
-      if (!(scores[i] >= threshold_)) continue;
-      found[num_found_++] = {rows[i], scores[i]};
+      if (scores[i] >= threshold_) found[num_found_++] = {rows[i], scores[i]};
     }
-    if (num_found_ >= k_) {
-      num_found_ = PartitionTopK(found, num_found_, k_);
-      threshold_ = found[k_ - 1].score;
-    }
-    scratch_.rows.clear();
+    if (num_found_ < k_) return;
+    num_found_ = PartitionTopK(found, num_found_, k_);
+    threshold_ = found[k_ - 1].score;
   }
 
   const BoundRetriever& retriever_;
@@ -313,7 +393,9 @@ class BoundSearch {
   alignas(64) int8_t head_[kMaxCodeBytes] = {};
   float threshold_ = -kInfinity;  // no row below it is among the best k
   size_t num_found_ = 0;          // in scratch.candidates
-  bool is_over_ = false;          // the budget is spent
+  uint32_t cluster_ = 0;          // the coarse code's tail is of it
+  bool fine_is_of_cluster_ = false;
+  bool is_over_ = false;  // the budget is spent
 };
 
 BoundRetriever::BoundRetriever(const ItemMatrix& items, std::span<const float> inverse_norms,

@@ -65,7 +65,8 @@ struct RetrievalScratch {
   // Of an index.
   AlignedVector<float> rotated, along, across, scale, bias;
   std::vector<uint32_t> clusters, groups, kept_groups, rows;
-  std::vector<int32_t> limits;
+  std::vector<int32_t> limits, sums;
+  std::vector<ScoredRow> pending;  // rows with upper bounds of their scores
   std::vector<uint16_t> masks;
 };
 

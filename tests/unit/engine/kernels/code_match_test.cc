@@ -60,6 +60,7 @@ void ExpectAgreesWithScalar(std::mt19937& random) {
     for (uint32_t& g : groups) g = static_cast<uint32_t>(random() % num_groups);
     std::vector<int32_t> limits;
     std::vector<uint16_t> want, got(groups.size() + 1, 0xBEEF);
+    std::vector<int32_t> want_sums, got_sums(groups.size() * 16);
     for (const uint32_t g : groups) {
       // The sum of one of the rows: equality must count.
       const size_t at = random() % 16;
@@ -73,10 +74,17 @@ void ExpectAgreesWithScalar(std::mt19937& random) {
         mask |= uint32_t{Sum(first.section, g, r) + Sum(second.section, g, r) >= limit} << r;
       }
       want.push_back(static_cast<uint16_t>(mask));
+      for (size_t r = 0; r < 16; ++r)
+        want_sums.push_back(Sum(first.section, g, r) + Sum(second.section, g, r));
     }
     want.push_back(0xBEEF);
     MatchGroups(first.section, second.section, groups.data(), limits.data(), groups.size(), got.data());
     ASSERT_EQ(got, want) << "round " << round;
+    std::fill(got.begin(), got.end() - 1, 0xBEEF);
+    MatchGroups(first.section, second.section, groups.data(), limits.data(), groups.size(), got.data(),
+                got_sums.data());
+    ASSERT_EQ(got, want) << "round " << round;
+    ASSERT_EQ(got_sums, want_sums) << "round " << round;
   }
 }
 
