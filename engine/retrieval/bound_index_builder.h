@@ -29,7 +29,7 @@ struct BoundIndexData {
 
 struct BoundIndexOptions {
   size_t num_threads = 0;   // 0: one for each core
-  size_t num_clusters = 0;  // 0: about the square root of the number of rows
+  size_t num_clusters = 0;  // 0: a quarter of the square root of the number of rows
   uint64_t seed = 1;
 };
 
