@@ -13,7 +13,9 @@ void Fail(const char* file, int line, const char* condition, std::string_view me
 
 void WriteFile(const std::string& path, std::string_view bytes) {
   std::FILE* file = std::fopen(path.c_str(), "wb");
-  bool ok = file != nullptr && std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size();
+  // An empty view may have no data at all, which fwrite does not take.
+  bool ok =
+      file != nullptr && (bytes.empty() || std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size());
   if (file != nullptr && std::fclose(file) != 0) ok = false;
   if (ok) return;
   std::perror(path.c_str());

@@ -35,9 +35,9 @@ class PowerLossFileSystem final : public rocksdb::FileSystemWrapper {
  public:
   enum class Loss {
     kAll,  // nothing that was not synced is left
-    // At random: some of each unsynced tail, perhaps with zeros after it; the first few of the unsynced
-    // changes of each directory (journals keep their order: RocksDB relies on a new MANIFEST being there when
-    // CURRENT, which is renamed later, names it).
+    // At random: some of each unsynced tail, perhaps with zeros after it (but for MANIFESTs); the first few
+    // of the unsynced changes of each directory (journals keep their order: RocksDB relies on a new MANIFEST
+    // being there when CURRENT, which is renamed later, names it).
     kTorn,
   };
 
