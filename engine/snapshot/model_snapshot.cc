@@ -140,7 +140,7 @@ absl::Status ModelSnapshot::Bind(const std::string& model_path, const SnapshotLo
   binder.Required("attention.recency_logits", {kNumRecencyBuckets}, &t.recency_logits);
   binder.Required("attention.slot_logits", {2}, &t.slot_logits);
   if (manifest_.index.has_value() && manifest_.index->kind == kBoundIndexKind) BindIndex(binder, &t);
-  binder.RefuseOthers({"item.", "category.", "encoder.", "attention.", "index."});
+  binder.RefuseOthers({"item.", "category.", "encoder.", "attention."});
   SWIFTLET_RETURN_IF_ERROR(binder.status());
 
   absl::Status status = CheckStructure(t);
