@@ -49,9 +49,8 @@ class TensorBinder {
   void RefuseOthers(std::initializer_list<std::string_view> prefixes) {
     for (const auto& [name, tensor] : file_.tensors()) {
       const std::string& tensor_name = name;  // clang 14 captures no structured bindings
-      const bool ours = std::any_of(prefixes.begin(), prefixes.end(), [&](std::string_view prefix) {
-        return tensor_name.starts_with(prefix);
-      });
+      const bool ours = std::any_of(prefixes.begin(), prefixes.end(),
+                                    [&](std::string_view prefix) { return tensor_name.starts_with(prefix); });
       if (status_.ok() && ours && !asked_.contains(name)) {
         status_ = absl::DataLossError(
             absl::StrCat(path_, ": tensor \"", absl::Utf8SafeCHexEscape(name), "\": not known"));

@@ -15,8 +15,8 @@ struct Mutation {
   std::function<void(const std::string& directory)> apply;
   // The refusal names one of these: the file, the field or the tensor. Empty: any file of the snapshot.
   std::vector<std::string> reasons;
-  // What is changed may mean the same (a bit of white space, of a comment or of a pad): then it may be loaded,
-  // and has to answer as the good one.
+  // What is changed may mean the same (a bit of white space, of a comment or of a pad): then it may be
+  // loaded, and has to answer as the good one.
   bool may_mean_the_same = false;
 };
 
