@@ -141,7 +141,8 @@ std::vector<std::string> Seeds() {
       Seed("\2\1\2"s,
            "userId\tmovieId\trating\ttime\n1\t2\t3.5\t964982703\n1\t3\t\t964982703.5\n\"\t4\t1\t1\n"),
       Seed("\0\2\1"s, "\xEF\xBB\xBFitem,title,categories\n1,\"A, b\",Drama| Comedy|\n\xC3\xA4,,\n2,\xFF,x\n"),
-      Seed("\3\4\2"s, "item;user\n1;2\n")};
+      Seed("\3\4\2"s, "item;user\n1;2\n"),
+      Seed("\0\4\2"s, "\r\r\n")};
 }
 
 }  // namespace swiftlet::fuzz

@@ -43,6 +43,17 @@ TEST_F(TextTableTest, ReadsCsvWithQuotesCrLfEmptyLinesAndByteOrderMark) {
   EXPECT_EQ(*table->Next(&fields), TextTable::Row::kEnd);
 }
 
+TEST_F(TextTableTest, OnlyOneCarriageReturnBelongsToALineEnd) {
+  EXPECT_THAT(Open("t.csv", "a,b\r\r\n1,2\n")->columns(), ElementsAre("a", "b\r"));
+  // Nothing but a carriage return is a name too, if a strange one; the next line is not the header then.
+  auto table = Open("t.csv", "\r\r\n1\n");
+  EXPECT_THAT(table->columns(), ElementsAre("\r"));
+  std::vector<std::string> fields;
+  ASSERT_EQ(*table->Next(&fields), TextTable::Row::kFields);
+  EXPECT_THAT(fields, ElementsAre("1"));
+  EXPECT_EQ(table->line(), 2u);
+}
+
 TEST_F(TextTableTest, TabsDoNotQuoteAndLastLineMayLackItsEnd) {
   auto table = Open("t.tsv", "a\tb\n\"x\ty\"");
   std::vector<std::string> fields;
