@@ -142,6 +142,28 @@ void AddStats(const RetrievalStats& more, RetrievalStats* stats) {
   stats->proven_exact = stats->proven_exact && more.proven_exact;
 }
 
+// The best query.k rows for scratch.user_vector that scratch.filter allows, into scratch.results.
+void Search(const ModelSnapshot& snapshot, const CatalogView& view, const RecommendQuery& query,
+            Similarity similarity, Scratch& scratch, RetrievalStats* stats) {
+  RetrievalQuery search{.vector = scratch.user_vector,
+                        .k = query.k,
+                        .filter = &scratch.filter,
+                        .similarity = similarity,
+                        .max_rows = query.search.max_rows,
+                        .max_us = query.search.max_us};
+  if (query.search.mode == SearchMode::kApproximate) search.bound_scale = snapshot.approximate_scale();
+  if (query.search.mode == SearchMode::kFullScan) {
+    const ItemMatrix items = MatrixFor(similarity, snapshot.items(), snapshot.inverse_norms());
+    *stats = SearchExact({&items, 1}, search, scratch.retrieval, scratch.results);
+  } else {
+    *stats = snapshot.retriever().Search(search, scratch.retrieval, scratch.results);
+  }
+  const std::span<const ItemMatrix> added =
+      similarity == Similarity::kCosine ? view.added_items_by_cosine() : view.added_items();
+  AddStats(SearchExact(added, search, scratch.retrieval, scratch.added_results), stats);
+  MergeAddedResults(query.k, scratch);
+}
+
 void AddPopularItems(const ModelSnapshot& snapshot, const CatalogView& view, uint32_t k,
                      const RowFilter& filter, Recommendation* result) {
   const uint32_t num_base_rows = snapshot.num_items();
@@ -231,11 +253,7 @@ absl::Status Recommend(const ModelSnapshot& snapshot, const CatalogView& view, c
     AddPopularItems(snapshot, view, query.k, scratch.filter, result);
   } else {
     Encode(snapshot, scratch);
-    const RetrievalQuery search{.vector = scratch.user_vector, .k = query.k, .filter = &scratch.filter};
-    result->retrieval = snapshot.retriever().Search(search, scratch.retrieval, scratch.results);
-    AddStats(SearchExact(view.added_items(), search, scratch.retrieval, scratch.added_results),
-             &result->retrieval);
-    MergeAddedResults(query.k, scratch);
+    Search(snapshot, view, query, Similarity::kDot, scratch, &result->retrieval);
     for (const ScoredRow& best : scratch.results) {
       result->items.push_back({.row = best.row, .score = best.score});
     }
@@ -287,14 +305,7 @@ absl::Status SimilarItems(const ModelSnapshot& snapshot, const CatalogView& view
   const std::span<const float> vector = view.ItemVector(row);
   scratch.user_vector.assign(vector.size(), 0.0f);
   AddScaled(view.InverseNorm(row), vector.data(), vector.size(), scratch.user_vector.data());
-  const RetrievalQuery search{.vector = scratch.user_vector,
-                              .k = query.k,
-                              .filter = &scratch.filter,
-                              .similarity = Similarity::kCosine};
-  result->retrieval = snapshot.retriever().Search(search, scratch.retrieval, scratch.results);
-  AddStats(SearchExact(view.added_items_by_cosine(), search, scratch.retrieval, scratch.added_results),
-           &result->retrieval);
-  MergeAddedResults(query.k, scratch);
+  Search(snapshot, view, query, Similarity::kCosine, scratch, &result->retrieval);
   for (const ScoredRow& best : scratch.results) {
     result->items.push_back({.row = best.row, .score = std::clamp(best.score, -1.0f, 1.0f)});
   }

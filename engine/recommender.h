@@ -16,6 +16,19 @@
 
 namespace swiftlet {
 
+enum class SearchMode : uint8_t {
+  kExact,        // by the snapshot's index where it has one: the rows and scores of a full scan
+  kApproximate,  // by the index with the scales that the trainer calibrated; as kExact without them
+  kFullScan,     // every row: the oracle
+};
+
+struct SearchOptions {
+  SearchMode mode = SearchMode::kExact;
+  // Budgets of an index: RetrievalQuery::max_rows and max_us. 0: no limit.
+  uint32_t max_rows = 0;
+  uint32_t max_us = 0;
+};
+
 struct RecommendQuery {
   uint32_t k = 0;                                            // >= 1
   std::span<const ItemKey> exclude_items = {};               // unknown keys are ignored
@@ -24,6 +37,7 @@ struct RecommendQuery {
   std::span<const std::string_view> none_of_categories = {};
   bool exclude_seen = true;  // leave out the items of UserState::history and context_items
   bool explain = false;
+  SearchOptions search = {};
 };
 
 enum class ItemSource : uint8_t { kHistory, kLongTerm, kContext, kPopular };

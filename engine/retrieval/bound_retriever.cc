@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <chrono>
 #include <cmath>
 #include <limits>
 
@@ -12,6 +13,8 @@
 
 namespace swiftlet {
 namespace {
+
+using Clock = std::chrono::steady_clock;
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr size_t kNumSeeds = 8;          // clusters that are looked at first, for a good threshold
@@ -40,7 +43,9 @@ class BoundSearch {
         matrix_(MatrixFor(query.similarity, retriever.items_, retriever.inverse_norms_)),
         scratch_(scratch),
         k_(std::min(query.k, retriever.items_.num_items)),
-        flush_at_(64 + k_ / 2) {}
+        flush_at_(64 + k_ / 2) {
+    if (query.max_us != 0) deadline_ = Clock::now() + std::chrono::microseconds(query.max_us);
+  }
 
   RetrievalStats Run(double query_norm, std::vector<ScoredRow>& results) {
     Prepare(query_norm);
@@ -61,7 +66,7 @@ class BoundSearch {
     num_found_ = SelectTopK(scratch_.candidates.data(), num_found_, k_);
     results.assign(scratch_.candidates.begin(),
                    scratch_.candidates.begin() + static_cast<ptrdiff_t>(num_found_));
-    stats_.proven_exact = !is_over_ && query_.bound_scale >= 1;
+    stats_.proven_exact = !is_over_ && query_.bound_scale.IsExact();
     return stats_;
   }
 
@@ -144,7 +149,7 @@ class BoundSearch {
     const float square = norm_ * norm_;
     const float slack_square = slack_ * square;
     for (size_t c = 0; c < n; ++c) {
-      across[c] = query_.bound_scale *
+      across[c] = query_.bound_scale.box *
                   (std::sqrt(std::max(square - along[c] * along[c], 0.0f) + slack_square) + slack_ * norm_);
     }
     stats_.bytes_read += n * index_.dim * sizeof(float);
@@ -211,6 +216,7 @@ class BoundSearch {
       ScanGroups(scratch_.groups.data() + i, step);
       i += step;
       if (query_.max_rows != 0 && stats_.rows_scanned >= query_.max_rows) is_over_ = true;
+      if (query_.max_us != 0 && Clock::now() >= deadline_) is_over_ = true;
     }
   }
 
@@ -224,7 +230,7 @@ class BoundSearch {
       along = std::clamp(along, -code->tail_norm, code->tail_norm);
     }
     const float rest =
-        query_.bound_scale *
+        query_.bound_scale.code *
         std::sqrt(std::max(code->tail_norm * code->tail_norm - along * along, 0.0f) + slack_ * norm_ * norm_);
     const int8_t along_steps = Quantise(along);
     const float missed = along - step_ * along_steps;
@@ -396,6 +402,7 @@ class BoundSearch {
   uint32_t cluster_ = 0;          // the coarse code's tail is of it
   bool fine_is_of_cluster_ = false;
   bool is_over_ = false;  // the budget is spent
+  Clock::time_point deadline_;
 };
 
 BoundRetriever::BoundRetriever(const ItemMatrix& items, std::span<const float> inverse_norms,

@@ -37,17 +37,27 @@ enum class Similarity : uint8_t {
   kCosine,  // <q, v> / |v|, without bias: the cosine where |q| = 1
 };
 
+// How much is counted of the parts of a bound that hold for the worst case only: of a box's r y, and of a
+// code's r_t y_t (bound_index.h). 1 and 1: the bounds are proven. Below: fewer rows are looked at, and the
+// answer is not proven. Each in (0, 1].
+struct BoundScale {
+  float box = 1, code = 1;
+
+  bool IsExact() const { return box >= 1 && code >= 1; }
+  friend bool operator==(const BoundScale&, const BoundScale&) = default;
+};
+
 struct RetrievalQuery {
   std::span<const float> vector;      // [dim], finite
   size_t k = 0;                       // >= 1
   const RowFilter* filter = nullptr;  // null: every row is allowed
   Similarity similarity = Similarity::kDot;
-  // An index may stop once it has looked at this many rows, with the best found so far. 0: no limit. A full
-  // scan looks at all rows all the same.
+  // Budgets. An index stops once it has looked at this many rows, or after this time, with the best found so
+  // far, and the answer is not proven. 0: no limit. They are looked at after a few hundred rows each time. A
+  // full scan looks at all rows all the same.
   size_t max_rows = 0;
-  // Below 1: how far the part of a bound is trusted that holds for the worst case only. An index looks at
-  // fewer rows then, and the answer is not proven.
-  float bound_scale = 1;
+  uint32_t max_us = 0;
+  BoundScale bound_scale = {};
 };
 
 // What a search cost, and how far it can be trusted.

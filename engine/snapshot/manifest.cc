@@ -11,6 +11,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -173,6 +174,17 @@ absl::Status ReadIndex(const ObjectReader& root, Manifest& m) {
   SWIFTLET_ASSIGN_OR_RETURN(index.sample_recall, entry.Double("sample_recall"));
   SWIFTLET_ASSIGN_OR_RETURN(index.sample_rows_scanned, entry.Double("sample_rows_scanned"));
   SWIFTLET_ASSIGN_OR_RETURN(index.sample_bytes_read, entry.Double("sample_bytes_read"));
+  for (const auto& [name, value, lowest] :
+       {std::tuple("box_scale", &index.box_scale, 0.01), std::tuple("code_scale", &index.code_scale, 0.01),
+        std::tuple("approximate_recall", &index.approximate_recall, 0.0),
+        std::tuple("approximate_rows_scanned", &index.approximate_rows_scanned, 0.0)}) {
+    if (entry.FindOptional(name) == nullptr) continue;
+    SWIFTLET_ASSIGN_OR_RETURN(*value, entry.Double(name));
+    if (!(*value >= lowest && *value <= 1)) {
+      return Mismatch(absl::StrCat("index.", name), absl::StrCat("a number in [", lowest, ", 1]"),
+                      absl::StrCat(*value));
+    }
+  }
   m.index = std::move(index);
   return absl::OkStatus();
 }
@@ -399,7 +411,11 @@ std::string FormatManifest(const Manifest& m) {
                      {"sample_queries", m.index->sample_queries},
                      {"sample_recall", m.index->sample_recall},
                      {"sample_rows_scanned", m.index->sample_rows_scanned},
-                     {"sample_bytes_read", m.index->sample_bytes_read}};
+                     {"sample_bytes_read", m.index->sample_bytes_read},
+                     {"box_scale", m.index->box_scale},
+                     {"code_scale", m.index->code_scale},
+                     {"approximate_recall", m.index->approximate_recall},
+                     {"approximate_rows_scanned", m.index->approximate_rows_scanned}};
   }
   root["metrics"] = m.metrics;
   root["files"] = std::move(files);

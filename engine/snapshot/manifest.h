@@ -17,8 +17,12 @@
 //     "training": {"fingerprint": "xxh3-128 hex of the events in training order", "num_events": 100004,
 //                  "parameters": {...}},             // free-form, for people
 //     "index": {"kind": "bound", "num_clusters": 95, "sample_queries": 32, "sample_recall": 1,
-//               "sample_rows_scanned": 0.03, "sample_bytes_read": 0.01},
-//                                                    // optional; without it the index tensors are not looked
+//               "sample_rows_scanned": 0.03, "sample_bytes_read": 0.01,
+//               "box_scale": 0.7, "code_scale": 0.5, "approximate_recall": 0.995,
+//               "approximate_rows_scanned": 0.01},   // the last four optional: without them only exact
+//               searches
+//                                                    // "index": optional; without it the index tensors are
+//                                                    not looked
 //                                                    // at. The sample: means over a trial when it was built,
 //                                                    // as fractions of a full scan
 //     "metrics": {"ndcg@10": 0.12},                  // optional; offline, measured through the engine
@@ -58,6 +62,9 @@ struct ManifestIndex {
   uint32_t num_clusters = 0;
   uint32_t sample_queries = 0;
   double sample_recall = 0, sample_rows_scanned = 0, sample_bytes_read = 0;
+  // The approximate mode as it was calibrated: BoundScale, and what it gave. 1 and 1: there is none.
+  double box_scale = 1, code_scale = 1;
+  double approximate_recall = 1, approximate_rows_scanned = 0;
 
   friend bool operator==(const ManifestIndex&, const ManifestIndex&) = default;
 };

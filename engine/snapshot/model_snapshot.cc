@@ -204,6 +204,12 @@ void ModelSnapshot::MapToInput(std::span<const float> vector, std::span<float> i
   }
 }
 
+BoundScale ModelSnapshot::approximate_scale() const {
+  if (!manifest_.index.has_value()) return {};
+  return {.box = static_cast<float>(manifest_.index->box_scale),
+          .code = static_cast<float>(manifest_.index->code_scale)};
+}
+
 std::optional<uint32_t> ModelSnapshot::ClassOf(EventTypeId type, float value) const {
   std::optional<uint32_t> found;
   for (uint32_t i = 0; i < manifest_.event_classes.size(); ++i) {

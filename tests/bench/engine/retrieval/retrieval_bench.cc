@@ -51,7 +51,8 @@ struct Flags {
   std::vector<size_t> hnsw_m = {16};
   size_t ef_construction = 100;
   bool hnsw = true;
-  std::vector<float> bound_scales = {1.0f, 0.9f, 0.8f, 0.7f, 0.6f, 0.55f, 0.5f};
+  // "1", ".7" or ".7:.5": of boxes and of codes.
+  std::vector<std::string> bound_scales = {"1", "0.8", "0.8:0.5", "0.7:0.5", "0.6:0.5", "0.6:0.4", "0.5"};
   size_t exact_queries = 200;  // that the full scan is timed on
   size_t clusters = 0;
   size_t threads = 2;
@@ -220,10 +221,11 @@ int Run(const Flags& flags) {
               },
               &truth, k, 1);
     }
-    for (const float scale : flags.bound_scales) {
-      char name[64];
-      std::snprintf(name, sizeof(name), scale >= 1 ? "bound index, exact" : "bound index, scale %.2f",
-                    static_cast<double>(scale));
+    for (const std::string& text : flags.bound_scales) {
+      const size_t colon = text.find(':');
+      const BoundScale scale{.box = std::stof(text),
+                             .code = std::stof(colon == std::string::npos ? text : text.substr(colon + 1))};
+      const std::string name = scale.IsExact() ? "bound index, exact" : "bound index, scale " + text;
       Series(name, w.num_queries)
           .Run(
               [&](size_t i, std::vector<uint32_t>* rows) {
@@ -232,7 +234,7 @@ int Run(const Flags& flags) {
                 const RetrievalStats stats = bound.Search(q, scratch, results);
                 rows->resize(results.size());
                 for (size_t r = 0; r < results.size(); ++r) (*rows)[r] = results[r].row;
-                if (scale >= 1 && results != oracle[i]) all_equal = false;
+                if (scale.IsExact() && results != oracle[i]) all_equal = false;
                 return stats;
               },
               &truth, k);

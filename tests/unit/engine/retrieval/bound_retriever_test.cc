@@ -143,7 +143,7 @@ TEST(BoundRetriever, SmallerBoundsLookAtFewerRowsAndAreNoProof) {
   std::vector<ScoredRow> results;
   const uint64_t all = retriever.Search({.vector = vector, .k = 10}, scratch, results).rows_scanned;
   const RetrievalStats stats =
-      retriever.Search({.vector = vector, .k = 10, .bound_scale = 0.5f}, scratch, results);
+      retriever.Search({.vector = vector, .k = 10, .bound_scale = {0.5f, 0.5f}}, scratch, results);
   EXPECT_FALSE(stats.proven_exact);
   EXPECT_LT(stats.rows_scanned, all);
   EXPECT_EQ(results.size(), 10u);
