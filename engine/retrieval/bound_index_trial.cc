@@ -1,45 +1,194 @@
 #include "engine/retrieval/bound_index_trial.h"
 
 #include <algorithm>
+#include <array>
+#include <optional>
 #include <random>
 #include <vector>
 
 #include "engine/base/aligned_vector.h"
+#include "engine/base/thread_pool.h"
 #include "engine/kernels/dot.h"
 #include "engine/retrieval/bound_retriever.h"
 #include "engine/retrieval/exact_retriever.h"
 
 namespace swiftlet {
+namespace {
+
+constexpr std::array<size_t, 2> kDepths = {10, 100};
+constexpr std::array<float, 10> kScales = {1, 0.9f, 0.8f, 0.7f, 0.6f, 0.5f, 0.45f, 0.4f, 0.35f, 0.3f};
+// What a row costs by its code, and by its vector: about nanoseconds.
+constexpr double kScannedCost = 1, kScoredCost = 30;
+
+struct TrialQuery {
+  AlignedVector<float> vector;
+  Similarity similarity = Similarity::kDot;
+  std::vector<ScoredRow> best;  // of a full scan, as many as the greater depth
+};
+
+// Sums over queries.
+struct Outcome {
+  // [similarity][depth]
+  std::array<std::array<double, kDepths.size()>, 2> hits = {}, wanted = {};
+  double rows_scanned = 0, rows_scored = 0, bytes_read = 0;  // of the lesser depth
+
+  double cost() const { return kScannedCost * rows_scanned + kScoredCost * rows_scored; }
+  double LeastRecall() const {
+    double least = 1;
+    for (size_t s = 0; s < hits.size(); ++s) {
+      for (size_t d = 0; d < kDepths.size(); ++d) {
+        if (wanted[s][d] > 0) least = std::min(least, hits[s][d] / wanted[s][d]);
+      }
+    }
+    return least;
+  }
+};
+
+class Trial {
+ public:
+  Trial(const ItemMatrix& items, std::span<const float> inverse_norms, const BoundIndexView& index,
+        const BoundIndexTrialOptions& options)
+      : items_(items),
+        inverse_norms_(inverse_norms),
+        fast_(items, inverse_norms, index),
+        pool_(options.num_threads),
+        scratch_(pool_.num_threads() + 1),
+        results_(pool_.num_threads() + 1),
+        queries_(options.num_queries) {
+    MakeQueries(options);
+    pool_.ParallelFor(queries_.size(), 1, [&](size_t begin, size_t end, size_t worker) {
+      for (size_t i = begin; i < end; ++i) {
+        const ItemMatrix matrix = MatrixFor(queries_[i].similarity, items_, inverse_norms_);
+        SearchExact({&matrix, 1}, QueryOf(queries_[i], kDepths.back(), {}), scratch_[worker],
+                    queries_[i].best);
+      }
+    });
+  }
+
+  Outcome Measure(const BoundScale& scale) {
+    std::vector<Outcome> outcomes(queries_.size());
+    pool_.ParallelFor(queries_.size(), 4, [&](size_t begin, size_t end, size_t worker) {
+      for (size_t i = begin; i < end; ++i) MeasureOne(queries_[i], scale, worker, &outcomes[i]);
+    });
+    Outcome sum;  // in the order of the queries: the same on every run
+    for (const Outcome& one : outcomes) {
+      for (size_t s = 0; s < sum.hits.size(); ++s) {
+        for (size_t d = 0; d < kDepths.size(); ++d) {
+          sum.hits[s][d] += one.hits[s][d];
+          sum.wanted[s][d] += one.wanted[s][d];
+        }
+      }
+      sum.rows_scanned += one.rows_scanned;
+      sum.rows_scored += one.rows_scored;
+      sum.bytes_read += one.bytes_read;
+    }
+    return sum;
+  }
+
+ private:
+  static RetrievalQuery QueryOf(const TrialQuery& query, size_t k, const BoundScale& scale) {
+    return {.vector = query.vector, .k = k, .similarity = query.similarity, .bound_scale = scale};
+  }
+
+  void MakeQueries(const BoundIndexTrialOptions& options) {
+    std::mt19937_64 random(options.seed);
+    const size_t dim = items_.dim, num_users = options.user_vectors.size() / dim;
+    const auto add_item = [&](float factor, AlignedVector<float>& vector) {
+      const size_t row = random() % items_.num_items;
+      AddScaled(factor, items_.vectors + row * items_.stride, dim, vector.data());
+      return row;
+    };
+    for (size_t i = 0; i < queries_.size(); ++i) {
+      TrialQuery& query = queries_[i];
+      query.vector.assign(dim, 0.0f);
+      if (i % 4 == 3) {
+        query.similarity = Similarity::kCosine;
+        const size_t row = add_item(1, query.vector);
+        for (float& x : query.vector) x *= inverse_norms_[row];
+      } else if (num_users > 0) {
+        const size_t user = i * num_users / queries_.size();
+        std::copy_n(options.user_vectors.begin() + static_cast<ptrdiff_t>(user * dim), dim,
+                    query.vector.begin());
+      } else {
+        for (int part = 0; part < 4; ++part) add_item(0.25f, query.vector);
+      }
+    }
+  }
+
+  void MeasureOne(const TrialQuery& query, const BoundScale& scale, size_t worker, Outcome* outcome) {
+    const auto s = static_cast<size_t>(query.similarity);
+    for (size_t d = 0; d < kDepths.size(); ++d) {
+      const RetrievalStats stats =
+          fast_.Search(QueryOf(query, kDepths[d], scale), scratch_[worker], results_[worker]);
+      const size_t wanted = std::min(kDepths[d], query.best.size());
+      outcome->wanted[s][d] += static_cast<double>(wanted);
+      // Both are sorted by the same order.
+      const auto end = query.best.begin() + static_cast<ptrdiff_t>(wanted);
+      auto best = query.best.begin();
+      for (const ScoredRow& found : results_[worker]) {
+        while (best != end && IsBetter(*best, found)) ++best;
+        if (best != end && *best == found) outcome->hits[s][d] += 1;
+      }
+      if (d > 0) continue;
+      outcome->rows_scanned = static_cast<double>(stats.rows_scanned);
+      outcome->rows_scored = static_cast<double>(stats.rows_scored);
+      outcome->bytes_read = static_cast<double>(stats.bytes_read);
+    }
+  }
+
+  const ItemMatrix items_;
+  const std::span<const float> inverse_norms_;
+  const BoundRetriever fast_;
+  ThreadPool pool_;
+  std::vector<RetrievalScratch> scratch_;        // per worker
+  std::vector<std::vector<ScoredRow>> results_;  // per worker
+  std::vector<TrialQuery> queries_;
+};
+
+}  // namespace
 
 BoundIndexTrial TryBoundIndex(const ItemMatrix& items, std::span<const float> inverse_norms,
-                              const BoundIndexView& index, size_t num_queries, uint64_t seed) {
-  const BoundRetriever fast(items, inverse_norms, index);
-  const ExactRetriever exact(items, inverse_norms);
-  std::mt19937_64 random(seed);
-  BoundIndexTrial trial{.num_queries = num_queries};
-  RetrievalScratch scratch;
-  std::vector<ScoredRow> got, want;
-  AlignedVector<float> vector(items.dim);
-  size_t hits = 0, wanted = 0;
-  for (size_t i = 0; i < num_queries; ++i) {
-    const size_t num_parts = i % 2 == 0 ? 1 : 4;
-    std::fill(vector.begin(), vector.end(), 0.0f);
-    for (size_t part = 0; part < num_parts; ++part) {
-      AddScaled(1.0f / static_cast<float>(num_parts),
-                items.vectors + random() % items.num_items * items.stride, items.dim, vector.data());
+                              const BoundIndexView& index, const BoundIndexTrialOptions& options) {
+  Trial trial(items, inverse_norms, index, options);
+  const auto n = static_cast<double>(options.num_queries);
+  const double rows = n * static_cast<double>(items.num_items);
+  const Outcome exact = trial.Measure({});
+  BoundIndexTrial result{
+      .num_queries = options.num_queries,
+      .recall = exact.LeastRecall(),
+      .rows_scanned = exact.rows_scanned / rows,
+      .bytes_read = exact.bytes_read / (rows * static_cast<double>(items.dim) * sizeof(float)),
+      .approximate = {},
+      .approximate_recall = 1,
+      .approximate_rows_scanned = exact.rows_scanned / rows};
+  double least_cost = exact.cost();
+  // For each scale of boxes the least scale of codes that will do. Recall falls with either, so the latter
+  // only rises again as the former falls.
+  size_t last_code = kScales.size() - 1;
+  for (const float box : kScales) {
+    std::optional<size_t> good;
+    Outcome best;
+    for (size_t low = 0, high = last_code; low <= high;) {
+      const size_t middle = (low + high + 1) / 2;
+      const Outcome outcome = trial.Measure({.box = box, .code = kScales[middle]});
+      if (outcome.LeastRecall() >= kCalibratedRecall) {
+        good = middle;
+        best = outcome;
+        low = middle + 1;
+      } else {
+        if (middle == 0) break;
+        high = middle - 1;
+      }
     }
-    const RetrievalQuery query{.vector = vector, .k = 10};
-    const RetrievalStats stats = fast.Search(query, scratch, got);
-    const RetrievalStats full = exact.Search(query, scratch, want);
-    for (const ScoredRow& row : want) hits += std::find(got.begin(), got.end(), row) != got.end() ? 1 : 0;
-    wanted += want.size();
-    const auto n = static_cast<double>(num_queries);
-    trial.rows_scanned +=
-        static_cast<double>(stats.rows_scanned) / static_cast<double>(full.rows_scanned) / n;
-    trial.bytes_read += static_cast<double>(stats.bytes_read) / static_cast<double>(full.bytes_read) / n;
+    if (!good.has_value()) break;
+    last_code = *good;
+    if (best.cost() >= least_cost) continue;
+    least_cost = best.cost();
+    result.approximate = {.box = box, .code = kScales[*good]};
+    result.approximate_recall = best.LeastRecall();
+    result.approximate_rows_scanned = best.rows_scanned / rows;
   }
-  trial.recall = wanted == 0 ? 1.0 : static_cast<double>(hits) / static_cast<double>(wanted);
-  return trial;
+  return result;
 }
 
 }  // namespace swiftlet

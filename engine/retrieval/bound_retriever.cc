@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <chrono>
 #include <cmath>
 #include <limits>
 
@@ -13,8 +12,6 @@
 
 namespace swiftlet {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr size_t kNumSeeds = 8;          // clusters that are looked at first, for a good threshold
@@ -28,6 +25,10 @@ constexpr double kMaxQueryNorm = 1e15;
 // are almost orthonormal, the float score itself, and twice what CheckBoundIndexValues lets pass.
 constexpr float kSlacks = 6;
 constexpr float kRoundingOfSums = 1e-6f;
+// The index costs about as much with a filter that allows kDirectRows sqrt(n) of n rows as scoring those one
+// by one: measured at 100,000 and 1 M items of dim 64.
+constexpr double kDirectRows = 8;
+constexpr size_t kManyResults = 512, kMuchOfAll = 16;
 constexpr size_t kMaxCodeBytes = kMaxQuads * 4;
 
 }  // namespace
@@ -43,9 +44,8 @@ class BoundSearch {
         matrix_(MatrixFor(query.similarity, retriever.items_, retriever.inverse_norms_)),
         scratch_(scratch),
         k_(std::min(query.k, retriever.items_.num_items)),
-        flush_at_(64 + k_ / 2) {
-    if (query.max_us != 0) deadline_ = Clock::now() + std::chrono::microseconds(query.max_us);
-  }
+        flush_at_(64 + k_ / 2),
+        deadline_(query) {}
 
   RetrievalStats Run(double query_norm, std::vector<ScoredRow>& results) {
     Prepare(query_norm);
@@ -215,8 +215,7 @@ class BoundSearch {
       }
       ScanGroups(scratch_.groups.data() + i, step);
       i += step;
-      if (query_.max_rows != 0 && stats_.rows_scanned >= query_.max_rows) is_over_ = true;
-      if (query_.max_us != 0 && Clock::now() >= deadline_) is_over_ = true;
+      is_over_ = deadline_.IsOver(stats_.rows_scanned);
     }
   }
 
@@ -392,6 +391,7 @@ class BoundSearch {
   const ItemMatrix matrix_;
   RetrievalScratch& scratch_;
   const size_t k_, flush_at_;
+  const SearchDeadline deadline_;
   RetrievalStats stats_;
   float norm_ = 0, slack_ = 0, step_ = 0;
   Coefficients coarse_, fine_;
@@ -402,12 +402,17 @@ class BoundSearch {
   uint32_t cluster_ = 0;          // the coarse code's tail is of it
   bool fine_is_of_cluster_ = false;
   bool is_over_ = false;  // the budget is spent
-  Clock::time_point deadline_;
 };
 
 BoundRetriever::BoundRetriever(const ItemMatrix& items, std::span<const float> inverse_norms,
                                const BoundIndexView& index)
-    : items_(items), inverse_norms_(inverse_norms), index_(index), clusters_(index.num_clusters()) {
+    : items_(items),
+      inverse_norms_(inverse_norms),
+      index_(index),
+      clusters_(index.num_clusters()),
+      max_direct_rows_(
+          std::min(items.num_items / 8,
+                   static_cast<size_t>(kDirectRows * std::sqrt(static_cast<double>(items.num_items))))) {
   const size_t dim = index.dim;
   for (size_t c = 0; c < clusters_.size(); ++c) {
     Cluster& cluster = clusters_[c];
@@ -435,9 +440,18 @@ BoundRetriever::BoundRetriever(const ItemMatrix& items, std::span<const float> i
 RetrievalStats BoundRetriever::Search(const RetrievalQuery& query, RetrievalScratch& scratch,
                                       std::vector<ScoredRow>& results) const {
   const double norm = std::sqrt(SumSquares(query.vector.data(), 0, index_.dim));
-  if (query.k == 0 || !(norm >= kMinQueryNorm && norm <= kMaxQueryNorm)) {
+  // Where a large share of the rows is asked for, bounds leave little out: a scan is faster.
+  const bool asks_for_much = query.k >= kManyResults && query.k > items_.num_items / kMuchOfAll;
+  if (query.k == 0 || asks_for_much || !(norm >= kMinQueryNorm && norm <= kMaxQueryNorm)) {
     const ItemMatrix matrix = MatrixFor(query.similarity, items_, inverse_norms_);
     return SearchExact({&matrix, 1}, query, scratch, results);
+  }
+  if (query.filter != nullptr) scratch.allowed.reserve(2 * max_direct_rows_ + 64);
+  // A filter that allows few rows leaves the index nothing to prune by.
+  if (query.filter != nullptr && query.filter->CollectAllowed(static_cast<uint32_t>(items_.num_items),
+                                                              max_direct_rows_, &scratch.allowed)) {
+    return SearchRows(MatrixFor(query.similarity, items_, inverse_norms_), scratch.allowed, query, scratch,
+                      results);
   }
   return BoundSearch(*this, query, scratch).Run(norm, results);
 }

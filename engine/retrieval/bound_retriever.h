@@ -36,6 +36,7 @@ class BoundRetriever final : public Retriever {
   const BoundIndexView index_;
   std::vector<Cluster> clusters_;
   size_t max_cluster_groups_ = 0;
+  size_t max_direct_rows_ = 0;  // a filter that allows no more: those are scored, without the index
   float max_abs_bias_ = 0;
 };
 

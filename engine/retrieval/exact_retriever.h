@@ -32,6 +32,12 @@ ItemMatrix MatrixFor(Similarity similarity, const ItemMatrix& items, std::span<c
 RetrievalStats SearchExact(std::span<const ItemMatrix> parts, const RetrievalQuery& query,
                            RetrievalScratch& scratch, std::vector<ScoredRow>& results);
 
+// The same over the rows of one matrix that are listed (numbers as in results and filters, each once) and
+// allowed by the filter; query.filter itself is not asked again. Ends early where a budget is spent.
+RetrievalStats SearchRows(const ItemMatrix& items, std::span<const uint32_t> rows,
+                          const RetrievalQuery& query, RetrievalScratch& scratch,
+                          std::vector<ScoredRow>& results);
+
 }  // namespace swiftlet
 
 #endif  // SWIFTLET_ENGINE_RETRIEVAL_EXACT_RETRIEVER_H_

@@ -9,6 +9,7 @@
 #ifndef SWIFTLET_ENGINE_RETRIEVAL_RETRIEVER_H_
 #define SWIFTLET_ENGINE_RETRIEVAL_RETRIEVER_H_
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -60,6 +61,25 @@ struct RetrievalQuery {
   BoundScale bound_scale = {};
 };
 
+// Whether the budgets of a query are spent.
+class SearchDeadline {
+ public:
+  // The time counts from now.
+  explicit SearchDeadline(const RetrievalQuery& query)
+      : max_rows_(query.max_rows), has_end_(query.max_us != 0) {
+    if (has_end_) end_ = Clock::now() + std::chrono::microseconds(query.max_us);
+  }
+  bool IsOver(uint64_t rows_scanned) const {
+    return (max_rows_ != 0 && rows_scanned >= max_rows_) || (has_end_ && Clock::now() >= end_);
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  const uint64_t max_rows_;
+  const bool has_end_;
+  Clock::time_point end_;
+};
+
 // What a search cost, and how far it can be trusted.
 struct RetrievalStats {
   uint64_t rows_scanned = 0;  // rows of which anything was read, be it a few bytes
@@ -78,6 +98,7 @@ struct RetrievalScratch {
   std::vector<int32_t> limits, sums;
   std::vector<ScoredRow> pending;  // rows with upper bounds of their scores
   std::vector<uint16_t> masks;
+  std::vector<uint32_t> allowed;  // rows of a filter that allows few
 };
 
 // Immutable and thread-safe once built.

@@ -1,6 +1,7 @@
 #include "engine/retrieval/row_filter.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace swiftlet {
 namespace {
@@ -42,6 +43,7 @@ void RowFilter::SetCategories(const CategoryIndex* index, std::span<const uint32
   categories_ = has_any_of || !none_of.empty() ? index : nullptr;
   if (categories_ == nullptr) return;
   has_any_of_ = has_any_of;
+  any_of_ids_.assign(any_of.begin(), any_of.end());
   FillBitmap(any_of, index->num_categories(), any_of_);
   FillBitmap(none_of, index->num_categories(), none_of_);
 }
@@ -55,6 +57,31 @@ bool RowFilter::Allows(uint32_t row) const {
     has_one = has_one || TestBit(any_of_, id);
   }
   return has_one;
+}
+
+bool RowFilter::CollectAllowed(uint32_t num_rows, size_t limit, std::vector<uint32_t>* rows) const {
+  rows->clear();
+  if (has_any_of_ && categories_ != nullptr) {
+    // A row may stand in the lists of several categories, and be excluded: some more than the limit are
+    // looked at.
+    if (!categories_->CollectRows(any_of_ids_, num_rows, 2 * limit, rows)) return false;
+    const auto is_out = [&](uint32_t row) { return row >= num_rows || !Allows(row); };
+    rows->erase(std::remove_if(rows->begin(), rows->end(), is_out), rows->end());
+    std::sort(rows->begin(), rows->end());
+    rows->erase(std::unique(rows->begin(), rows->end()), rows->end());
+    return rows->size() <= limit;
+  }
+  const size_t num_words = (size_t{num_rows} + 63) / 64;
+  for (size_t i = 0; i < num_words; ++i) {
+    uint64_t out = (i < excluded_.size() ? excluded_[i] : 0) | (i < masked_.size() ? masked_[i] : 0);
+    if (i + 1 == num_words && num_rows % 64 != 0) out |= ~uint64_t{0} << (num_rows % 64);
+    for (uint64_t left = ~out; left != 0; left &= left - 1) {
+      const auto row = static_cast<uint32_t>(i * 64 + static_cast<size_t>(std::countr_zero(left)));
+      if (categories_ == nullptr || Allows(row)) rows->push_back(row);
+    }
+    if (rows->size() > limit) return false;
+  }
+  return true;
 }
 
 }  // namespace swiftlet

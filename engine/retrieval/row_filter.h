@@ -16,6 +16,14 @@ class CategoryIndex {
   // Category ids of a row; ids are dense, in [0, num_categories()).
   virtual std::span<const uint32_t> CategoriesOf(uint32_t row) const = 0;
   virtual uint32_t num_categories() const = 0;
+  // Appends every row below num_rows that has one of `ids`, perhaps more than once, and perhaps others; as
+  // soon as more than `limit` would be appended in all, or where there is no way but to look at all rows:
+  // false.
+  virtual bool CollectRows(std::span<const uint32_t> ids, uint32_t num_rows, size_t limit,
+                           std::vector<uint32_t>* rows) const {
+    static_cast<void>(ids), static_cast<void>(num_rows), static_cast<void>(limit), static_cast<void>(rows);
+    return false;
+  }
 };
 
 // One per thread: built anew for each request, without allocation once it has grown to the catalogue's size.
@@ -38,6 +46,11 @@ class RowFilter {
                      std::span<const uint32_t> none_of);
 
   bool Allows(uint32_t row) const;
+  // When at most `limit` rows of [0, num_rows) are allowed and they can be found without asking for each row
+  // (bitmaps, rows of categories): true, with those rows in ascending order. Else false, after looking at
+  // little more than it takes to see that; `rows` is of no use then. Allocates nothing once `rows` has room
+  // for limit + 64.
+  bool CollectAllowed(uint32_t num_rows, size_t limit, std::vector<uint32_t>* rows) const;
   // True when Allows is true for every row that is not masked: nothing was excluded, no category is asked
   // for.
   bool IsTrivial() const { return excluded_rows_.empty() && categories_ == nullptr; }
@@ -50,6 +63,7 @@ class RowFilter {
   const CategoryIndex* categories_ = nullptr;
   bool has_any_of_ = false;
   std::vector<uint64_t> any_of_, none_of_;  // bitmaps over category ids
+  std::vector<uint32_t> any_of_ids_;
 };
 
 }  // namespace swiftlet

@@ -170,6 +170,7 @@ absl::Status ModelSnapshot::Bind(const std::string& model_path, const SnapshotLo
   category_offsets_of_names_ = t.category_name_offsets;
   category_name_bytes_ = t.category_name_bytes;
   popularity_order_ = t.popularity_order;
+  BuildCategoryRows();
   for (const EventClass& c : manifest_.event_classes) class_signs_.push_back(c.sign);
   encoder_ = std::make_unique<AttentionEncoder>(AttentionParameters{.class_logits = t.class_logits,
                                                                     .class_signs = class_signs_,
@@ -184,6 +185,19 @@ absl::Status ModelSnapshot::Bind(const std::string& model_path, const SnapshotLo
     retriever_ = std::make_unique<ExactRetriever>(items_, inverse_norms_);
   }
   return absl::OkStatus();
+}
+
+void ModelSnapshot::BuildCategoryRows() {
+  category_rows_offsets_.assign(size_t{num_categories()} + 1, 0);
+  for (const uint32_t id : category_ids_) ++category_rows_offsets_[id + 1];
+  for (size_t i = 1; i < category_rows_offsets_.size(); ++i) {
+    category_rows_offsets_[i] += category_rows_offsets_[i - 1];
+  }
+  category_rows_.resize(category_ids_.size());
+  std::vector<uint64_t> next = category_rows_offsets_;
+  for (uint32_t row = 0; row < num_items(); ++row) {
+    for (const uint32_t id : CategoryIds(row)) category_rows_[next[id]++] = row;
+  }
 }
 
 std::optional<uint32_t> ModelSnapshot::FindRow(ItemKey key) const {

@@ -101,6 +101,11 @@ class ModelSnapshot {
   std::span<const uint32_t> CategoryIds(uint32_t row) const {
     return category_ids_.subspan(category_offsets_[row], category_offsets_[row + 1] - category_offsets_[row]);
   }
+  // Rows with a category, ascending. Requires id < num_categories().
+  std::span<const uint32_t> RowsOfCategory(uint32_t id) const {
+    return std::span(category_rows_)
+        .subspan(category_rows_offsets_[id], category_rows_offsets_[id + 1] - category_rows_offsets_[id]);
+  }
   std::string_view CategoryName(uint32_t id) const {
     return Text(category_offsets_of_names_, category_name_bytes_, id);
   }
@@ -145,6 +150,7 @@ class ModelSnapshot {
     return {bytes.data() + offsets[i], offsets[i + 1] - offsets[i]};
   }
   absl::Status Bind(const std::string& model_path, const SnapshotLoadOptions& options);
+  void BuildCategoryRows();
 
   Manifest manifest_;
   std::unique_ptr<SafetensorsFile> file_;
@@ -157,6 +163,8 @@ class ModelSnapshot {
   std::span<const uint32_t> key_slots_, category_ids_, popularity_order_;
   std::span<const char> id_bytes_, title_bytes_, category_name_bytes_;
   std::vector<float> class_signs_;
+  std::vector<uint64_t> category_rows_offsets_;
+  std::vector<uint32_t> category_rows_;
   std::unique_ptr<const UserEncoder> encoder_;
   std::unique_ptr<const Retriever> retriever_;
 };

@@ -90,6 +90,8 @@ absl::Status CheckContents(const SnapshotContents& c) {
   SWIFTLET_RETURN_IF_ERROR(CheckSize("input_map", d * d, c.input_map.size(), true));
   SWIFTLET_RETURN_IF_ERROR(
       CheckSize("class_logits", c.manifest.event_classes.size(), c.class_logits.size(), false));
+  SWIFTLET_RETURN_IF_ERROR(CheckSize("sample_user_vectors", c.sample_user_vectors.size() / d * d,
+                                     c.sample_user_vectors.size(), true));
   SWIFTLET_RETURN_IF_ERROR(CheckSize("recency_logits", kNumRecencyBuckets, c.recency_logits.size(), false));
   if (c.position_logits.empty())
     return absl::InvalidArgumentError("position_logits: expected at least 1, found 0");
@@ -196,7 +198,6 @@ void BuildNumbers(const SnapshotContents& c, DerivedTensors& t) {
 
 // t.index, where there is to be one, and what the manifest says about it. After BuildNumbers.
 absl::StatusOr<std::optional<ManifestIndex>> BuildIndex(const SnapshotContents& c, DerivedTensors& t) {
-  constexpr size_t kTrialQueries = 32;
   if (c.index == IndexMode::kNever || (c.index == IndexMode::kAuto && c.item_ids.size() < kMinIndexedItems)) {
     return std::nullopt;
   }
@@ -208,7 +209,10 @@ absl::StatusOr<std::optional<ManifestIndex>> BuildIndex(const SnapshotContents& 
   t.index = BuildBoundIndex(items, t.inverse_norms, {});
   if (!t.index.has_value()) return std::nullopt;
   const BoundIndexView view = t.index->View();
-  const BoundIndexTrial trial = TryBoundIndex(items, t.inverse_norms, view, kTrialQueries, /*seed=*/1);
+  const BoundIndexTrial trial =
+      TryBoundIndex(items, t.inverse_norms, view,
+                    {.user_vectors = c.sample_user_vectors,
+                     .num_queries = std::clamp<size_t>(c.item_ids.size() / 64, 32, 256)});
   if (trial.recall < 1) {
     return absl::InternalError(
         absl::StrCat("index: expected the answers of a full scan, found recall ", trial.recall));
@@ -222,7 +226,11 @@ absl::StatusOr<std::optional<ManifestIndex>> BuildIndex(const SnapshotContents& 
                        .sample_queries = static_cast<uint32_t>(trial.num_queries),
                        .sample_recall = trial.recall,
                        .sample_rows_scanned = trial.rows_scanned,
-                       .sample_bytes_read = trial.bytes_read};
+                       .sample_bytes_read = trial.bytes_read,
+                       .box_scale = double{trial.approximate.box},
+                       .code_scale = double{trial.approximate.code},
+                       .approximate_recall = trial.approximate_recall,
+                       .approximate_rows_scanned = trial.approximate_rows_scanned};
 }
 
 std::vector<NamedTensor> NameTensors(const SnapshotContents& c, const DerivedTensors& t) {

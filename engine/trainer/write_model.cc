@@ -20,6 +20,18 @@ namespace swiftlet {
 namespace {
 
 std::vector<float> ToVector(const MatrixF& matrix) { return {matrix.data(), matrix.data() + matrix.size()}; }
+// Of users who have one, evenly over all.
+std::vector<float> SampleUserVectors(const MatrixF& vectors) {
+  constexpr Eigen::Index kMaxUsers = 192;
+  const Eigen::Index n = vectors.rows(), count = std::min(n, kMaxUsers);
+  std::vector<float> sample;
+  for (Eigen::Index i = 0; i < count; ++i) {
+    const auto row = vectors.row(i * n / count);
+    if (row.isZero(0)) continue;
+    sample.insert(sample.end(), row.data(), row.data() + row.size());
+  }
+  return sample;
+}
 std::vector<float> ToVector(const VectorF& vector) { return {vector.data(), vector.data() + vector.size()}; }
 
 }  // namespace
@@ -170,6 +182,7 @@ absl::StatusOr<uint64_t> WriteUserVectors(const std::string& directory,
 absl::Status WriteModel(const std::string& directory, SnapshotContents contents,
                         const std::vector<std::string>& user_ids, const MatrixF& user_vectors) {
   SWIFTLET_ASSIGN_OR_RETURN(contents.manifest.num_users, WriteUserVectors(directory, user_ids, user_vectors));
+  contents.sample_user_vectors = SampleUserVectors(user_vectors);
   return WriteSnapshot(directory, contents);
 }
 

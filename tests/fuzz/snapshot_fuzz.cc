@@ -79,16 +79,24 @@ std::string ReadFile(const std::string& path) {
 const std::vector<Base>& Bases() {
   static const std::vector<Base>* const bases = [] {
     auto* made = new std::vector<Base>;
-    for (const bool full : {true, false}) {
-      const std::string path = absl::StrCat(Directory(), "/base-", full);
-      const absl::Status written = testing::WriteRandomSnapshot(path, {.num_items = full ? 9u : 3u,
-                                                                       .dim = full ? 5u : 17u,
-                                                                       .num_categories = full ? 3u : 0u,
-                                                                       .with_bias = full,
-                                                                       .with_input_vectors = full,
-                                                                       .with_attention_logits = full,
-                                                                       .with_titles = full,
-                                                                       .max_events = full ? 4u : 50u});
+    for (int i = 0; i < 3; ++i) {
+      const bool full = i == 0, indexed = i == 2;
+      const std::string path = absl::StrCat(Directory(), "/base-", i);
+      SnapshotContents contents = testing::RandomSnapshot({.num_items = full      ? 9u
+                                                                        : indexed ? 50u
+                                                                                  : 3u,
+                                                           .dim = full      ? 5u
+                                                                  : indexed ? 18u
+                                                                            : 17u,
+                                                           .num_categories = full ? 3u : 0u,
+                                                           .with_bias = full || indexed,
+                                                           .with_input_vectors = full,
+                                                           .with_attention_logits = full,
+                                                           .with_titles = full,
+                                                           .max_events = full ? 4u : 50u});
+      contents.index = indexed ? IndexMode::kAlways : IndexMode::kNever;
+      std::filesystem::create_directory(path);
+      const absl::Status written = WriteSnapshot(path, contents);
       FUZZ_CHECK(written.ok(), written.ToString());
       Base& base = made->emplace_back();
       base.manifest = ordered_json::parse(ReadFile(path + "/" + kManifestFile));
@@ -400,6 +408,13 @@ void CheckAnswer(const CatalogView& view, const RecommendQuery& query, const Rec
   }
 }
 
+bool SameItems(const Recommendation& a, const Recommendation& b) {
+  return std::equal(a.items.begin(), a.items.end(), b.items.begin(), b.items.end(),
+                    [](const RecommendedItem& x, const RecommendedItem& y) {
+                      return x.row == y.row && x.score == y.score;
+                    });
+}
+
 // Answers of all kinds over a loaded snapshot, with and without changes to the catalogue.
 void Use(const ModelSnapshot& snapshot, bool checked) {
   snapshot.Prefault();
@@ -452,6 +467,15 @@ void Use(const ModelSnapshot& snapshot, bool checked) {
         const absl::Status status = Recommend(snapshot, *view, query, user, scratch, &answer);
         FUZZ_CHECK(status.ok(), status.ToString());
         CheckAnswer(*view, query, answer, /*ranked=*/true, checked);
+        // An index whose bounds were verified says what all rows say.
+        Recommendation other;
+        RecommendQuery otherwise = query;
+        otherwise.search.mode = SearchMode::kFullScan;
+        FUZZ_CHECK(Recommend(snapshot, *view, otherwise, user, scratch, &other).ok(), "full scan");
+        FUZZ_CHECK(!checked || SameItems(answer, other), "the index misses an item");
+        otherwise.search = {.mode = SearchMode::kApproximate, .max_rows = 20};
+        FUZZ_CHECK(Recommend(snapshot, *view, otherwise, user, scratch, &other).ok(), "approximate");
+        CheckAnswer(*view, otherwise, other, /*ranked=*/true, checked);
       }
       const absl::Status status = SimilarItems(snapshot, *view, query, n - 1, scratch, &answer);
       FUZZ_CHECK(status.ok(), status.ToString());

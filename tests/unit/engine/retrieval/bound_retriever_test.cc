@@ -40,7 +40,6 @@ class BoundRetrieverTest : public EachCpuTarget {
     const absl::Status holds = CheckBoundIndexValues(index->View(), c.items, c.inverse_norms);
     ASSERT_TRUE(holds.ok()) << holds;
     const BoundRetriever fast(c.items, c.inverse_norms, index->View());
-    const ExactRetriever exact(c.items, c.inverse_norms);
 
     for (int search = 0; search < 4; ++search) {
       std::vector<float> vector = RandomFloats(dim, random_);
@@ -55,7 +54,10 @@ class BoundRetrieverTest : public EachCpuTarget {
       std::vector<uint64_t> masked;
       if (random_() % 2 == 0) {
         masked.resize((n + 63) / 64);
-        for (uint64_t& word : masked) word = uint64_t{random_()} << 32 | random_();
+        const uint32_t sparse = random_() % 3;  // the more, the fewer rows are allowed
+        for (uint64_t& word : masked) {
+          for (uint32_t j = 0; j <= 2 * sparse; ++j) word |= uint64_t{random_()} << 32 | random_();
+        }
         if (random_() % 8 == 0) std::fill(masked.begin(), masked.end(), ~uint64_t{0});
       }
       RowFilter filter;
@@ -66,7 +68,8 @@ class BoundRetrieverTest : public EachCpuTarget {
                                  .filter = random_() % 2 == 0 ? nullptr : &filter,
                                  .similarity = random_() % 3 == 0 ? Similarity::kCosine : Similarity::kDot};
       const RetrievalStats stats = fast.Search(query, scratch_, got_);
-      exact.Search(query, scratch_, want_);
+      const ItemMatrix matrix = MatrixFor(query.similarity, c.items, c.inverse_norms);
+      SearchExact({&matrix, 1}, query, scratch_, want_);
       ASSERT_EQ(got_, want_) << "round " << round << ", kind " << static_cast<int>(kind) << ", " << n << " x "
                              << dim << ", k " << query.k << (has_bias ? ", bias" : "")
                              << (query.similarity == Similarity::kCosine ? ", cosine" : "");
@@ -131,6 +134,46 @@ TEST(BoundRetriever, ABudgetBoundsTheRowsAndTheProof) {
   EXPECT_LT(stats.rows_scanned, 2000u);
   EXPECT_EQ(results.size(), 10u);
   EXPECT_TRUE(std::is_sorted(results.begin(), results.end(), IsBetter));
+}
+
+TEST(BoundRetriever, ABudgetOfTimeEndsTheSearch) {
+  std::mt19937 random(6);
+  const Catalogue c = MakeCatalogue(CatalogueKind::kEqualNorms, 50'000, 48, false, random);
+  const std::optional<BoundIndexData> index = BuildBoundIndex(c.items, c.inverse_norms, {});
+  const BoundRetriever retriever(c.items, c.inverse_norms, index->View());
+  const std::vector<float> vector = RandomFloats(48, random);
+  RetrievalScratch scratch;
+  std::vector<ScoredRow> results;
+  const RetrievalStats all =
+      retriever.Search({.vector = vector, .k = 10, .max_us = 100'000'000}, scratch, results);
+  EXPECT_TRUE(all.proven_exact);
+  const RetrievalStats stats = retriever.Search({.vector = vector, .k = 10, .max_us = 1}, scratch, results);
+  EXPECT_FALSE(stats.proven_exact);
+  EXPECT_LT(stats.rows_scanned, all.rows_scanned);
+  EXPECT_EQ(results.size(), 10u);
+}
+
+TEST(BoundRetriever, AFilterThatAllowsFewRowsIsSearchedWithoutTheIndex) {
+  std::mt19937 random(16);
+  const Catalogue c = MakeCatalogue(CatalogueKind::kNormal, 20'000, 48, true, random);
+  const std::optional<BoundIndexData> index = BuildBoundIndex(c.items, c.inverse_norms, {});
+  const BoundRetriever retriever(c.items, c.inverse_norms, index->View());
+  std::vector<uint64_t> masked((20'000 + 63) / 64, ~uint64_t{0});
+  for (size_t i = 0; i < 100; ++i) masked[i * 3] &= ~(uint64_t{1} << (random() % 64));
+  RowFilter filter;
+  filter.Reset(20'000, masked);
+  RetrievalScratch scratch;
+  std::vector<ScoredRow> got, want;
+  for (const Similarity similarity : {Similarity::kDot, Similarity::kCosine}) {
+    const std::vector<float> vector = RandomFloats(48, random);
+    const RetrievalQuery query{.vector = vector, .k = 10, .filter = &filter, .similarity = similarity};
+    const RetrievalStats stats = retriever.Search(query, scratch, got);
+    EXPECT_EQ(stats.rows_scanned, 100u);
+    EXPECT_TRUE(stats.proven_exact);
+    const ItemMatrix matrix = MatrixFor(similarity, c.items, c.inverse_norms);
+    SearchExact({&matrix, 1}, query, scratch, want);
+    EXPECT_EQ(got, want);
+  }
 }
 
 TEST(BoundRetriever, SmallerBoundsLookAtFewerRowsAndAreNoProof) {

@@ -1,0 +1,87 @@
+#include "engine/retrieval/bound_index_trial.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <optional>
+#include <random>
+#include <vector>
+
+#include "engine/retrieval/bound_index_builder.h"
+#include "engine/retrieval/bound_retriever.h"
+#include "engine/retrieval/exact_retriever.h"
+#include "tests/unit/engine/retrieval/random_catalogue.h"
+
+namespace swiftlet {
+namespace {
+
+constexpr size_t kDim = 32;
+
+struct Fixture {
+  explicit Fixture(CatalogueKind kind, size_t n) {
+    std::mt19937 random(3);
+    catalogue = MakeCatalogue(kind, n, kDim, /*has_bias=*/false, random);
+    index = BuildBoundIndex(catalogue.items, catalogue.inverse_norms, {.num_threads = 2});
+    std::normal_distribution<float> normal;
+    users.resize(300 * kDim);
+    for (float& x : users) x = normal(random);
+  }
+  BoundIndexTrial Try(const BoundIndexTrialOptions& options) const {
+    return TryBoundIndex(catalogue.items, catalogue.inverse_norms, index->View(), options);
+  }
+
+  Catalogue catalogue;
+  std::optional<BoundIndexData> index;
+  std::vector<float> users;
+};
+
+TEST(BoundIndexTrial, FindsScalesThatReachTheRecallForOtherQueriesToo) {
+  for (const CatalogueKind kind : {CatalogueKind::kNormal, CatalogueKind::kEqualNorms}) {
+    const Fixture f(kind, 20'000);
+    const BoundIndexTrial trial =
+        f.Try({.user_vectors = std::span(f.users).first(200 * kDim), .num_queries = 200});
+    EXPECT_EQ(trial.recall, 1.0);
+    EXPECT_EQ(trial.num_queries, 200u);
+    EXPECT_FALSE(trial.approximate.IsExact());
+    EXPECT_GE(trial.approximate_recall, kCalibratedRecall);
+    EXPECT_LT(trial.approximate_rows_scanned, trial.rows_scanned);
+
+    const BoundRetriever fast(f.catalogue.items, f.catalogue.inverse_norms, f.index->View());
+    RetrievalScratch scratch;
+    std::vector<ScoredRow> got, want;
+    size_t hits = 0, wanted = 0;
+    for (size_t user = 200; user < 300; ++user) {
+      RetrievalQuery query{.vector = std::span(f.users).subspan(user * kDim, kDim), .k = 10};
+      SearchExact({&f.catalogue.items, 1}, query, scratch, want);
+      query.bound_scale = trial.approximate;
+      fast.Search(query, scratch, got);
+      for (const ScoredRow& row : want) hits += std::find(got.begin(), got.end(), row) != got.end() ? 1 : 0;
+      wanted += want.size();
+    }
+    EXPECT_GE(static_cast<double>(hits) / static_cast<double>(wanted), 0.98);
+  }
+}
+
+TEST(BoundIndexTrial, SaysTheSameTwiceWhateverTheThreads) {
+  const Fixture f(CatalogueKind::kClusters, 9000);
+  const BoundIndexTrial one = f.Try({.user_vectors = f.users, .num_queries = 64, .num_threads = 1});
+  const BoundIndexTrial two = f.Try({.user_vectors = f.users, .num_queries = 64, .num_threads = 3});
+  EXPECT_EQ(one.approximate, two.approximate);
+  EXPECT_EQ(one.approximate_recall, two.approximate_recall);
+  EXPECT_EQ(one.rows_scanned, two.rows_scanned);
+  EXPECT_EQ(one.bytes_read, two.bytes_read);
+  EXPECT_EQ(one.approximate_rows_scanned, two.approximate_rows_scanned);
+}
+
+TEST(BoundIndexTrial, WhereNothingIsToBeGainedItStaysExact) {
+  // On one line all of a score is along a cluster's direction: bounds leave nothing out.
+  const Fixture f(CatalogueKind::kOneAxis, 3000);
+  const BoundIndexTrial trial = f.Try({.num_queries = 32});
+  EXPECT_EQ(trial.recall, 1.0);
+  EXPECT_GE(trial.approximate_recall, kCalibratedRecall);
+  const Fixture few(CatalogueKind::kNormal, 5);
+  EXPECT_EQ(few.Try({.num_queries = 8}).recall, 1.0);
+}
+
+}  // namespace
+}  // namespace swiftlet
