@@ -1,6 +1,7 @@
 #include "engine/catalog_view.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <utility>
 
@@ -22,6 +23,7 @@ CatalogView::CatalogView(const ModelSnapshot& snapshot)
     : snapshot_(&snapshot),
       num_base_rows_(snapshot.num_items()),
       added_(snapshot.num_items(), snapshot.dim(), snapshot.items().bias != nullptr),
+      shared_(0, snapshot.dim(), snapshot.items().bias != nullptr),
       masked_(BitmapWords(snapshot.num_items())) {
   auto names = std::make_shared<CategoryNames>();
   for (uint32_t id = 0; id < snapshot.num_categories(); ++id) {
@@ -39,6 +41,7 @@ std::shared_ptr<const CatalogView> CatalogView::With(std::span<const CatalogItem
   std::shared_ptr<CatalogView> next(new CatalogView(*this));
   for (const CatalogItem& item : changes) next->Apply(item);
   next->added_.UpdateParts();
+  next->shared_.UpdateParts();
   next->own_category_names_ = nullptr;
   return next;
 }
@@ -69,9 +72,19 @@ void CatalogView::Apply(const CatalogItem& item) {
     metadata->categories = CategoryIdsOf(item);
   }
 
+  std::optional<uint32_t> shared_vector;
+  if (!has_own_vector && !base_row.has_value()) shared_vector = SharedVectorOf(metadata->categories);
+  const bool had_category_vector = old_added_row != kNoRow && HasCategoryVector(old_added_row);
+
   Entry entry{.row = kNoRow, .deleted = item.deleted};
-  if (has_own_vector) {
-    entry.row = PutVector(item, base_row, old_added_row);
+  if (has_own_vector || shared_vector.has_value()) {
+    if (has_own_vector) {
+      entry.row = PutVector(item, base_row, old_added_row);
+    } else {
+      entry.row = TakeRow(/*shared=*/true, old_added_row);
+      const uint32_t i = entry.row - num_base_rows_;
+      if (added_.shared_vector(i) != *shared_vector) added_.SetSharedVector(i, *shared_vector);
+    }
     added_.SetMetadata(entry.row - num_base_rows_, std::move(metadata));
     SetMasked(entry.row, item.deleted);
     if (base_row.has_value()) {
@@ -79,11 +92,7 @@ void CatalogView::Apply(const CatalogItem& item) {
       SetBaseMetadata(*base_row, nullptr);
     }
   } else {
-    if (old_added_row != kNoRow) {
-      added_.SetMetadata(old_added_row - num_base_rows_, std::make_shared<ItemMetadata>());
-      added_.Release(old_added_row - num_base_rows_);
-      SetMasked(old_added_row, true);
-    }
+    if (old_added_row != kNoRow) GiveBackRow(old_added_row);
     if (base_row.has_value()) {
       entry.row = *base_row;
       SetMasked(*base_row, item.deleted);
@@ -95,19 +104,36 @@ void CatalogView::Apply(const CatalogItem& item) {
   count(num_without_row_, !is_new && old.row == kNoRow, entry.row == kNoRow);
   count(num_without_vector_, !is_new && old.row == kNoRow && !old.deleted,
         entry.row == kNoRow && !entry.deleted);
+  count(num_with_category_vector_, had_category_vector && !old.deleted,
+        shared_vector.has_value() && !entry.deleted);
   entries_.Set(key, entry);
+}
+
+uint32_t CatalogView::TakeRow(bool shared, uint32_t old_added_row) {
+  if (old_added_row != kNoRow) {
+    if (added_.IsShared(old_added_row - num_base_rows_) == shared) return old_added_row;
+    GiveBackRow(old_added_row);
+  }
+  const uint32_t num_rows_before = num_rows();
+  const uint32_t i = shared ? added_.AllocateShared() : added_.Allocate();
+  masked_.resize(BitmapWords(num_rows()));
+  for (uint32_t row = num_rows_before; row < num_rows(); ++row) SetMasked(row, true);
+  return num_base_rows_ + i;
+}
+
+void CatalogView::GiveBackRow(uint32_t added_row) {
+  added_.SetMetadata(added_row - num_base_rows_, std::make_shared<ItemMetadata>());
+  added_.Release(added_row - num_base_rows_);
+  SetMasked(added_row, true);
 }
 
 uint32_t CatalogView::PutVector(const CatalogItem& item, std::optional<uint32_t> base_row,
                                 uint32_t old_added_row) {
-  uint32_t i;
-  if (old_added_row != kNoRow) {
-    i = old_added_row - num_base_rows_;
+  const uint32_t row = TakeRow(/*shared=*/false, old_added_row);
+  const uint32_t i = row - num_base_rows_;
+  if (row == old_added_row) {
     const std::span<const float> old = added_.vector(i);
-    if (std::equal(item.vector.begin(), item.vector.end(), old.begin())) return old_added_row;
-  } else {
-    i = added_.Allocate();
-    masked_.resize(BitmapWords(num_rows()));
+    if (std::equal(item.vector.begin(), item.vector.end(), old.begin())) return row;
   }
   std::vector<float> input_vector(item.vector.size());
   snapshot_->MapToInput(item.vector, input_vector);
@@ -118,7 +144,61 @@ uint32_t CatalogView::PutVector(const CatalogItem& item, std::optional<uint32_t>
   } else {
     added_.SetFacts(i, kNoRow, 0, 0, 0);
   }
-  return num_base_rows_ + i;
+  return row;
+}
+
+std::optional<uint32_t> CatalogView::SharedVectorOf(std::span<const uint32_t> categories) {
+  std::vector<uint32_t> known;
+  for (const uint32_t id : categories) {
+    if (id < snapshot_->num_categories() && !snapshot_->RowsOfCategory(id).empty()) known.push_back(id);
+  }
+  if (known.empty()) return std::nullopt;
+  std::sort(known.begin(), known.end());
+  known.erase(std::unique(known.begin(), known.end()), known.end());
+  uint64_t key = ItemKeyOf({reinterpret_cast<const char*>(known.data()), known.size() * sizeof(known[0])});
+  for (;; ++key) {
+    const uint32_t* const number = shared_numbers_.Find(key);
+    if (number == nullptr) break;
+    if (shared_.metadata(*number).categories == known) return *number;
+  }
+
+  std::vector<double> sum(snapshot_->dim());
+  double bias = 0;
+  for (const uint32_t id : known) {
+    const CategoryMean& mean = MeanOf(id);
+    for (size_t j = 0; j < sum.size(); ++j) sum[j] += mean.vector[j];
+    bias += mean.bias;
+  }
+  const auto count = static_cast<double>(known.size());
+  std::vector<float> vector, input_vector(sum.size());
+  for (const double x : sum) vector.push_back(static_cast<float>(x / count));
+  snapshot_->MapToInput(vector, input_vector);
+  const uint32_t number = shared_.Allocate();
+  shared_.SetVector(number, vector, input_vector);
+  shared_.SetFacts(number, kNoRow, static_cast<float>(bias / count), 0, 0);
+  auto metadata = std::make_shared<ItemMetadata>();
+  metadata->categories = std::move(known);
+  shared_.SetMetadata(number, std::move(metadata));
+  shared_numbers_.Set(key, number);
+  return number;
+}
+
+const CatalogView::CategoryMean& CatalogView::MeanOf(uint32_t category) {
+  if (const auto* const found = category_means_.Find(category); found != nullptr) return **found;
+  auto mean = std::make_shared<CategoryMean>();
+  mean->vector.resize(snapshot_->dim());
+  const std::span<const uint32_t> rows = snapshot_->RowsOfCategory(category);
+  for (const uint32_t row : rows) {
+    const std::span<const float> vector = snapshot_->ItemVector(row);
+    for (size_t j = 0; j < vector.size(); ++j) mean->vector[j] += double{vector[j]};
+    mean->bias += double{snapshot_->Bias(row)};
+  }
+  const auto count = static_cast<double>(rows.size());
+  for (double& x : mean->vector) x /= count;
+  mean->bias /= count;
+  const CategoryMean& result = *mean;
+  category_means_.Set(category, std::move(mean));
+  return result;
 }
 
 std::vector<uint32_t> CatalogView::CategoryIdsOf(const CatalogItem& item) {
@@ -151,12 +231,36 @@ void CatalogView::SetBaseMetadata(uint32_t row, std::shared_ptr<const ItemMetada
   if (metadata == nullptr) {
     if (BaseMetadata(row) == nullptr) return;
     SetBit(has_base_metadata_, row, false);
+    --num_base_metadata_;
     base_metadata_.Erase(row);
     return;
   }
   if (has_base_metadata_.empty()) has_base_metadata_.resize(BitmapWords(num_base_rows_));
+  if (!TestBit(has_base_metadata_, row)) ++num_base_metadata_;
   SetBit(has_base_metadata_, row, true);
   base_metadata_.Set(row, std::move(metadata));
+}
+
+bool CatalogView::CollectRows(std::span<const uint32_t> ids, uint32_t num_rows, size_t limit,
+                              std::vector<uint32_t>* rows) const {
+  if (num_rows > num_base_rows_) return false;
+  // Rows whose categories the store has changed are taken whatever they are.
+  size_t count = num_base_metadata_;
+  for (const uint32_t id : ids) {
+    if (id < snapshot_->num_categories()) count += snapshot_->RowsOfCategory(id).size();
+  }
+  if (count > limit) return false;
+  for (size_t i = 0; num_base_metadata_ > 0 && i < has_base_metadata_.size(); ++i) {
+    for (uint64_t left = has_base_metadata_[i]; left != 0; left &= left - 1) {
+      rows->push_back(static_cast<uint32_t>(i * 64 + static_cast<size_t>(std::countr_zero(left))));
+    }
+  }
+  for (const uint32_t id : ids) {
+    if (id >= snapshot_->num_categories()) continue;
+    const std::span<const uint32_t> of_category = snapshot_->RowsOfCategory(id);
+    rows->insert(rows->end(), of_category.begin(), of_category.end());
+  }
+  return true;
 }
 
 std::optional<uint32_t> CatalogView::FindRow(ItemKey key) const {
@@ -212,15 +316,21 @@ std::optional<uint32_t> CatalogView::FindCategory(std::string_view name) const {
 }
 
 std::span<const float> CatalogView::ItemVector(uint32_t row) const {
-  return row < num_base_rows_ ? snapshot_->ItemVector(row) : added_.vector(row - num_base_rows_);
+  if (row < num_base_rows_) return snapshot_->ItemVector(row);
+  const auto [rows, i] = VectorPlace(row - num_base_rows_);
+  return rows->vector(i);
 }
 
 const float* CatalogView::InputVector(uint32_t row) const {
-  return row < num_base_rows_ ? snapshot_->InputVector(row) : added_.input_vector(row - num_base_rows_);
+  if (row < num_base_rows_) return snapshot_->InputVector(row);
+  const auto [rows, i] = VectorPlace(row - num_base_rows_);
+  return rows->input_vector(i);
 }
 
 float CatalogView::Bias(uint32_t row) const {
-  return row < num_base_rows_ ? snapshot_->Bias(row) : added_.bias(row - num_base_rows_);
+  if (row < num_base_rows_) return snapshot_->Bias(row);
+  const auto [rows, i] = VectorPlace(row - num_base_rows_);
+  return rows->bias(i);
 }
 
 float CatalogView::AttentionLogit(uint32_t row) const {
@@ -232,7 +342,9 @@ float CatalogView::Popularity(uint32_t row) const {
 }
 
 float CatalogView::InverseNorm(uint32_t row) const {
-  return row < num_base_rows_ ? snapshot_->inverse_norms()[row] : added_.inverse_norm(row - num_base_rows_);
+  if (row < num_base_rows_) return snapshot_->inverse_norms()[row];
+  const auto [rows, i] = VectorPlace(row - num_base_rows_);
+  return rows->inverse_norm(i);
 }
 
 std::optional<uint32_t> CatalogView::BaseRowOf(uint32_t row) const {

@@ -158,10 +158,14 @@ void Search(const ModelSnapshot& snapshot, const CatalogView& view, const Recomm
   } else {
     *stats = snapshot.retriever().Search(search, scratch.retrieval, scratch.results);
   }
-  const std::span<const ItemMatrix> added =
-      similarity == Similarity::kCosine ? view.added_items_by_cosine() : view.added_items();
-  AddStats(SearchExact(added, search, scratch.retrieval, scratch.added_results), stats);
+  const bool by_cosine = similarity == Similarity::kCosine;
+  AddStats(SearchExact(by_cosine ? view.added_items_by_cosine() : view.added_items(), search,
+                       scratch.retrieval, scratch.added_results),
+           stats);
   MergeAddedResults(query.k, scratch);
+  AddStats(SearchShared(by_cosine ? view.shared_vectors_by_cosine() : view.shared_vectors(),
+                        view.rows_of_shared_vectors(), search, scratch.shared_search, scratch.results),
+           stats);
 }
 
 void AddPopularItems(const ModelSnapshot& snapshot, const CatalogView& view, uint32_t k,

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "engine/catalog_view.h"
 #include "engine/encoders/encoder.h"
+#include "engine/internal/shared_search.h"
 #include "engine/retrieval/retriever.h"
 #include "engine/snapshot/model_snapshot.h"
 #include "engine/user_state.h"
@@ -81,6 +82,7 @@ struct Scratch {
   std::vector<uint32_t> category_ids, none_of_ids;
   RowFilter filter;
   RetrievalScratch retrieval;
+  SharedSearchScratch shared_search;
   std::vector<ScoredRow> results, added_results;
 };
 

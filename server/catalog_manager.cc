@@ -147,6 +147,7 @@ absl::StatusOr<std::vector<ItemInfo>> CatalogManager::Get(const ServingState* st
       info.has_metadata = HasMetadata(view, *row);
       const std::span<const float> vector = view.ItemVector(*row);
       info.vector.assign(vector.begin(), vector.end());
+      info.vector_from_categories = view.HasCategoryVector(*row);
       info.status = ItemStatus::kRecommendable;
     } else {
       info.title = stored->title;

@@ -41,7 +41,8 @@ struct ItemInfo {
   bool has_metadata = false;
   std::string title;
   std::vector<std::string> categories;
-  std::vector<float> vector;  // in the serving snapshot's space; empty: none
+  std::vector<float> vector;            // in the serving snapshot's space; empty: none
+  bool vector_from_categories = false;  // the vector is the mean of its categories
   bool changed_since_snapshot = false;
 };
 

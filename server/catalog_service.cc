@@ -88,6 +88,7 @@ grpc::ServerUnaryReactor* CatalogService::GetItems(grpc::CallbackServerContext* 
           item->set_item_id(ids[i]);
           item->set_status(ToProto(info.status));
           item->set_changed_since_snapshot(info.changed_since_snapshot);
+          item->set_vector_from_categories(info.vector_from_categories);
           if (info.has_metadata) {
             item->mutable_metadata()->set_title(std::move(info.title));
             for (std::string& category : info.categories) {

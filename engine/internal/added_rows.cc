@@ -44,8 +44,10 @@ AddedRows::AddedRows(const AddedRows& other)
       owned_(other.chunks_.size(), false),
       owned_metadata_(other.chunks_.size(), false),
       free_(other.free_),
+      free_shared_(other.free_shared_),
       parts_(other.parts_),
-      cosine_parts_(other.cosine_parts_) {}
+      cosine_parts_(other.cosine_parts_),
+      shared_parts_(other.shared_parts_) {}
 
 AddedRows::Chunk& AddedRows::OwnedChunk(uint32_t i) {
   const size_t c = i >> shift_;
@@ -56,28 +58,48 @@ AddedRows::Chunk& AddedRows::OwnedChunk(uint32_t i) {
   return *chunks_[c];
 }
 
+void AddedRows::AddChunk(bool shared) {
+  // What is left of the chunk before it is given out from the list, lower rows first.
+  for (auto i = static_cast<uint32_t>(chunks_.size() * chunk_rows()); i > size_; --i) free_.push_back(i - 1);
+  const size_t rows = chunk_rows();
+  size_ = static_cast<uint32_t>(chunks_.size() * rows);
+  auto chunk = std::make_shared<Chunk>();
+  if (shared) {
+    chunk->numbers.resize(rows);
+    for (size_t i = rows; i > 0; --i) free_shared_.push_back(static_cast<uint32_t>(size_ + i - 1));
+    size_ += static_cast<uint32_t>(rows);
+  } else {
+    chunk->vectors.resize(rows * stride_);
+    chunk->inputs.resize(rows * stride_);
+    chunk->inverse_norms.resize(rows);
+    chunk->bias.resize(rows);
+  }
+  chunk->attention_logits.resize(rows);
+  chunk->popularity.resize(rows);
+  chunk->base_rows.resize(rows, kNoRow);
+  chunks_.push_back(std::move(chunk));
+  owned_.push_back(true);
+  static const auto* const kNoMetadata =
+      new std::shared_ptr<const ItemMetadata>(std::make_shared<ItemMetadata>());
+  metadata_.push_back(std::make_shared<MetadataChunk>(rows, *kNoMetadata));
+  owned_metadata_.push_back(true);
+}
+
 uint32_t AddedRows::Allocate() {
   if (!free_.empty()) {
     const uint32_t i = free_.back();
     free_.pop_back();
     return i;
   }
-  if (size_ == chunks_.size() * chunk_rows()) {
-    const size_t rows = chunk_rows();
-    auto chunk = std::make_shared<Chunk>();
-    chunk->vectors.resize(rows * stride_);
-    chunk->inputs.resize(rows * stride_);
-    for (AlignedVector<float>* v :
-         {&chunk->inverse_norms, &chunk->bias, &chunk->attention_logits, &chunk->popularity}) {
-      v->resize(rows);
-    }
-    chunk->base_rows.resize(rows, kNoRow);
-    chunks_.push_back(std::move(chunk));
-    owned_.push_back(true);
-    metadata_.push_back(std::make_shared<MetadataChunk>(rows));
-    owned_metadata_.push_back(true);
-  }
+  if (size_ == chunks_.size() * chunk_rows()) AddChunk(/*shared=*/false);
   return size_++;
+}
+
+uint32_t AddedRows::AllocateShared() {
+  if (free_shared_.empty()) AddChunk(/*shared=*/true);
+  const uint32_t i = free_shared_.back();
+  free_shared_.pop_back();
+  return i;
 }
 
 void AddedRows::SetVector(uint32_t i, std::span<const float> vector, std::span<const float> input_vector) {
@@ -107,8 +129,13 @@ void AddedRows::SetMetadata(uint32_t i, std::shared_ptr<const ItemMetadata> meta
 void AddedRows::UpdateParts() {
   parts_.clear();
   cosine_parts_.clear();
+  shared_parts_.clear();
   for (size_t c = 0; c < chunks_.size(); ++c) {
     const Chunk& chunk = *chunks_[c];
+    if (!chunk.numbers.empty()) {
+      shared_parts_.push_back({static_cast<uint32_t>(first_row_ + c * chunk_rows()), chunk.numbers});
+      continue;
+    }
     ItemMatrix part{.vectors = chunk.vectors.data(),
                     .bias = has_bias_ ? chunk.bias.data() : nullptr,
                     .scale = nullptr,

@@ -1,5 +1,6 @@
 // The rows of a catalogue view that the snapshot does not have: vectors and what belongs to them, in chunks
-// that successive views share.
+// that successive views share. A row has a vector of its own, or the number of one that it shares with
+// others.
 #ifndef SWIFTLET_ENGINE_INTERNAL_ADDED_ROWS_H_
 #define SWIFTLET_ENGINE_INTERNAL_ADDED_ROWS_H_
 
@@ -23,6 +24,12 @@ struct ItemMetadata {
   std::vector<uint32_t> categories;  // ids
 };
 
+// Consecutive rows that share vectors: row first_row + i has the vector numbers[i].
+struct SharedVectorRows {
+  uint32_t first_row = 0;
+  std::span<const uint32_t> numbers;
+};
+
 // Thread-compatible. Copies share chunks; a copy copies a chunk when it changes a row of it. Rows that have
 // been copied from must not be changed any more. Indices are relative to first_row.
 class AddedRows {
@@ -34,16 +41,24 @@ class AddedRows {
 
   uint32_t size() const { return size_; }
 
-  // A new row, or one that was released; its values are unspecified until they are set.
+  // A new row, or one that was released; its values are unspecified until they are set. size() may grow by
+  // more than one: the caller masks the others, which have empty metadata until they are given out.
   uint32_t Allocate();
-  // The row may be given out again. The caller masks it meanwhile.
-  void Release(uint32_t i) { free_.push_back(i); }
+  // The same for a row that shares its vector: no base_row, bias of its own, attention logit or popularity.
+  uint32_t AllocateShared();
+  // The row may be given out again, to the same use. The caller masks it meanwhile.
+  void Release(uint32_t i) { (IsShared(i) ? free_shared_ : free_).push_back(i); }
+  bool IsShared(uint32_t i) const { return !chunk(i).numbers.empty(); }
+  // Of rows that share vectors.
+  void SetSharedVector(uint32_t i, uint32_t number) { OwnedChunk(i).numbers[i & mask_] = number; }
+  uint32_t shared_vector(uint32_t i) const { return chunk(i).numbers[i & mask_]; }
 
-  // vector, input_vector: [dim]. base_row: the snapshot row that this one stands in for, or kNoRow.
+  // Of rows with vectors of their own. vector, input_vector: [dim]. base_row: the snapshot row that this one
+  // stands in for, or kNoRow.
   void SetVector(uint32_t i, std::span<const float> vector, std::span<const float> input_vector);
   void SetFacts(uint32_t i, uint32_t base_row, float bias, float attention_logit, float popularity);
   void SetMetadata(uint32_t i, std::shared_ptr<const ItemMetadata> metadata);
-  // Makes parts() and cosine_parts() true again after changes.
+  // Makes parts(), cosine_parts() and shared_parts() true again after changes.
   void UpdateParts();
 
   std::span<const float> vector(uint32_t i) const {
@@ -57,21 +72,26 @@ class AddedRows {
   float inverse_norm(uint32_t i) const { return chunk(i).inverse_norms[i & mask_]; }
   const ItemMetadata& metadata(uint32_t i) const { return *(*metadata_[i >> shift_])[i & mask_]; }
 
-  // All rows, released ones included, in ascending order; by dot product with bias, and by cosine.
+  // All rows with vectors of their own, released ones included, in ascending order; by dot product with bias,
+  // and by cosine.
   std::span<const ItemMatrix> parts() const { return parts_; }
   std::span<const ItemMatrix> cosine_parts() const { return cosine_parts_; }
+  // All others, in ascending order.
+  std::span<const SharedVectorRows> shared_parts() const { return shared_parts_; }
 
  private:
   struct Chunk {
     AlignedVector<float> vectors, inputs;  // [chunk rows, stride], padding is zero
     AlignedVector<float> inverse_norms, bias, attention_logits, popularity;
     std::vector<uint32_t> base_rows;
+    std::vector<uint32_t> numbers;  // of shared vectors; then the first four are empty
   };
   // Apart from the vectors, so that a new title does not copy them.
   using MetadataChunk = std::vector<std::shared_ptr<const ItemMetadata>>;
 
   const Chunk& chunk(uint32_t i) const { return *chunks_[i >> shift_]; }
   Chunk& OwnedChunk(uint32_t i);
+  void AddChunk(bool shared);
   size_t chunk_rows() const { return size_t{mask_} + 1; }
 
   const uint32_t first_row_;
@@ -82,8 +102,9 @@ class AddedRows {
   std::vector<std::shared_ptr<Chunk>> chunks_;
   std::vector<std::shared_ptr<MetadataChunk>> metadata_;
   std::vector<bool> owned_, owned_metadata_;  // chunks that no other AddedRows has
-  std::vector<uint32_t> free_;
+  std::vector<uint32_t> free_, free_shared_;
   std::vector<ItemMatrix> parts_, cosine_parts_;
+  std::vector<SharedVectorRows> shared_parts_;
 };
 
 }  // namespace swiftlet

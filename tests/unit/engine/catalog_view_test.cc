@@ -180,9 +180,36 @@ TEST_F(CatalogViewTest, RowsOfVectorsThatWentAwayAreUsedAgain) {
 // What a view must say, from the items' states alone.
 using States = std::map<std::string, CatalogItem>;
 
+// The mean over the categories of the mean vector of the snapshot's items of each, and of the biases after
+// it. Empty when the snapshot has no item of any of them.
+std::vector<double> CategoryMean(const ModelSnapshot& snapshot, const std::vector<std::string>& categories) {
+  std::vector<double> sum(snapshot.dim() + 1);
+  int num_known = 0;
+  for (const std::string& name : std::set<std::string>(categories.begin(), categories.end())) {
+    std::vector<double> of_category(snapshot.dim() + 1);
+    int count = 0;
+    for (uint32_t row = 0; row < snapshot.num_items(); ++row) {
+      const std::span<const uint32_t> ids = snapshot.CategoryIds(row);
+      if (std::none_of(ids.begin(), ids.end(),
+                       [&](uint32_t id) { return snapshot.CategoryName(id) == name; })) {
+        continue;
+      }
+      ++count;
+      for (uint32_t j = 0; j < snapshot.dim(); ++j) of_category[j] += double{snapshot.ItemVector(row)[j]};
+      of_category.back() += double{snapshot.Bias(row)};
+    }
+    if (count == 0) continue;
+    ++num_known;
+    for (size_t j = 0; j < sum.size(); ++j) sum[j] += of_category[j] / count;
+  }
+  if (num_known == 0) return {};
+  for (double& x : sum) x /= num_known;
+  return sum;
+}
+
 void ExpectAgrees(const ModelSnapshot& snapshot, const CatalogView& view, const States& states,
                   const std::set<std::string>& universe) {
-  uint64_t num_live = 0, num_overlay = 0, num_without_vector = 0;
+  uint64_t num_live = 0, num_overlay = 0, num_without_vector = 0, num_with_category_vector = 0;
   for (const std::string& id : universe) {
     SCOPED_TRACE(id);
     const std::optional<uint32_t> base = snapshot.FindRow(ItemKeyOf(id));
@@ -191,7 +218,11 @@ void ExpectAgrees(const ModelSnapshot& snapshot, const CatalogView& view, const 
     const bool usable = state != nullptr && state->space == snapshot.manifest().embedding_space &&
                         state->vector.size() == snapshot.dim();
     const std::optional<uint32_t> row = view.FindRow(ItemKeyOf(id));
-    ASSERT_EQ(row.has_value(), usable || base.has_value());
+    std::vector<double> mean;
+    if (!usable && !base.has_value() && state != nullptr && state->has_metadata) {
+      mean = CategoryMean(snapshot, state->categories);
+    }
+    ASSERT_EQ(row.has_value(), usable || base.has_value() || !mean.empty());
     if (state != nullptr) {
       num_overlay += row.has_value();
       num_without_vector += !row.has_value() && !state->deleted;
@@ -200,6 +231,8 @@ void ExpectAgrees(const ModelSnapshot& snapshot, const CatalogView& view, const 
     ASSERT_LT(*row, view.num_rows());
     const bool deleted = state != nullptr && state->deleted;
     num_live += !deleted;
+    num_with_category_vector += !mean.empty() && !deleted;
+    EXPECT_EQ(view.HasCategoryVector(*row), !mean.empty());
     EXPECT_EQ(view.IsMasked(*row), deleted);
     EXPECT_EQ(view.ItemId(*row), id);
     if (base.has_value() && *row != *base) {
@@ -207,18 +240,24 @@ void ExpectAgrees(const ModelSnapshot& snapshot, const CatalogView& view, const 
     }
     if (usable) {
       ASSERT_THAT(view.ItemVector(*row), ElementsAreArray(state->vector));
+    } else if (!mean.empty()) {
+      for (uint32_t j = 0; j < snapshot.dim(); ++j) ASSERT_NEAR(view.ItemVector(*row)[j], mean[j], 1e-6);
     } else {
       ASSERT_EQ(*row, *base);
     }
     if (*row >= snapshot.num_items()) {
       std::vector<float> input(snapshot.dim());
-      snapshot.MapToInput(state->vector, input);
+      snapshot.MapToInput(view.ItemVector(*row), input);
       EXPECT_THAT(std::span(view.InputVector(*row), snapshot.dim()), ElementsAreArray(input));
     } else {
       EXPECT_EQ(view.InputVector(*row), snapshot.InputVector(*row));
     }
     EXPECT_EQ(view.Popularity(*row), base.has_value() ? snapshot.Popularity(*base) : 0.0f);
-    EXPECT_EQ(view.Bias(*row), base.has_value() ? snapshot.Bias(*base) : 0.0f);
+    if (mean.empty()) {
+      EXPECT_EQ(view.Bias(*row), base.has_value() ? snapshot.Bias(*base) : 0.0f);
+    } else {
+      EXPECT_NEAR(view.Bias(*row), mean.back(), 1e-6);
+    }
     EXPECT_EQ(view.AttentionLogit(*row), base.has_value() ? snapshot.AttentionLogit(*base) : 0.0f);
     std::string title;
     std::vector<std::string> categories;
@@ -237,26 +276,134 @@ void ExpectAgrees(const ModelSnapshot& snapshot, const CatalogView& view, const 
     }
     EXPECT_EQ(got, categories);
   }
+  for (uint32_t id = 0; id < view.num_categories(); ++id) {
+    std::vector<uint32_t> rows;
+    const std::vector<uint32_t> ids = {id};
+    ASSERT_TRUE(view.CollectRows(ids, snapshot.num_items(), 1000, &rows));
+    for (uint32_t row = 0; row < snapshot.num_items(); ++row) {
+      const std::span<const uint32_t> of_row = view.CategoriesOf(row);
+      if (std::find(of_row.begin(), of_row.end(), id) == of_row.end()) continue;
+      EXPECT_TRUE(std::find(rows.begin(), rows.end(), row) != rows.end()) << id << " " << row;
+    }
+    const size_t size = rows.size();
+    rows.clear();
+    EXPECT_EQ(view.CollectRows(ids, snapshot.num_items(), size, &rows), true);
+    if (size > 0) {
+      EXPECT_FALSE(view.CollectRows(ids, snapshot.num_items(), size - 1, &rows));
+    }
+  }
   EXPECT_EQ(view.num_overlay_items(), num_overlay);
   EXPECT_EQ(view.num_items_without_vector(), num_without_vector);
+  EXPECT_EQ(view.num_items_with_category_vector(), num_with_category_vector);
   uint64_t num_unmasked = 0;
   for (uint32_t row = 0; row < view.num_rows(); ++row) num_unmasked += !view.IsMasked(row);
   EXPECT_EQ(num_unmasked, num_live) << "one row for every item that can be recommended, and no more";
+  // Every added row is in one of the two kinds of parts, in ascending order.
+  std::vector<int> times(view.num_rows());
   uint64_t next_row = snapshot.num_items();
   for (size_t i = 0; i < view.added_items().size(); ++i) {
     const ItemMatrix& part = view.added_items()[i];
     const ItemMatrix& cosine = view.added_items_by_cosine()[i];
-    EXPECT_EQ(part.first_row, next_row);
-    EXPECT_EQ(cosine.first_row, next_row);
+    EXPECT_GE(part.first_row, next_row);
+    EXPECT_EQ(cosine.first_row, part.first_row);
     EXPECT_EQ(cosine.bias, nullptr);
-    for (size_t j = 0; j < part.num_items; ++j, ++next_row) {
-      const auto row = static_cast<uint32_t>(next_row);
+    next_row = part.first_row + part.num_items;
+    for (size_t j = 0; j < part.num_items; ++j) {
+      const auto row = static_cast<uint32_t>(part.first_row + j);
+      ++times[row];
       EXPECT_EQ(part.vectors + j * part.stride, view.ItemVector(row).data());
       EXPECT_EQ(cosine.scale[j], view.InverseNorm(row));
       EXPECT_EQ(part.bias == nullptr ? 0.0f : part.bias[j], view.Bias(row));
     }
   }
-  EXPECT_EQ(next_row, view.num_rows());
+  next_row = snapshot.num_items();
+  for (const SharedVectorRows& part : view.rows_of_shared_vectors()) {
+    EXPECT_GE(part.first_row, next_row);
+    next_row = part.first_row + part.numbers.size();
+    for (size_t j = 0; j < part.numbers.size(); ++j) {
+      const auto row = static_cast<uint32_t>(part.first_row + j);
+      ++times[row];
+      if (view.IsMasked(row)) continue;
+      for (size_t m = 0; m < view.shared_vectors().size(); ++m) {
+        const ItemMatrix& vectors = view.shared_vectors()[m];
+        if (part.numbers[j] < vectors.first_row || part.numbers[j] >= vectors.first_row + vectors.num_items) {
+          continue;
+        }
+        const size_t at = part.numbers[j] - vectors.first_row;
+        EXPECT_EQ(vectors.vectors + at * vectors.stride, view.ItemVector(row).data());
+        EXPECT_EQ(vectors.bias == nullptr ? 0.0f : vectors.bias[at], view.Bias(row));
+        EXPECT_EQ(view.shared_vectors_by_cosine()[m].scale[at], view.InverseNorm(row));
+        ++times[row];
+      }
+      EXPECT_EQ(times[row]--, 2) << "one vector";
+    }
+  }
+  for (uint32_t row = 0; row < view.num_rows(); ++row) EXPECT_EQ(times[row], row >= snapshot.num_items());
+}
+
+TEST_F(CatalogViewTest, ANewItemWithoutAVectorTakesTheMeanOfItsCategories) {
+  Load({});
+  const auto item = [](const std::string& id, const std::vector<std::string>& categories) {
+    return CatalogItem{.item_id = id, .has_metadata = true, .title = id, .categories = categories};
+  };
+  CatalogItem stale = item("stale", {"cat-3"});
+  stale.vector.assign(snapshot_->dim(), 7.0f);
+  stale.space = "the one before";
+  const auto view = Build({item("a", {"cat-1", "unheard-of", "cat-4"}), item("b", {"cat-4", "cat-1"}),
+                           item("none", {}), item("unknown", {"unheard-of"}), stale});
+  const std::vector<double> mean = CategoryMean(*snapshot_, {"cat-1", "cat-4"});
+  for (const char* id : {"a", "b"}) {
+    const uint32_t row = Row(*view, id);
+    EXPECT_TRUE(view->HasCategoryVector(row));
+    EXPECT_FALSE(view->IsMasked(row));
+    for (uint32_t j = 0; j < snapshot_->dim(); ++j) EXPECT_NEAR(view->ItemVector(row)[j], mean[j], 1e-6);
+    EXPECT_NEAR(view->Bias(row), mean.back(), 1e-6);
+    EXPECT_EQ(view->Popularity(row), 0.0f);
+    EXPECT_EQ(view->BaseRowOf(row), std::nullopt);
+  }
+  EXPECT_EQ(view->ItemVector(Row(*view, "a")).data(), view->ItemVector(Row(*view, "b")).data()) << "shared";
+  EXPECT_THAT(CategoryNames(*view, Row(*view, "a")), ElementsAre("cat-1", "unheard-of", "cat-4"));
+  const std::vector<double> mean_of_3 = CategoryMean(*snapshot_, {"cat-3"});
+  EXPECT_NEAR(view->ItemVector(Row(*view, "stale"))[0], mean_of_3[0], 1e-6) << "a vector of another space";
+  EXPECT_EQ(view->FindRow(ItemKeyOf("none")), std::nullopt);
+  EXPECT_EQ(view->FindRow(ItemKeyOf("unknown")), std::nullopt);
+  EXPECT_EQ(view->num_items_without_vector(), 2u);
+  EXPECT_EQ(view->num_items_with_category_vector(), 3u);
+  EXPECT_EQ(view->num_overlay_items(), 3u);
+
+  // Other categories, another mean; a vector wins; without categories there is none; deletion masks.
+  CatalogItem own = WithVector("b", 2.0f);
+  own.has_metadata = true;
+  own.categories = {"cat-1"};
+  CatalogItem deleted = stale;
+  deleted.deleted = true;
+  const auto next = view->With(std::vector<CatalogItem>{item("a", {"cat-2"}), own, deleted});
+  const std::vector<double> mean_of_2 = CategoryMean(*snapshot_, {"cat-2"});
+  EXPECT_NEAR(next->ItemVector(Row(*next, "a"))[0], mean_of_2[0], 1e-6);
+  EXPECT_EQ(next->ItemVector(Row(*next, "b"))[0], 2.0f);
+  EXPECT_FALSE(next->HasCategoryVector(Row(*next, "b")));
+  EXPECT_EQ(next->Bias(Row(*next, "b")), 0.0f);
+  EXPECT_TRUE(next->IsMasked(Row(*next, "stale"))) << "deleted, but it still counts in histories";
+  EXPECT_EQ(next->num_items_with_category_vector(), 1u);
+  EXPECT_NEAR(view->ItemVector(Row(*view, "a"))[0], mean[0], 1e-6) << "the older view does not change";
+  const auto last = next->With(std::vector<CatalogItem>{item("a", {}), item("b", {"cat-1"})});
+  EXPECT_EQ(last->FindRow(ItemKeyOf("a")), std::nullopt);
+  EXPECT_TRUE(last->HasCategoryVector(Row(*last, "b"))) << "its vector was taken back";
+}
+
+TEST_F(CatalogViewTest, ItemsOfTheSameCategoriesCostOneVector) {
+  Load({.num_items = 10, .dim = 64});
+  std::vector<CatalogItem> items;
+  for (int i = 0; i < 5000; ++i) {
+    items.push_back({.item_id = absl::StrCat("new-", i),
+                     .has_metadata = true,
+                     .categories = {absl::StrCat("cat-", i % 3), absl::StrCat("cat-", i % 2)}});
+  }
+  const auto view = Build(items);
+  EXPECT_TRUE(view->added_items().empty());
+  ASSERT_EQ(view->shared_vectors().size(), 1u);
+  EXPECT_LE(view->shared_vectors()[0].num_items, 6u);
+  EXPECT_EQ(view->num_items_with_category_vector(), 5000u);
 }
 
 TEST_F(CatalogViewTest, AnyChainOfChangesAgreesWithTheStatesAndOldViewsStayAsTheyWere) {

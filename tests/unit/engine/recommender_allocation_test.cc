@@ -79,7 +79,13 @@ TEST_P(AllocationsTest, NoneInTheSteadyState) {
                        .vector = std::vector<float>(32, static_cast<float>(i % 9) / 10),
                        .space = "test-space"});
   }
+  for (int i = 0; i < 2000; ++i) {
+    changes.push_back({.item_id = absl::StrCat("by its category ", i),
+                       .has_metadata = true,
+                       .categories = {absl::StrCat("cat-", i % 5), absl::StrCat("cat-", i % 4)}});
+  }
   const auto view = CatalogView::Build(*snapshot, changes);
+  ASSERT_EQ(view->num_items_with_category_vector(), 2000u);
 
   std::mt19937 random(4);
   std::vector<HistoryEvent> history;

@@ -242,6 +242,81 @@ TEST_F(RecommenderTest, AnUpsertedItemIsRecommendedAtOnceAndSeenInItsNewRow) {
   EXPECT_EQ(result_.items.size(), 198u);
 }
 
+TEST_F(RecommenderTest, AnItemWithoutAVectorStandsWhereAnAverageItemOfItsCategoriesDoes) {
+  for (const IndexMode index : {IndexMode::kNever, IndexMode::kAlways}) {
+    Load({.num_items = 300}, index);
+    std::vector<CatalogItem> changes;
+    for (int i = 0; i < 40; ++i) {
+      changes.push_back({.item_id = absl::StrCat("new-", i),
+                         .has_metadata = true,
+                         .categories = {absl::StrCat("cat-", i % 2)}});
+    }
+    Change(changes);
+    const std::vector<HistoryEvent> history = {Event("item-1", 0), Event("item-3", kHour)};
+    Run({.k = 1000, .exclude_seen = false, .explain = true}, {.history = history});
+    ASSERT_EQ(result_.items.size(), 340u);
+    EXPECT_TRUE(result_.retrieval.proven_exact);
+    ExpectExplanationsAddUp();
+    std::map<uint32_t, double> scores;
+    for (size_t i = 0; i < result_.items.size(); ++i) {
+      scores[result_.items[i].row] = double{result_.items[i].score};
+      if (i == 0) continue;
+      EXPECT_TRUE(IsBetter({result_.items[i - 1].row, result_.items[i - 1].score},
+                           {result_.items[i].row, result_.items[i].score}));
+    }
+    double sum = 0;
+    int count = 0;
+    const uint32_t category = view_->FindCategory("cat-1").value();
+    for (uint32_t row = 0; row < 300; ++row) {
+      const std::span<const uint32_t> ids = view_->CategoriesOf(row);
+      if (std::find(ids.begin(), ids.end(), category) == ids.end()) continue;
+      sum += scores.at(row);
+      ++count;
+    }
+    EXPECT_NEAR(scores.at(Row("new-1")), sum / count, 1e-4);
+    EXPECT_EQ(scores.at(Row("new-1")), scores.at(Row("new-3")));
+
+    // Filters and small k: the answer is the head of the whole list.
+    const std::vector<RecommendedItem> all = result_.items;
+    const std::vector<ItemKey> exclude = {ItemKeyOf("new-1"), ItemKeyOf("new-5")};
+    const std::vector<std::string_view> any_of = {"cat-1"};
+    for (uint32_t k = 1; k < 200; k += 13) {
+      Run({.k = k, .exclude_items = exclude, .any_of_categories = any_of, .exclude_seen = false},
+          {.history = history});
+      size_t i = 0;
+      for (const RecommendedItem& item : all) {
+        const std::span<const uint32_t> ids = view_->CategoriesOf(item.row);
+        if (item.row == Row("new-1") || item.row == Row("new-5") || i == k ||
+            std::find(ids.begin(), ids.end(), category) == ids.end()) {
+          continue;
+        }
+        ASSERT_LT(i, result_.items.size());
+        EXPECT_EQ(result_.items[i].row, item.row);
+        EXPECT_EQ(result_.items[i].score, item.score);
+        ++i;
+      }
+      EXPECT_EQ(i, result_.items.size());
+    }
+
+    // It is near the others of its category, and events with it count.
+    ASSERT_TRUE(SimilarItems(*snapshot_, *view_, {.k = 1000}, Row("new-0"), scratch_, &result_).ok());
+    ASSERT_EQ(result_.items.size(), 339u);
+    EXPECT_NEAR(result_.items[0].score, 1, 1e-6);
+    for (const RecommendedItem& item : result_.items) {
+      EXPECT_NEAR(item.score, Cosine(Row("new-0"), item.row), 1e-5);
+    }
+    const std::vector<HistoryEvent> with_new = {Event("new-1", 0)};
+    Run({.k = 5}, {.history = with_new});
+    EXPECT_EQ(result_.source, ItemSource::kHistory);
+    EXPECT_EQ(result_.num_history_events_used, 1u);
+    EXPECT_THAT(Ids(), Not(Contains("new-1")));
+    // Of popular items they are the last, as all new ones.
+    Run({.k = 310}, {});
+    for (size_t i = 0; i < 300; ++i) EXPECT_LT(result_.items[i].row, 300u);
+    EXPECT_EQ(result_.items[300].row, Row("new-0"));
+  }
+}
+
 TEST_F(RecommenderTest, CategoryFilters) {
   Load({.num_items = 60, .num_categories = 6});
   Change({{.item_id = "item-0", .has_metadata = true, .categories = {"renamed"}}});

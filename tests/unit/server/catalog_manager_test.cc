@@ -76,6 +76,39 @@ TEST_F(CatalogManagerTest, AnAbandonedPreparationChangesNothing) {
   EXPECT_EQ(Get("x").status, ItemStatus::kRecommendable);
 }
 
+TEST_F(CatalogManagerTest, AnItemWithoutAVectorFollowsItsCategoriesAndTheSnapshot) {
+  ASSERT_TRUE(Upsert({.item_id = "early", .has_metadata = true, .categories = {"cat-1"}}).ok());
+  EXPECT_EQ(Get("early").status, ItemStatus::kNoVector) << "no snapshot, no categories";
+  Serve();
+  ItemInfo early = Get("early");
+  EXPECT_EQ(early.status, ItemStatus::kRecommendable);
+  EXPECT_TRUE(early.vector_from_categories);
+  EXPECT_TRUE(early.changed_since_snapshot);
+  ASSERT_TRUE(
+      Upsert({.item_id = "late", .has_metadata = true, .categories = {"cat-1", "nothing has it"}}).ok());
+  EXPECT_EQ(Get("late").vector, early.vector);
+  ASSERT_TRUE(Upsert({.item_id = "late", .has_metadata = true, .categories = {"nothing has it"}}).ok());
+  EXPECT_EQ(Get("late").status, ItemStatus::kNoVector);
+  EXPECT_TRUE(Get("late").vector.empty());
+
+  // Of the next snapshot it is the mean of that one, until a snapshot has the item.
+  absl::StatusOr<std::shared_ptr<const ServingState>> prepared = catalog_->Prepare(testing::WriteAndLoad(
+      dir_.File("model-2"), testing::RandomSnapshot({.dim = 4, .seed = 2, .version = 2})));
+  ASSERT_TRUE(prepared.ok());
+  ASSERT_TRUE(Upsert({.item_id = "late", .has_metadata = true, .categories = {"cat-1"}}).ok());
+  catalog_->Publish(*std::move(prepared));
+  EXPECT_NE(Get("early").vector, early.vector);
+  EXPECT_EQ(Get("early").vector, Get("late").vector) << "one came with the build, one with the changes since";
+  SnapshotContents with_early = testing::RandomSnapshot({.dim = 4, .seed = 3, .version = 3});
+  with_early.item_ids[7] = "early";
+  snapshot_ = testing::WriteAndLoad(dir_.File("model-3"), with_early);
+  Serve();
+  early = Get("early");
+  EXPECT_FALSE(early.vector_from_categories);
+  EXPECT_THAT(early.vector, ::testing::ElementsAreArray(snapshot_->ItemVector(7)));
+  EXPECT_TRUE(Get("late").vector_from_categories);
+}
+
 TEST_F(CatalogManagerTest, ARefusedBatchWritesNothing) {
   Serve();
   const std::vector<ItemChange> changes = {{.item_id = "good", .vector = {1, 2, 3, 4}},
