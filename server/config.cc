@@ -77,6 +77,11 @@ class Checker {
     }
     return value;
   }
+  double Share(const std::string& path, double value) {
+    if (value >= 0 && value <= 1) return value;
+    Error(path, absl::StrCat(value, " is not in [0, 1]"));
+    return 0;
+  }
   std::string OneOf(const std::string& path, const std::string& value,
                     const std::vector<std::string>& allowed) {
     if (value.empty()) return allowed.front();
@@ -194,6 +199,20 @@ absl::StatusOr<ServerOptions> Resolve(const v1::ServerConfig& config, const Chec
       "snapshots.poll_interval_ms", config.snapshots().poll_interval_ms(), 500, 10, 3600000));
   options.keep_versions =
       check.Number("snapshots.keep_versions", config.snapshots().keep_versions(), 5, 1, 1000);
+
+  const v1::RetrievalConfig& retrieval = config.retrieval();
+  options.search.mode =
+      check.OneOf("retrieval.mode", retrieval.mode(), {"exact", "approximate"}) == "approximate"
+          ? SearchMode::kApproximate
+          : SearchMode::kExact;
+  options.search.max_rows = static_cast<uint32_t>(
+      check.Number("retrieval.budget_rows", retrieval.budget_rows(), 0, 1, 1'000'000'000));
+  options.search.max_us =
+      static_cast<uint32_t>(check.Number("retrieval.budget_us", retrieval.budget_us(), 0, 1, 60'000'000));
+  if (retrieval.has_recall_sample_rate()) {
+    options.recall_sample_rate = check.Share("retrieval.recall_sample_rate", retrieval.recall_sample_rate());
+  }
+
   ResolveEventTypes(config, check, options);
   options.num_worker_threads = check.Number("num_worker_threads", config.num_worker_threads(), 4, 1, 256);
   options.drain_timeout = absl::Milliseconds(

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "engine/event_types.h"
+#include "engine/recommender.h"
 #include "swiftlet/v1/config.pb.h"
 
 namespace swiftlet {
@@ -47,6 +48,8 @@ struct ServerOptions {
   int64_t idempotency_window_ms = int64_t{24} * 3600 * 1000;
   absl::Duration snapshot_poll_interval = absl::Milliseconds(500);
   int32_t keep_versions = 5;
+  SearchOptions search;
+  double recall_sample_rate = 0.001;
   int32_t num_worker_threads = 4;
   absl::Duration drain_timeout = absl::Milliseconds(10000);
   EventTypeTable event_types = EventTypeTable::Default();

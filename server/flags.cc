@@ -28,7 +28,10 @@ CommandLine Exit(int code) {
 CommandLine ParseCommandLine(int argc, const char* const* argv) {
   CLI::App app("Swiftlet: a low-latency recommendation server (gRPC).", "swiftlet-server");
   app.footer(kFooter);
-  std::string config_file, listen, metrics, data_dir, model_dir, port_file, log_format, log_level;
+  std::string config_file, listen, metrics, data_dir, model_dir, port_file, log_format, log_level,
+      retrieval_mode;
+  int budget_rows = 0, budget_us = 0;
+  double recall_sample_rate = 0;
   bool check_config = false;
   app.add_option("--config", config_file, "Configuration file (protobuf text format, see config.proto)")
       ->type_name("FILE");
@@ -41,6 +44,11 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
       ->type_name("DIR");
   app.add_option("--port-file", port_file, "Write \"grpc_port metrics_port\" to this file once both listen")
       ->type_name("FILE");
+  app.add_option("--retrieval-mode", retrieval_mode, "exact or approximate [exact]")->type_name("MODE");
+  app.add_option("--budget-rows", budget_rows, "Rows that a search may look at; 0: all [0]");
+  app.add_option("--budget-us", budget_us, "Microseconds that a search may take; 0: no limit [0]");
+  app.add_option("--recall-sample-rate", recall_sample_rate,
+                 "Share of answers made again in full to measure recall; 0: none [0.001]");
   app.add_option("--log-format", log_format, "text or json [text]")->type_name("FORMAT");
   app.add_option("--log-level", log_level, "debug, info, warn or error [info]")->type_name("LEVEL");
   app.add_flag("--check-config", check_config, "Check the configuration and exit");
@@ -66,6 +74,11 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
   if (app.count("--data-dir") > 0) config.set_data_dir(data_dir);
   if (app.count("--model-dir") > 0) config.set_model_dir(model_dir);
   if (app.count("--port-file") > 0) config.set_port_file(port_file);
+  v1::RetrievalConfig& retrieval = *config.mutable_retrieval();
+  if (app.count("--retrieval-mode") > 0) retrieval.set_mode(retrieval_mode);
+  if (app.count("--budget-rows") > 0) retrieval.set_budget_rows(budget_rows);
+  if (app.count("--budget-us") > 0) retrieval.set_budget_us(budget_us);
+  if (app.count("--recall-sample-rate") > 0) retrieval.set_recall_sample_rate(recall_sample_rate);
   if (app.count("--log-format") > 0) config.mutable_log()->set_format(log_format);
   if (app.count("--log-level") > 0) config.mutable_log()->set_level(log_level);
   absl::StatusOr<ServerOptions> options = ResolveConfig(config);

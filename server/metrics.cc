@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <prometheus/collectable.h>
 #include <prometheus/gauge.h>
+#include <prometheus/text_serializer.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -11,12 +12,14 @@
 #include <chrono>
 #include <cstdio>
 #include <exception>
+#include <optional>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/mutex.h"
+#include "server/allocator_stats.h"
 #include "server/version.h"
 
 namespace swiftlet {
@@ -28,6 +31,9 @@ constexpr std::array<const char*, kNumMethods> kMethodNames = {
 constexpr std::array<const char*, kNumStages> kStageNames = {"user_state", "encode_retrieve", "respond"};
 constexpr std::array<const char*, 4> kSourceNames = {"history", "long_term", "context", "popular"};
 
+constexpr std::array<const char*, kNumSearchMethods> kSearchMethodNames = {"Recommend", "SimilarItems"};
+constexpr std::array<const char*, kNumSampleDrops> kSampleDropNames = {"busy", "swapped"};
+
 // From 20 microseconds up: a request takes well under a millisecond, and its stages a part of that.
 const prometheus::Histogram::BucketBoundaries kLatencyBuckets = {
     0.00002, 0.00005, 0.0001, 0.0002, 0.0003, 0.0005, 0.00075, 0.001, 0.002, 0.005,
@@ -37,6 +43,8 @@ const prometheus::Histogram::BucketBoundaries kStageBuckets = {0.000002, 0.00000
                                                                0.005,    0.01,     0.05,    0.25,    1};
 const prometheus::Histogram::BucketBoundaries kLoadBuckets = {0.01, 0.05, 0.1, 0.25, 0.5, 1,
                                                               2.5,  5,    10,  30,   60};
+const prometheus::Histogram::BucketBoundaries kRecallBuckets = {0,    0.25, 0.5,  0.7,   0.8,   0.9,
+                                                                0.95, 0.98, 0.99, 0.995, 0.999, 1};
 
 }  // namespace
 
@@ -109,11 +117,22 @@ class ServerMetrics::GaugeCollector final : public prometheus::Collectable {
           static_cast<double>(g.overlay_items));
     gauge("swiftlet_items_without_vector", "Known items that have no vector in the serving snapshot's space.",
           static_cast<double>(g.items_without_vector));
+    gauge("swiftlet_items_with_category_vector",
+          "Items that the serving snapshot does not have, with the mean of their categories for a vector.",
+          static_cast<double>(g.items_with_category_vector));
     for (const auto& [name, value] : g.rocksdb) {
       gauge("swiftlet_rocksdb_" + name, "RocksDB property.", static_cast<double>(value));
     }
     gauge("process_resident_memory_bytes", "Resident memory size in bytes.",
           static_cast<double>(ResidentBytes()));
+    if (const std::optional<AllocatorStats> heap = ReadAllocatorStats(); heap.has_value()) {
+      gauge("swiftlet_heap_allocated_bytes", "Bytes of the heap in use.", static_cast<double>(heap->allocated));
+      gauge("swiftlet_heap_active_bytes", "Bytes of heap pages with anything in use.",
+            static_cast<double>(heap->active));
+      gauge("swiftlet_heap_resident_bytes",
+            "Bytes of heap pages in memory, with those that wait to be given back.",
+            static_cast<double>(heap->resident));
+    }
     gauge("process_start_time_seconds", "Start time of the process since the Unix epoch.", start_seconds_);
     return families;
   }
@@ -156,6 +175,35 @@ ServerMetrics::ServerMetrics(std::string cpu_target, std::function<int64_t()> no
                       .Help("Answers of Recommend, by what the user vector was made of.")
                       .Register(*registry_);
   for (size_t s = 0; s < answers_.size(); ++s) answers_[s] = &answers.Add({{"source", kSourceNames[s]}});
+  auto add_by_method = [&](const char* name, const char* help,
+                           std::array<prometheus::Counter*, kNumSearchMethods>& counters) {
+    auto& family = prometheus::BuildCounter().Name(name).Help(help).Register(*registry_);
+    for (size_t m = 0; m < kNumSearchMethods; ++m) {
+      counters[m] = &family.Add({{"method", kSearchMethodNames[m]}});
+    }
+  };
+  add_by_method("swiftlet_answers_not_proven_exact_total",
+                "Answers of searches that were approximate, or that a budget ended.", not_proven_);
+  add_by_method("swiftlet_search_rows_scanned_total", "Items of which a search read anything.",
+                rows_scanned_);
+  add_by_method("swiftlet_search_rows_scored_total", "Items that a search scored from their whole vectors.",
+                rows_scored_);
+  auto& recall = prometheus::BuildHistogram()
+                     .Name("swiftlet_recall_at_k")
+                     .Help(
+                         "Share of the k best items that an answer held, of sampled answers that were made "
+                         "once more by a full scan.")
+                     .Register(*registry_);
+  for (size_t m = 0; m < kNumSearchMethods; ++m) {
+    recall_[m] = &recall.Add({{"method", kSearchMethodNames[m]}}, kRecallBuckets);
+  }
+  auto& drops = prometheus::BuildCounter()
+                    .Name("swiftlet_recall_samples_dropped_total")
+                    .Help("Sampled answers whose recall was not measured, by reason.")
+                    .Register(*registry_);
+  for (size_t r = 0; r < kNumSampleDrops; ++r) {
+    sample_drops_[r] = &drops.Add({{"reason", kSampleDropNames[r]}});
+  }
   auto counter = [&](const char* name, const char* help) {
     return &prometheus::BuildCounter().Name(name).Help(help).Register(*registry_).Add({});
   };
@@ -218,6 +266,21 @@ void ServerMetrics::ObserveStage(Stage stage, absl::Duration latency) {
 
 void ServerMetrics::CountSource(ItemSource source) { answers_[static_cast<size_t>(source)]->Increment(); }
 
+void ServerMetrics::CountSearch(SearchMethod method, const RetrievalStats& stats) {
+  const size_t m = static_cast<size_t>(method);
+  if (!stats.proven_exact) not_proven_[m]->Increment();
+  rows_scanned_[m]->Increment(static_cast<double>(stats.rows_scanned));
+  rows_scored_[m]->Increment(static_cast<double>(stats.rows_scored));
+}
+
+void ServerMetrics::ObserveRecall(SearchMethod method, double recall) {
+  recall_[static_cast<size_t>(method)]->Observe(recall);
+}
+
+void ServerMetrics::CountSampleDrop(SampleDrop reason) {
+  sample_drops_[static_cast<size_t>(reason)]->Increment();
+}
+
 void ServerMetrics::CountEvents(uint32_t recorded, uint32_t duplicates) {
   events_recorded_->Increment(recorded);
   event_duplicates_->Increment(duplicates);
@@ -231,6 +294,12 @@ void ServerMetrics::CountSnapshotLoad(bool ok, absl::Duration duration) {
 void ServerMetrics::CountCatalogChanges(uint64_t upserted, uint64_t deleted) {
   items_upserted_->Increment(static_cast<double>(upserted));
   items_deleted_->Increment(static_cast<double>(deleted));
+}
+
+std::string ServerMetrics::Text() const {
+  std::vector<prometheus::MetricFamily> families = registry_->Collect();
+  for (prometheus::MetricFamily& family : gauges_->Collect()) families.push_back(std::move(family));
+  return prometheus::TextSerializer().Serialize(families);
 }
 
 void ServerMetrics::SetGaugeSource(std::function<Gauges()> source) { gauges_->SetSource(std::move(source)); }

@@ -41,6 +41,17 @@ enum class Method : uint8_t {
 inline constexpr size_t kNumMethods = 12;
 std::string_view MethodName(Method method);
 
+// Of the API's methods, those that search.
+enum class SearchMethod : uint8_t { kRecommend, kSimilarItems };
+inline constexpr size_t kNumSearchMethods = 2;
+
+// Why a sample of an answer was not measured.
+enum class SampleDrop : uint8_t {
+  kBusy,     // others were being measured, or had taken all the time that measuring may take
+  kSwapped,  // another snapshot serves by now
+};
+inline constexpr size_t kNumSampleDrops = 2;
+
 enum class Stage : uint8_t { kUserState, kEncodeRetrieve, kRespond };
 inline constexpr size_t kNumStages = 3;
 
@@ -58,6 +69,7 @@ struct Gauges {
   uint64_t snapshots_resident = 0;
   uint64_t overlay_items = 0;
   uint64_t items_without_vector = 0;
+  uint64_t items_with_category_vector = 0;
   std::map<std::string, uint64_t> rocksdb;
 };
 
@@ -71,6 +83,10 @@ class ServerMetrics {
   void CountRequest(Method method, absl::StatusCode code, absl::Duration latency);
   void ObserveStage(Stage stage, absl::Duration latency);
   void CountSource(ItemSource source);
+  void CountSearch(SearchMethod method, const RetrievalStats& stats);
+  // recall: in [0, 1].
+  void ObserveRecall(SearchMethod method, double recall);
+  void CountSampleDrop(SampleDrop reason);
   void CountEvents(uint32_t recorded, uint32_t duplicates);
   void CountSnapshotLoad(bool ok, absl::Duration duration);
   void CountCatalogChanges(uint64_t upserted, uint64_t deleted);
@@ -82,6 +98,8 @@ class ServerMetrics {
   // Serves GET /metrics on "host:port" (port 0: any). Returns the port. UNAVAILABLE, with the address, when
   // it cannot listen.
   absl::StatusOr<int> Listen(const std::string& address);
+  // What GET /metrics would answer.
+  std::string Text() const;
 
  private:
   class GaugeCollector;
@@ -92,6 +110,9 @@ class ServerMetrics {
   std::array<prometheus::Histogram*, kNumMethods> request_seconds_;
   std::array<prometheus::Histogram*, kNumStages> stage_seconds_;
   std::array<prometheus::Counter*, 4> answers_;
+  std::array<prometheus::Counter*, kNumSearchMethods> not_proven_, rows_scanned_, rows_scored_;
+  std::array<prometheus::Histogram*, kNumSearchMethods> recall_;
+  std::array<prometheus::Counter*, kNumSampleDrops> sample_drops_;
   prometheus::Counter* events_recorded_;
   prometheus::Counter* event_duplicates_;
   prometheus::Counter* snapshot_loads_ok_;

@@ -54,6 +54,21 @@ void SetFilter(const v1::ItemFilter& filter, ThreadBuffers& buffers, RecommendQu
   query.none_of_categories = Views(filter.none_of_categories(), buffers.none_of);
 }
 
+// The server's options with what the request says: any mode, and budgets where they are smaller.
+SearchOptions SearchOf(const SearchOptions& server, const v1::Search& request) {
+  SearchOptions search = server;
+  if (request.mode() == v1::Search::MODE_EXACT) search.mode = SearchMode::kExact;
+  if (request.mode() == v1::Search::MODE_APPROXIMATE) search.mode = SearchMode::kApproximate;
+  const auto tighten = [](int32_t asked, uint32_t& budget) {
+    if (asked > 0 && (budget == 0 || static_cast<uint32_t>(asked) < budget)) {
+      budget = static_cast<uint32_t>(asked);
+    }
+  };
+  tighten(request.budget_rows(), search.max_rows);
+  tighten(request.budget_us(), search.max_us);
+  return search;
+}
+
 // The events of a session as a history: ordered by time, then by position; the newest that a stored history
 // would keep.
 std::span<const HistoryEvent> InlineEvents(const v1::InlineHistory& from, const EventTypeTable& types,
@@ -125,12 +140,12 @@ void RecommendationService::Serve(const Call& call, Request& request) {
                                                  now_ms, Buffers().history),
                          .long_term = {}};
     call.metrics().ObserveStage(Stage::kUserState, Since(start));
-    return Answer(call, request, *state, user);
+    return Answer(call, request, state, user);
   }
   if (const std::shared_ptr<const CachedUser> user =
           core_->users->Find(request.user_id(), state->user_vectors)) {
     call.metrics().ObserveStage(Stage::kUserState, Since(start));
-    return Answer(call, request, *state, user->State());
+    return Answer(call, request, state, user->State());
   }
   state.reset();  // not kept while the call waits for a reader
   auto owned = std::make_shared<Request>();
@@ -153,11 +168,13 @@ void RecommendationService::ServeFromStore(const Call& call, const Request& requ
       core_->users->Get(request.user_id(), state->user_vectors);
   if (!user.ok()) return call.Finish(user.status());
   call.metrics().ObserveStage(Stage::kUserState, Since(start));
-  Answer(call, request, *state, (*user)->State());
+  Answer(call, request, state, (*user)->State());
 }
 
 void RecommendationService::Answer(const Call& call, const v1::RecommendRequest& request,
-                                   const ServingState& state, const UserState& user) {
+                                   const std::shared_ptr<const ServingState>& serving,
+                                   const UserState& user) {
+  const ServingState& state = *serving;
   const Clock::time_point start = Clock::now();
   ThreadBuffers& buffers = Buffers();
   RecommendQuery query;
@@ -166,6 +183,7 @@ void RecommendationService::Answer(const Call& call, const v1::RecommendRequest&
   query.context_items = Keys(request.context().item_ids(), buffers.context_items);
   query.exclude_seen = request.has_exclude_seen() ? request.exclude_seen() : true;
   query.explain = request.explain();
+  query.search = SearchOf(core_->search, request.search());
   if (absl::Status status =
           swiftlet::Recommend(*state.snapshot, *state.view, query, user, buffers.scratch, &buffers.result);
       !status.ok()) {
@@ -174,6 +192,10 @@ void RecommendationService::Answer(const Call& call, const v1::RecommendRequest&
   const Clock::time_point retrieved = Clock::now();
   call.metrics().ObserveStage(Stage::kEncodeRetrieve, absl::FromChrono(retrieved - start));
   call.metrics().CountSource(buffers.result.source);
+  call.metrics().CountSearch(SearchMethod::kRecommend, buffers.result.retrieval);
+  if (core_->recall != nullptr && core_->recall->Chosen()) {
+    core_->recall->AddRecommend(serving, query, user, buffers.result);
+  }
 
   v1::RecommendResponse& response = buffers.recommend_response;
   response.Clear();
@@ -183,12 +205,15 @@ void RecommendationService::Answer(const Call& call, const v1::RecommendRequest&
   response.set_snapshot_version(state.snapshot->version());
   SetRequestId(request.request_id(), response.mutable_request_id());
   response.set_num_history_events_used(static_cast<int32_t>(buffers.result.num_history_events_used));
+  response.set_proven_exact(buffers.result.retrieval.proven_exact);
   call.metrics().ObserveStage(Stage::kRespond, Since(retrieved));
   call.Finish(response);
 }
 
 void RecommendationService::Answer(const Call& call, const v1::ScoreItemsRequest& request,
-                                   const ServingState& state, const UserState& user) {
+                                   const std::shared_ptr<const ServingState>& serving,
+                                   const UserState& user) {
+  const ServingState& state = *serving;
   const Clock::time_point start = Clock::now();
   ThreadBuffers& buffers = Buffers();
   v1::ScoreItemsResponse& response = buffers.score_response;
@@ -236,10 +261,15 @@ void RecommendationService::AnswerSimilar(const Call& call, const v1::SimilarIte
   RecommendQuery query;
   query.k = static_cast<uint32_t>(request.k());
   SetFilter(request.filter(), buffers, query);
+  query.search = SearchOf(core_->search, request.search());
   if (absl::Status status = swiftlet::SimilarItems(*state->snapshot, *state->view, query, *row,
                                                    buffers.scratch, &buffers.result);
       !status.ok()) {
     return call.Finish(status);
+  }
+  call.metrics().CountSearch(SearchMethod::kSimilarItems, buffers.result.retrieval);
+  if (core_->recall != nullptr && core_->recall->Chosen()) {
+    core_->recall->AddSimilarItems(state, query, *row, buffers.result);
   }
   v1::SimilarItemsResponse& response = buffers.similar_response;
   response.Clear();
@@ -248,6 +278,7 @@ void RecommendationService::AnswerSimilar(const Call& call, const v1::SimilarIte
               response.mutable_items());
   response.set_snapshot_version(state->snapshot->version());
   SetRequestId(request.request_id(), response.mutable_request_id());
+  response.set_proven_exact(buffers.result.retrieval.proven_exact);
   call.Finish(response);
 }
 

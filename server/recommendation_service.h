@@ -2,6 +2,8 @@
 #ifndef SWIFTLET_SERVER_RECOMMENDATION_SERVICE_H_
 #define SWIFTLET_SERVER_RECOMMENDATION_SERVICE_H_
 
+#include <memory>
+
 #include "server/service_core.h"
 #include "swiftlet/v1/recommendation.grpc.pb.h"
 
@@ -31,10 +33,10 @@ class RecommendationService final : public v1::RecommendationService::WithRawCal
   template <typename Request>
   void ServeFromStore(const Call& call, const Request& request);
 
-  void Answer(const Call& call, const v1::RecommendRequest& request, const ServingState& state,
-              const UserState& user);
-  void Answer(const Call& call, const v1::ScoreItemsRequest& request, const ServingState& state,
-              const UserState& user);
+  void Answer(const Call& call, const v1::RecommendRequest& request,
+              const std::shared_ptr<const ServingState>& state, const UserState& user);
+  void Answer(const Call& call, const v1::ScoreItemsRequest& request,
+              const std::shared_ptr<const ServingState>& state, const UserState& user);
   void AnswerSimilar(const Call& call, const v1::SimilarItemsRequest& request);
 
   ServiceCore* const core_;

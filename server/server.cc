@@ -29,6 +29,7 @@
 #include "server/event_service.h"
 #include "server/metrics.h"
 #include "server/reaper.h"
+#include "server/recall_sampler.h"
 #include "server/recommendation_service.h"
 #include "server/retention_clock.h"
 #include "server/service_core.h"
@@ -170,6 +171,7 @@ struct Server::Impl {
   std::unique_ptr<Reaper> reaper;
   std::unique_ptr<CatalogManager> catalog;
   std::unique_ptr<SnapshotManager> snapshots;
+  std::unique_ptr<RecallSampler> recall;
   std::unique_ptr<Upkeep> upkeep;
   std::unique_ptr<ThreadPool> workers, readers;
   std::unique_ptr<ServiceCore> core;
@@ -218,6 +220,8 @@ absl::Status Server::Impl::OpenStorage() {
   manager_options.on_first_serving = [this] { SetHealth(true); };
   snapshots = std::make_unique<SnapshotManager>(std::move(manager_options), options.event_types,
                                                 database.get(), catalog.get(), &metrics);
+  recall = std::make_unique<RecallSampler>(RecallSampler::Options{.rate = options.recall_sample_rate},
+                                           catalog.get(), &metrics);
   workers = std::make_unique<ThreadPool>(static_cast<size_t>(options.num_worker_threads));
   readers = std::make_unique<ThreadPool>(static_cast<size_t>(options.num_worker_threads));
   core.reset(new ServiceCore{
@@ -225,12 +229,14 @@ absl::Status Server::Impl::OpenStorage() {
       .validator = RequestValidator(options.limits, options.event_types),
       .event_types = options.event_types,
       .limits = options.limits,
+      .search = options.search,
       .now_ms = WallClockMs,
       .start_time_ms = WallClockMs(),
       .database = database.get(),
       .users = users.get(),
       .catalog = catalog.get(),
       .snapshots = snapshots.get(),
+      .recall = recall.get(),
   });
   return absl::OkStatus();
 }
@@ -316,6 +322,7 @@ Gauges Server::Impl::ReadGauges() {
     g.snapshot_items = state->snapshot->num_items();
     g.overlay_items = state->view->num_overlay_items();
     g.items_without_vector = state->view->num_items_without_vector();
+    g.items_with_category_vector = state->view->num_items_with_category_vector();
   }
   g.snapshot_loaded_ms = snapshots->serving_since_ms();
   g.snapshots_resident = static_cast<uint64_t>(snapshots->num_resident());
@@ -385,6 +392,7 @@ void Server::Impl::Shutdown() {
   workers.reset();
   readers.reset();
   upkeep.reset();
+  if (recall != nullptr) recall->Stop();
   if (snapshots != nullptr) snapshots->Stop();
   if (catalog != nullptr) catalog->Clear();
   reaper.reset();

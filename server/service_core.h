@@ -7,6 +7,7 @@
 
 #include "server/catalog_manager.h"
 #include "server/config.h"
+#include "server/recall_sampler.h"
 #include "server/snapshot_manager.h"
 #include "server/unary_call.h"
 #include "server/validation.h"
@@ -21,12 +22,14 @@ struct ServiceCore {
   RequestValidator validator;
   EventTypeTable event_types;
   RequestLimits limits;
+  SearchOptions search;  // where a request says nothing else
   std::function<int64_t()> now_ms;
   int64_t start_time_ms = 0;
   Database* database = nullptr;
   UserCache* users = nullptr;
   CatalogManager* catalog = nullptr;
   SnapshotManager* snapshots = nullptr;
+  RecallSampler* recall = nullptr;  // null: no answer is sampled
 };
 
 }  // namespace swiftlet

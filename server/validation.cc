@@ -90,6 +90,20 @@ absl::Status RequestValidator::CheckFilter(const v1::ItemFilter& filter) const {
   return absl::OkStatus();
 }
 
+absl::Status RequestValidator::CheckSearch(const v1::Search& search) const {
+  if (!v1::Search::Mode_IsValid(search.mode())) {
+    return absl::InvalidArgumentError(absl::StrCat("search.mode: ", int{search.mode()}, " is not a mode"));
+  }
+  if (search.budget_rows() < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("search.budget_rows: ", search.budget_rows(), " is negative"));
+  }
+  if (search.budget_us() < 0) {
+    return absl::InvalidArgumentError(absl::StrCat("search.budget_us: ", search.budget_us(), " is negative"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status RequestValidator::CheckContext(const v1::Context& context) const {
   if (context.item_ids_size() > kMaxContextItems) {
     return absl::InvalidArgumentError(absl::StrCat("context.item_ids: ", context.item_ids_size(),
@@ -173,6 +187,7 @@ absl::Status RequestValidator::Check(const v1::RecommendRequest& request, int64_
   SWIFTLET_RETURN_IF_ERROR(CheckK(request.k()));
   SWIFTLET_RETURN_IF_ERROR(CheckFilter(request.filter()));
   SWIFTLET_RETURN_IF_ERROR(CheckContext(request.context()));
+  SWIFTLET_RETURN_IF_ERROR(CheckSearch(request.search()));
   return CheckRequestId(request.request_id());
 }
 
@@ -190,6 +205,7 @@ absl::Status RequestValidator::Check(const v1::SimilarItemsRequest& request) con
   SWIFTLET_RETURN_IF_ERROR(CheckId({"item_id"}, request.item_id()));
   SWIFTLET_RETURN_IF_ERROR(CheckK(request.k()));
   SWIFTLET_RETURN_IF_ERROR(CheckFilter(request.filter()));
+  SWIFTLET_RETURN_IF_ERROR(CheckSearch(request.search()));
   return CheckRequestId(request.request_id());
 }
 

@@ -42,6 +42,7 @@ class RequestValidator {
   absl::Status CheckRequestId(const std::string& id) const;
   absl::Status CheckK(int32_t k) const;
   absl::Status CheckFilter(const v1::ItemFilter& filter) const;
+  absl::Status CheckSearch(const v1::Search& search) const;
   absl::Status CheckContext(const v1::Context& context) const;
   absl::Status CheckHistory(const v1::InlineHistory& history, int64_t now_ms) const;
   absl::Status CheckEvent(const char* list, int index, const v1::Event& event, int64_t now_ms) const;

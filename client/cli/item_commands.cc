@@ -23,7 +23,7 @@ std::string StatusText(const v1::Item& item) {
   std::string text;
   switch (item.status()) {
     case v1::Item::STATUS_RECOMMENDABLE:
-      text = "recommendable";
+      text = item.vector_from_categories() ? "recommendable by its categories" : "recommendable";
       break;
     case v1::Item::STATUS_NO_VECTOR:
       text = "no vector yet";

@@ -28,6 +28,31 @@ struct FilterFlags {
   }
 };
 
+struct SearchFlags {
+  std::string mode;
+  int budget_rows = 0, budget_us = 0;
+
+  void AddTo(CLI::App* command) {
+    command->add_option("--search", mode, "exact or approximate, in place of the server's retrieval.mode")
+        ->type_name("MODE")
+        ->check(CLI::IsMember({"exact", "approximate"}));
+    command
+        ->add_option("--budget-rows", budget_rows,
+                     "Stop the search after so many rows; 0: as the server does")
+        ->check(WholeNumber(0));
+    command->add_option("--budget-us", budget_us, "Stop it after so many microseconds; 0: as the server does")
+        ->check(WholeNumber(0));
+  }
+  void Fill(v1::Search& search) const {
+    if (mode == "exact") search.set_mode(v1::Search::MODE_EXACT);
+    if (mode == "approximate") search.set_mode(v1::Search::MODE_APPROXIMATE);
+    search.set_budget_rows(budget_rows);
+    search.set_budget_us(budget_us);
+  }
+};
+
+const char* ProofText(bool proven_exact) { return proven_exact ? "" : ", not proven exact"; }
+
 constexpr char kHistoryHelp[] =
     "An event of an anonymous session, oldest first, in place of USER; the type is \"view\" if not given; "
     "write \\: for "
@@ -41,6 +66,7 @@ struct RecommendFlags {
   bool include_seen = false;
   bool explain = false;
   FilterFlags filter;
+  SearchFlags search;
 };
 
 std::string Whom(const std::string& user) {
@@ -59,6 +85,7 @@ int RunRecommend(Session& session, const RecommendFlags& flags) {
   }
   request.set_k(flags.k);
   flags.filter.Fill(*request.mutable_filter());
+  flags.search.Fill(*request.mutable_search());
   request.set_exclude_seen(!flags.include_seen);
   request.mutable_context()->mutable_item_ids()->Assign(flags.context.begin(), flags.context.end());
   request.set_explain(flags.explain);
@@ -71,7 +98,8 @@ int RunRecommend(Session& session, const RecommendFlags& flags) {
   if (session.json) return session.PrintJson(*answer);
   session.io.out << Count(answer->items_size(), "recommendation") << " for " << Whom(flags.user)
                  << " (snapshot " << answer->snapshot_version() << ", "
-                 << Count(answer->num_history_events_used(), "event") << " used)\n";
+                 << Count(answer->num_history_events_used(), "event") << " used"
+                 << ProofText(answer->proven_exact()) << ")\n";
   if (answer->items_size() == 0) {
     session.io.out << "No item passes the filter.\n";
     return kOk;
@@ -86,6 +114,7 @@ struct SimilarFlags {
   std::string item;
   int k = 10;
   FilterFlags filter;
+  SearchFlags search;
 };
 
 int RunSimilar(Session& session, const SimilarFlags& flags) {
@@ -93,6 +122,7 @@ int RunSimilar(Session& session, const SimilarFlags& flags) {
   request.set_item_id(flags.item);
   request.set_k(flags.k);
   flags.filter.Fill(*request.mutable_filter());
+  flags.search.Fill(*request.mutable_search());
   request.set_include_metadata(true);
   const std::unique_ptr<Client> client = session.Connect("similar");
   if (client == nullptr) return kFailed;
@@ -100,7 +130,8 @@ int RunSimilar(Session& session, const SimilarFlags& flags) {
   if (!answer.ok()) return session.Fail("similar", answer.status());
   if (session.json) return session.PrintJson(*answer);
   session.io.out << Count(answer->items_size(), "item") << " similar to " << Printable(flags.item)
-                 << " (snapshot " << answer->snapshot_version() << ")\n\n";
+                 << " (snapshot " << answer->snapshot_version() << ProofText(answer->proven_exact())
+                 << ")\n\n";
   PrintItems(answer->items(),
              {.show_source = false, .score_header = "Cosine", .bold_header = session.io.out_is_terminal},
              session.io.out);
@@ -162,6 +193,7 @@ void AddRecommendationCommands(CLI::App& app, Session& session) {
       ->type_name("ITEM[:TYPE[:VALUE]]")
       ->default_str("");
   recommend_flags->filter.AddTo(recommend);
+  recommend_flags->search.AddTo(recommend);
   recommend->add_flag("--include-seen", recommend_flags->include_seen,
                       "Keep items of the user's own history");
   recommend->add_flag("--explain", recommend_flags->explain, "Under each item, what its score is made of");
@@ -177,6 +209,7 @@ void AddRecommendationCommands(CLI::App& app, Session& session) {
   similar->add_option("item", similar_flags->item, "The item's id")->required()->type_name("ITEM");
   similar->add_option("-k", similar_flags->k, "How many items");
   similar_flags->filter.AddTo(similar);
+  similar_flags->search.AddTo(similar);
 
   const auto score_flags = std::make_shared<ScoreFlags>();
   CLI::App* score = AddCommand(app, session, "score", "The scores of given items for a user or a session",

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <set>
 #include <string>
@@ -86,7 +87,7 @@ class CatalogTest : public ::testing::Test {
     EXPECT_EQ(response.items_size() + response.unknown_item_ids_size(), 1);
     return response.items_size() == 1 ? std::optional(response.items(0)) : std::nullopt;
   }
-  std::vector<std::string> Recommended(int k = 100) {
+  std::vector<std::string> Recommended(int k = 200) {
     v1::RecommendResponse response;
     const grpc::Status status = server_->Recommend(Session(k), &response);
     EXPECT_TRUE(status.ok()) << status.error_message();
@@ -225,6 +226,105 @@ TEST_F(CatalogTest, ChangesSurviveARestartAndASwapWithinTheSpace) {
   EXPECT_EQ(got->metadata().title(), "Kept");
   EXPECT_THAT(got->vector(), IsEmpty());
   EXPECT_EQ(server_->GetStatus().num_items_without_vector(), 1);
+}
+
+TEST_F(CatalogTest, AnItemWithoutAVectorIsRecommendedByItsCategories) {
+  // To whom the items of one category are recommended, it is too: it is better than some of them, and worse
+  // than some.
+  v1::Item item;
+  item.set_item_id("unseen");
+  item.mutable_metadata()->set_title("Unseen");
+  item.mutable_metadata()->add_categories("cat-2");
+  ASSERT_NO_FATAL_FAILURE(Upsert(item));
+  const auto expect_by_category = [&](const std::string& category) {
+    v1::RecommendRequest request = Session(200);
+    request.mutable_filter()->add_any_of_categories(category);
+    request.set_explain(true);
+    v1::RecommendResponse response;
+    ASSERT_OK(server_->Recommend(request, &response));
+    EXPECT_TRUE(response.proven_exact());
+    double sum = 0, mean = 0;
+    int rank = -1;
+    for (int i = 0; i < response.items_size(); ++i) {
+      double terms = 0;
+      for (const v1::Contribution& term : response.items(i).explanation()) terms += double{term.score()};
+      EXPECT_NEAR(terms, response.items(i).score(), 1e-4) << response.items(i).item_id();
+      if (response.items(i).item_id() == "unseen") {
+        rank = i;
+        mean = double{response.items(i).score()};
+      } else {
+        sum += double{response.items(i).score()};
+      }
+    }
+    ASSERT_GT(rank, 0);
+    EXPECT_LT(rank, response.items_size() - 1);
+    // The session's own items count in the mean, and are not in the answer.
+    v1::ScoreItemsRequest score;
+    *score.mutable_history() = request.history();
+    int count = response.items_size() - 1;
+    for (const char* seen : {"item-1", "item-2"}) {
+      const auto& categories = Get(seen)->metadata().categories();
+      if (std::find(categories.begin(), categories.end(), category) == categories.end()) continue;
+      score.add_item_ids(seen);
+      ++count;
+    }
+    if (score.item_ids_size() > 0) {
+      v1::ScoreItemsResponse scored;
+      ASSERT_OK(server_->ScoreItems(score, &scored));
+      for (const v1::ScoredItem& seen : scored.items()) sum += double{seen.score()};
+    }
+    EXPECT_NEAR(mean, sum / count, 1e-4) << "an average item of its category";
+    const std::optional<v1::Item> got = Get("unseen");
+    EXPECT_EQ(got->status(), v1::Item::STATUS_RECOMMENDABLE);
+    EXPECT_TRUE(got->vector_from_categories());
+    EXPECT_THAT(got->vector(), SizeIs(kDim));
+  };
+  ASSERT_NO_FATAL_FAILURE(expect_by_category("cat-2"));
+  EXPECT_EQ(server_->GetStatus().num_items_without_vector(), 0);
+  EXPECT_EQ(server_->Metric("swiftlet_items_with_category_vector"), 1);
+  const std::optional<v1::Item> before = Get("unseen");
+
+  // Its events count; other categories move it; a restart changes nothing.
+  v1::RecordEventsResponse recorded;
+  ASSERT_OK(server_->RecordEvents(Batch({MakeEvent("u", "unseen", "like")}), &recorded));
+  v1::RecommendResponse response;
+  ASSERT_OK(server_->Recommend(UserRequest("u", 5), &response));
+  EXPECT_EQ(response.items(0).source(), v1::SOURCE_HISTORY);
+  item.mutable_metadata()->set_categories(0, "cat-3");
+  ASSERT_NO_FATAL_FAILURE(Upsert(item));
+  ASSERT_NO_FATAL_FAILURE(expect_by_category("cat-3"));
+  const std::optional<v1::Item> moved = Get("unseen");
+  EXPECT_NE(moved->vector(0), before->vector(0));
+  EXPECT_EQ(server_->Terminate(), 0);
+  ASSERT_NO_FATAL_FAILURE(Start());
+  ASSERT_NO_FATAL_FAILURE(expect_by_category("cat-3"));
+  EXPECT_EQ(Get("unseen")->vector(0), moved->vector(0));
+
+  // The next snapshot has other means.
+  ASSERT_TRUE(PublishRandomSnapshot(ModelDirectory(server_->model_dir()),
+                                    {.num_items = 100, .dim = kDim, .seed = 2, .version = 2})
+                  .ok());
+  ASSERT_TRUE(server_->WaitForVersion(2));
+  ASSERT_NO_FATAL_FAILURE(expect_by_category("cat-3"));
+  EXPECT_NE(Get("unseen")->vector(0), moved->vector(0));
+
+  // A vector wins, deletion takes it away, and a category that no item has is worth nothing.
+  ASSERT_NO_FATAL_FAILURE(Upsert(MakeItem("unseen", BestVector())));
+  EXPECT_EQ(Recommended(1).at(0), "unseen");
+  EXPECT_FALSE(Get("unseen")->vector_from_categories());
+  v1::Item other;
+  other.set_item_id("other");
+  other.mutable_metadata()->add_categories("cat-1");
+  ASSERT_NO_FATAL_FAILURE(Upsert(other));
+  EXPECT_THAT(Recommended(), ::testing::Contains("other"));
+  EXPECT_EQ(Delete({"other"}), 1);
+  EXPECT_THAT(Recommended(), ::testing::Not(::testing::Contains("other")));
+  ASSERT_NO_FATAL_FAILURE(Upsert(other));
+  EXPECT_THAT(Recommended(), ::testing::Contains("other"));
+  other.mutable_metadata()->set_categories(0, "never heard of");
+  ASSERT_NO_FATAL_FAILURE(Upsert(other));
+  EXPECT_EQ(Get("other")->status(), v1::Item::STATUS_NO_VECTOR);
+  EXPECT_THAT(Recommended(1000), ::testing::Not(::testing::Contains("other")));
 }
 
 TEST_F(CatalogTest, VectorsAreCheckedAgainstTheSnapshot) {

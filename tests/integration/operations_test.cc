@@ -33,6 +33,7 @@ TEST(CommandLine, HelpAndVersionSucceed) {
   const ProgramResult help = RunServerBinary({"--help"});
   EXPECT_EQ(help.exit_code, 0);
   for (const char* flag : {"--config", "--listen", "--metrics", "--data-dir", "--model-dir", "--port-file",
+                           "--retrieval-mode", "--budget-rows", "--budget-us", "--recall-sample-rate",
                            "--log-format", "--log-level", "--check-config", "--version", "Examples:"}) {
     EXPECT_THAT(help.out, HasSubstr(flag));
   }
@@ -67,6 +68,11 @@ TEST(Configuration, ErrorsNameFileLineColumnAndReason) {
   result = RunServerBinary({"--listen", "nonsense"});
   EXPECT_EQ(result.exit_code, 2);
   EXPECT_THAT(result.err, HasSubstr("listen_address: \"nonsense\" is not host:port"));
+  result = RunServerBinary({"--retrieval-mode", "rough", "--budget-rows", "-1", "--recall-sample-rate", "2"});
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.err, HasSubstr("retrieval.mode: \"rough\" is not one of exact, approximate"));
+  EXPECT_THAT(result.err, HasSubstr("retrieval.budget_rows: -1 is not in"));
+  EXPECT_THAT(result.err, HasSubstr("retrieval.recall_sample_rate: 2 is not in [0, 1]"));
 }
 
 TEST(Configuration, TheShippedFileHoldsTheDefaults) {

@@ -199,10 +199,10 @@ TEST_F(SwapTest, AThousandSwapsUnderLoadAreNotNoticedAndLeaveNothing) {
   int64_t newest = 0;
   while (newest < static_cast<int64_t>(kRotation)) Publish(++newest, /*swap=*/false);
   swaps_.Begin(newest);
-  server_ = std::make_unique<ServerProcess>(
-      ServerProcess::Options{.dir = dir_.path(),
-                             .config = "limits { max_history_events: 50 }",
-                             .snapshot_config = absl::StrCat("keep_versions: ", kRotation)});
+  server_ = std::make_unique<ServerProcess>(ServerProcess::Options{
+      .dir = dir_.path(),
+      .config = "limits { max_history_events: 50 } retrieval { recall_sample_rate: 1 }",
+      .snapshot_config = absl::StrCat("keep_versions: ", kRotation)});
   ASSERT_TRUE(server_->running());
   ASSERT_TRUE(server_->WaitForVersion(newest));
   for (size_t t = 0; t < kClients; ++t) threads_.emplace_back([this, t] { RunClient(t); });

@@ -37,6 +37,10 @@ TEST(Config, AnEmptyFileIsAllDefaults) {
   EXPECT_TRUE(options->sync_writes);
   EXPECT_EQ(options->snapshot_poll_interval, absl::Milliseconds(500));
   EXPECT_EQ(options->drain_timeout, absl::Seconds(10));
+  EXPECT_EQ(options->search.mode, SearchMode::kExact);
+  EXPECT_EQ(options->search.max_rows, 0u);
+  EXPECT_EQ(options->search.max_us, 0u);
+  EXPECT_EQ(options->recall_sample_rate, 0.001);
   EXPECT_EQ(options->event_types.types().size(), 12u);
 }
 
@@ -67,6 +71,10 @@ TEST(Config, TheShippedFileSaysWhatTheDefaultsAre) {
   EXPECT_EQ(shipped->keep_versions, defaults->keep_versions);
   EXPECT_EQ(shipped->num_worker_threads, defaults->num_worker_threads);
   EXPECT_EQ(shipped->drain_timeout, defaults->drain_timeout);
+  EXPECT_EQ(shipped->search.mode, defaults->search.mode);
+  EXPECT_EQ(shipped->search.max_rows, defaults->search.max_rows);
+  EXPECT_EQ(shipped->search.max_us, defaults->search.max_us);
+  EXPECT_EQ(shipped->recall_sample_rate, defaults->recall_sample_rate);
   const auto a = shipped->event_types.types(), b = defaults->event_types.types();
   EXPECT_TRUE(std::equal(a.begin(), a.end(), b.begin(), b.end()));
   // Every field of the configuration is in the file.
@@ -109,6 +117,29 @@ TEST(Config, ValuesOutOfRangeAreRefusedWithLineFieldAndValue) {
   const std::string both = ErrorOf("limits { max_k: -1 }\nsnapshots { keep_versions: 5000 }");
   EXPECT_THAT(both, HasSubstr("c.textproto:1:10: limits.max_k"));
   EXPECT_THAT(both, HasSubstr("\nc.textproto:2:13: snapshots.keep_versions"));
+}
+
+TEST(Config, RetrievalSettings) {
+  const absl::StatusOr<v1::ServerConfig> config = ParseConfig(
+      "retrieval { mode: \"approximate\" budget_rows: 20000 budget_us: 500 recall_sample_rate: 0.25 }", "c");
+  ASSERT_TRUE(config.ok()) << config.status().ToString();
+  const ServerOptions options = *ResolveConfig(*config);
+  EXPECT_EQ(options.search.mode, SearchMode::kApproximate);
+  EXPECT_EQ(options.search.max_rows, 20000u);
+  EXPECT_EQ(options.search.max_us, 500u);
+  EXPECT_EQ(options.recall_sample_rate, 0.25);
+  EXPECT_EQ(ResolveConfig(*ParseConfig("retrieval { recall_sample_rate: 0 }", "c"))->recall_sample_rate, 0);
+
+  EXPECT_EQ(ErrorOf("retrieval { mode: \"fast\" }"),
+            "c.textproto:1:13: retrieval.mode: \"fast\" is not one of exact, approximate");
+  EXPECT_THAT(ErrorOf("retrieval { budget_rows: -1 }"), HasSubstr("retrieval.budget_rows: -1 is not in"));
+  EXPECT_THAT(ErrorOf("retrieval { budget_us: 60000001 }"),
+              HasSubstr("retrieval.budget_us: 60000001 is not in"));
+  for (const char* bad : {"-0.1", "1.5", "nan", "inf"}) {
+    EXPECT_THAT(ErrorOf(std::string("retrieval {\n recall_sample_rate: ") + bad + " }"),
+                HasSubstr("c.textproto:2:2: retrieval.recall_sample_rate: "))
+        << bad;
+  }
 }
 
 TEST(Config, DirectoriesAreComparedAsPlacesNotAsText) {

@@ -52,6 +52,28 @@ TEST_F(ValidationTest, KIsWithinTheLimitOfTheConfiguration) {
   }
 }
 
+TEST_F(ValidationTest, SearchesHaveAKnownModeAndNoNegativeBudget) {
+  v1::RecommendRequest request = Request();
+  v1::SimilarItemsRequest similar;
+  similar.set_item_id("i");
+  similar.set_k(1);
+  const auto expect = [&](const std::string& message) {
+    EXPECT_EQ(MessageOf(validator_.Check(request, kNow)), message);
+    *similar.mutable_search() = request.search();
+    EXPECT_EQ(MessageOf(validator_.Check(similar)), message);
+  };
+  request.mutable_search()->set_mode(v1::Search::MODE_APPROXIMATE);
+  request.mutable_search()->set_budget_rows(1);
+  request.mutable_search()->set_budget_us(std::numeric_limits<int32_t>::max());
+  expect("OK");
+  request.mutable_search()->set_budget_us(-1);
+  expect("search.budget_us: -1 is negative");
+  request.mutable_search()->set_budget_rows(-7);
+  expect("search.budget_rows: -7 is negative");
+  request.mutable_search()->set_mode(static_cast<v1::Search::Mode>(9));
+  expect("search.mode: 9 is not a mode");
+}
+
 TEST_F(ValidationTest, IdsHave1To256BytesOfUtf8) {
   for (const std::string& id : {std::string("x"), std::string(256, 'x'), std::string("\xe2\x82\xac")}) {
     v1::RecommendRequest request = Request();

@@ -34,6 +34,7 @@ void AnswerItems(FakeServer& server) {
     response.set_snapshot_version(3);
     response.set_request_id(request.request_id());
     response.set_num_history_events_used(1);
+    response.set_proven_exact(request.search().mode() != v1::Search::MODE_APPROXIMATE);
     for (int i = 0; i < request.k(); ++i) {
       v1::ScoredItem& item = *response.add_items();
       item.set_item_id(absl::StrCat("i", i));
@@ -157,6 +158,28 @@ TEST(CliTest, RecommendSendsEveryFlag) {
             "    1 term adds up to the score 0.5000\n");
 }
 
+TEST(CliTest, SearchFlagsAreSentAndAnAnswerWithoutAProofSaysSo) {
+  FakeServer server;
+  AnswerItems(server);
+  const CliResult exact = RunCli(server, {"recommend", "u", "-k", "1", "--search", "exact"});
+  ASSERT_EQ(exact.code, kOk) << exact.err;
+  EXPECT_THAT(exact.out, StartsWith("1 recommendation for user u (snapshot 3, 1 event used)\n"));
+  const CliResult fast = RunCli(server, {"recommend", "u", "-k", "1", "--search", "approximate",
+                                         "--budget-rows", "500", "--budget-us", "80"});
+  ASSERT_EQ(fast.code, kOk) << fast.err;
+  EXPECT_THAT(fast.out,
+              StartsWith("1 recommendation for user u (snapshot 3, 1 event used, not proven exact)\n"));
+  ASSERT_EQ(RunCli(server, {"recommend", "u"}).code, kOk);
+  const auto requests = server.recommendation.RecommendMethod.requests();
+  EXPECT_EQ(requests.at(0).search().mode(), v1::Search::MODE_EXACT);
+  EXPECT_EQ(requests.at(1).search().mode(), v1::Search::MODE_APPROXIMATE);
+  EXPECT_EQ(requests.at(1).search().budget_rows(), 500);
+  EXPECT_EQ(requests.at(1).search().budget_us(), 80);
+  EXPECT_EQ(requests.at(2).search().mode(), v1::Search::MODE_UNSPECIFIED);
+  EXPECT_EQ(RunCli(server, {"recommend", "u", "--search", "fast"}).code, kUsage);
+  EXPECT_EQ(RunCli(server, {"recommend", "u", "--budget-rows", "-1"}).code, kUsage);
+}
+
 TEST(CliTest, RecommendTakesAnAnonymousSession) {
   FakeServer server;
   AnswerItems(server);
@@ -235,6 +258,7 @@ TEST(CliTest, SimilarAndScore) {
   server.recommendation.SimilarItemsMethod.handler = [](auto&, const auto&,
                                                         v1::SimilarItemsResponse& response) {
     response.set_snapshot_version(2);
+    response.set_proven_exact(true);
     response.add_items()->set_item_id("x");
     return grpc::Status::OK;
   };
@@ -291,6 +315,11 @@ TEST(CliTest, Items) {
     item.set_item_id("a");
     item.mutable_metadata()->set_title("Amélie");
     item.set_status(v1::Item::STATUS_NO_VECTOR);
+    v1::Item& mean = *response.add_items();
+    mean.set_item_id("c");
+    mean.set_status(v1::Item::STATUS_RECOMMENDABLE);
+    mean.set_vector_from_categories(true);
+    mean.set_changed_since_snapshot(true);
     response.add_unknown_item_ids("b");
     return grpc::Status::OK;
   };
@@ -307,6 +336,7 @@ TEST(CliTest, Items) {
   EXPECT_EQ(get.out,
             "Item  Title   Categories  Status\n"
             "a     Amélie              no vector yet\n"
+            "c                         recommendable by its categories, changed since the snapshot\n"
             "Unknown: b\n");
 
   EXPECT_EQ(RunCli(server, {"item", "upsert", "n", "--title", "New", "--category", "A", "--category", "B",
