@@ -2,46 +2,16 @@
 
 #include <algorithm>
 #include <cmath>
-#include <memory>
 #include <vector>
 
-#include "engine/base/status_macros.h"
 #include "engine/base/thread_pool.h"
 #include "engine/kernels/dot.h"
-#include "engine/snapshot/model_snapshot.h"
+#include "tests/bench/engine/retrieval/random.h"
 
 namespace swiftlet::bench {
 namespace {
 
 constexpr size_t kClusters = 1000;
-
-// SplitMix64 and Box-Muller: the same numbers everywhere.
-class Random {
- public:
-  explicit Random(uint64_t seed) : state_(seed) {}
-  uint64_t Next() {
-    uint64_t z = state_ += 0x9E3779B97F4A7C15u;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
-  }
-  double Uniform() { return static_cast<double>((Next() >> 11) + 1) * 0x1p-53; }  // (0, 1]
-  double Normal() {
-    if (has_spare_) {
-      has_spare_ = false;
-      return spare_;
-    }
-    const double radius = std::sqrt(-2 * std::log(Uniform())), angle = 6.283185307179586 * Uniform();
-    spare_ = radius * std::sin(angle);
-    has_spare_ = true;
-    return radius * std::cos(angle);
-  }
-
- private:
-  uint64_t state_;
-  double spare_ = 0;
-  bool has_spare_ = false;
-};
 
 double Norm(const float* x, size_t dim) { return std::sqrt(double{Dot(x, x, dim)}); }
 
@@ -81,8 +51,10 @@ void RotateAll(const AlignedVector<float>& rotation, size_t dim, ThreadPool& poo
 
 Workload FactorModel(const FactorModelOptions& options) {
   const size_t n = options.num_items, dim = options.dim;
-  Workload w{
-      .num_items = n, .dim = dim, .num_queries = options.num_queries, .items = {}, .queries = {}, .bias = {}};
+  Workload w;
+  w.num_items = n;
+  w.dim = dim;
+  w.num_queries = options.num_queries;
   Random random(options.seed);
   std::vector<double> deviation(dim);
   for (size_t j = 0; j < dim; ++j) deviation[j] = std::pow(static_cast<double>(j + 1), -0.5);
@@ -118,8 +90,10 @@ Workload FactorModel(const FactorModelOptions& options) {
     }
   });
   w.queries.resize(options.num_queries * dim);
-  for (size_t q = 0; q < options.num_queries; ++q) {
-    float* const x = &w.queries[q * dim];
+  w.held_out.resize(options.num_held_out * dim);
+  for (size_t q = 0; q < options.num_queries + options.num_held_out; ++q) {
+    float* const x =
+        q < options.num_queries ? &w.queries[q * dim] : &w.held_out[(q - options.num_queries) * dim];
     const size_t num_parts = 3 + random.Next() % 6, num_clusters = 1 + random.Next() % 3;
     std::vector<size_t> clusters;
     while (clusters.size() < num_clusters) {
@@ -128,7 +102,7 @@ Workload FactorModel(const FactorModelOptions& options) {
     }
     for (size_t p = 0; p < num_parts; ++p) {
       const std::vector<uint32_t>& from = members[clusters[p % num_clusters]];
-      AddScaled(1.0f / static_cast<float>(num_parts), &w.items[from[random.Next() % from.size()] * dim], dim,
+      AddScaled(1.0f / static_cast<float>(num_parts), &w.items[from[random.Below(from.size())] * dim], dim,
                 x);
     }
     AddNoise(random, dim, x);
@@ -136,28 +110,9 @@ Workload FactorModel(const FactorModelOptions& options) {
   const AlignedVector<float> rotation = RandomRotation(random, dim);
   RotateAll(rotation, dim, pool, w.items);
   RotateAll(rotation, dim, pool, w.queries);
+  RotateAll(rotation, dim, pool, w.held_out);
   w.bias.resize(n);
   for (float& b : w.bias) b = static_cast<float>(0.1 * random.Normal());
-  return w;
-}
-
-absl::StatusOr<Workload> FromSnapshot(const std::string& directory, size_t num_queries) {
-  SWIFTLET_ASSIGN_OR_RETURN(const std::shared_ptr<const ModelSnapshot> snapshot,
-                            ModelSnapshot::Load(directory, {}));
-  const size_t n = snapshot->num_items(), dim = snapshot->stride();
-  Workload w{.num_items = n, .dim = dim, .num_queries = num_queries, .items = {}, .queries = {}, .bias = {}};
-  w.items.assign(snapshot->items().vectors, snapshot->items().vectors + n * dim);
-  Random random(1);
-  w.queries.resize(num_queries * dim);
-  for (size_t q = 0; q < num_queries; ++q) {
-    float* const x = &w.queries[q * dim];
-    const size_t num_parts = 3 + random.Next() % 6;
-    for (size_t p = 0; p < num_parts; ++p) {
-      AddScaled(1.0f / static_cast<float>(num_parts), &w.items[random.Next() % n * dim], dim, x);
-    }
-  }
-  w.bias.resize(n);
-  for (size_t i = 0; i < n; ++i) w.bias[i] = snapshot->Bias(static_cast<uint32_t>(i));
   return w;
 }
 
