@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iostream>
 #include <map>
 #include <random>
@@ -37,8 +38,9 @@ constexpr uint64_t kNumUsersWithVectors = 20'000;
 constexpr auto kWindow = std::chrono::seconds(30);
 // Between two looks at the memory.
 constexpr auto kSample = std::chrono::milliseconds(500);
-// Resident memory, apart from what the budgets hold, may grow by this much from the second sixth of the time
-// to the last one.
+// From the second sixth of the time to the last one, the heap in use (apart from what the budgets hold) and
+// the most resident memory may grow by this much each. The first shows a leak of a few hundred kilobytes, the
+// second what the allocator cannot give back.
 constexpr double kMaxGrowth = 1.05;
 
 // Small budgets, so that all of them are used up after the first minutes.
@@ -89,6 +91,19 @@ double Median(std::vector<double> values) {
   if (values.empty()) return 0;
   std::nth_element(values.begin(), values.begin() + static_cast<ptrdiff_t>(values.size() / 2), values.end());
   return values[values.size() / 2];
+}
+
+// Compares the second sixth of the windows with the last, and says so.
+bool IsFlat(const std::string& what, const std::vector<double>& windows,
+            const std::function<double(const std::vector<double>&)>& of) {
+  const auto sixth = static_cast<ptrdiff_t>(windows.size() / 6);
+  const double early = of({windows.begin() + sixth, windows.begin() + 2 * sixth});
+  const double late = of({windows.end() - sixth, windows.end()});
+  const bool flat = late <= early * kMaxGrowth;
+  std::cout << absl::StreamFormat(
+      "%s: %.1f MB in the second sixth of the time, %.1f MB in the last (%+.1f %%): %s\n", what, early, late,
+      100 * (late / early - 1), flat ? "flat" : "NOT FLAT");
+  return flat;
 }
 
 int RunTrainer(const std::vector<std::string>& args, const std::string& log) {
@@ -267,8 +282,9 @@ int Run(double minutes, const std::string& dir) {
   std::cout << absl::StreamFormat("Server %d; data, models and logs in %s\n", server.pid(), dir);
 
   Tally tally;
-  // Of each window, the least resident memory (while one snapshot is in memory) apart from what has a budget.
-  std::vector<double> windows;
+  // Of each window: the least heap in use (while one snapshot is loaded) apart from what has a budget, and
+  // the most resident memory. Without jemalloc (sanitizers) the heap is not known.
+  std::vector<double> heaps, peaks;
   Resources resources;
   int most_files = 0, first_files = 0;
   {
@@ -290,15 +306,18 @@ int Run(double minutes, const std::string& dir) {
         for (int i = 0; i < 20 && !done; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(100));
       }
     });
-    std::cout << "  time   resident  without budgets  files threads      calls   swaps trainings failures\n";
+    std::cout << "  time   resident     at most  heap without budgets  files threads      calls   swaps "
+                 "trainings failures\n";
     while (!interrupted && SecondsSince(start) < minutes * 60 && tally.num_failures() < 1000) {
-      double least = 1e30, least_resident = 1e30;
+      double least_heap = 1e30, least_resident = 1e30, most_resident = 0;
       const Clock::time_point window = Clock::now();
       while (!interrupted && Clock::now() - window < kWindow && SecondsSince(start) < minutes * 60) {
         resources = ResourcesOf(server.pid());
         if (resources.resident_mb == 0) break;
-        least = std::min(least, resources.resident_mb - BudgetedMb(server));
+        const double heap_mb = server.Metric("swiftlet_heap_allocated_bytes") / (1 << 20);
+        if (heap_mb > 0) least_heap = std::min(least_heap, heap_mb - BudgetedMb(server));
         least_resident = std::min(least_resident, resources.resident_mb);
+        most_resident = std::max(most_resident, resources.resident_mb);
         most_files = std::max(most_files, resources.open_files);
         std::this_thread::sleep_for(kSample);
       }
@@ -306,7 +325,10 @@ int Run(double minutes, const std::string& dir) {
         tally.Fail("the server is gone", absl::StrCat("see ", dir, "/server.log"));
         break;
       }
-      if (Clock::now() - window >= kWindow) windows.push_back(least);
+      if (Clock::now() - window >= kWindow) {
+        peaks.push_back(most_resident);
+        if (least_heap < 1e30) heaps.push_back(least_heap);
+      }
       if (first_files == 0) first_files = most_files;
       const std::map<std::string, int64_t> counts = tally.counts();
       int64_t calls = 0;
@@ -315,8 +337,9 @@ int Run(double minutes, const std::string& dir) {
         const auto it = counts.find(kind);
         return it == counts.end() ? 0 : it->second;
       };
-      std::cout << absl::StreamFormat("%5.1f m %7.1f MB %13.1f MB %6d %7d %10d %7d %9d %8d\n",
-                                      SecondsSince(start) / 60, least_resident, least, resources.open_files,
+      std::cout << absl::StreamFormat("%5.1f m %7.1f MB %8.1f MB %17.1f MB %6d %7d %10d %7d %9d %8d\n",
+                                      SecondsSince(start) / 60, least_resident, most_resident,
+                                      least_heap < 1e30 ? least_heap : -1.0, resources.open_files,
                                       resources.threads, calls, number_of("swap"), number_of("training"),
                                       tally.num_failures())
                 << std::flush;
@@ -331,20 +354,14 @@ int Run(double minutes, const std::string& dir) {
 
   bool good = tally.num_failures() == 0;
   std::cout << "\n" << (good ? "No failure.\n" : "Failures:\n") << tally.Failures();
-  if (windows.size() >= 12) {
-    const size_t sixth = windows.size() / 6;
-    const double early = Median({windows.begin() + static_cast<ptrdiff_t>(sixth),
-                                 windows.begin() + static_cast<ptrdiff_t>(2 * sixth)});
-    const double late = Median({windows.end() - static_cast<ptrdiff_t>(sixth), windows.end()});
-    const bool flat = late <= early * kMaxGrowth;
-    good = good && flat;
-    std::cout << absl::StreamFormat(
-        "Resident memory without write buffers and caches: %.1f MB in the second sixth of the time, %.1f MB "
-        "in the "
-        "last (%+.1f %%): %s\n",
-        early, late, 100 * (late / early - 1), flat ? "flat" : "NOT FLAT");
-  } else {
+  if (peaks.size() < 12) {
     std::cout << "Too short to say whether memory is flat (6 minutes at least).\n";
+  } else {
+    good = IsFlat("Most resident memory", peaks,
+                  [](const auto& v) { return *std::max_element(v.begin(), v.end()); }) &&
+           good;
+    if (heaps.size() == peaks.size())
+      good = IsFlat("Heap without write buffers and caches", heaps, Median) && good;
   }
   std::cout << absl::StreamFormat("Open files: %d at most, %d at most in the first window\n", most_files,
                                   first_files);
