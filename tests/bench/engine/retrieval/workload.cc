@@ -62,14 +62,14 @@ Workload FactorModel(const FactorModelOptions& options) {
   for (size_t i = 0; i < centres.size(); ++i) centres[i] = random.Normal() * deviation[i % dim];
   double total = 0;
   for (size_t c = 0; c < kClusters; ++c) cumulated[c] = total += 1.0 / static_cast<double>(c + 1);
-  const auto draw_cluster = [&] {
-    const auto it = std::lower_bound(cumulated.begin(), cumulated.end(), random.Uniform() * total);
+  const auto draw_cluster = [&](Random& from) {
+    const auto it = std::lower_bound(cumulated.begin(), cumulated.end(), from.Uniform() * total);
     return std::min(static_cast<size_t>(it - cumulated.begin()), kClusters - 1);
   };
   std::vector<uint32_t> cluster_of(n);
   std::vector<std::vector<uint32_t>> members(kClusters);
   for (size_t i = 0; i < n; ++i) {
-    cluster_of[i] = static_cast<uint32_t>(draw_cluster());
+    cluster_of[i] = static_cast<uint32_t>(draw_cluster(random));
     members[cluster_of[i]].push_back(static_cast<uint32_t>(i));
   }
   ThreadPool pool(0);
@@ -89,23 +89,24 @@ Workload FactorModel(const FactorModelOptions& options) {
       }
     }
   });
+  Random query_random(options.seed + 77);  // of its own: the number of queries does not change the items
   w.queries.resize(options.num_queries * dim);
   w.held_out.resize(options.num_held_out * dim);
   for (size_t q = 0; q < options.num_queries + options.num_held_out; ++q) {
     float* const x =
         q < options.num_queries ? &w.queries[q * dim] : &w.held_out[(q - options.num_queries) * dim];
-    const size_t num_parts = 3 + random.Next() % 6, num_clusters = 1 + random.Next() % 3;
+    const size_t num_parts = 3 + query_random.Next() % 6, num_clusters = 1 + query_random.Next() % 3;
     std::vector<size_t> clusters;
     while (clusters.size() < num_clusters) {
-      const size_t c = draw_cluster();
+      const size_t c = draw_cluster(query_random);
       if (!members[c].empty()) clusters.push_back(c);
     }
     for (size_t p = 0; p < num_parts; ++p) {
       const std::vector<uint32_t>& from = members[clusters[p % num_clusters]];
-      AddScaled(1.0f / static_cast<float>(num_parts), &w.items[from[random.Below(from.size())] * dim], dim,
+      AddScaled(1.0f / static_cast<float>(num_parts), &w.items[from[query_random.Below(from.size())] * dim], dim,
                 x);
     }
-    AddNoise(random, dim, x);
+    AddNoise(query_random, dim, x);
   }
   const AlignedVector<float> rotation = RandomRotation(random, dim);
   RotateAll(rotation, dim, pool, w.items);
