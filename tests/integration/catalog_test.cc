@@ -263,7 +263,8 @@ TEST_F(CatalogTest, AnItemWithoutAVectorIsRecommendedByItsCategories) {
     *score.mutable_history() = request.history();
     int count = response.items_size() - 1;
     for (const char* seen : {"item-1", "item-2"}) {
-      const auto& categories = Get(seen)->metadata().categories();
+      const std::optional<v1::Item> got = Get(seen);
+      const auto& categories = got->metadata().categories();
       if (std::find(categories.begin(), categories.end(), category) == categories.end()) continue;
       score.add_item_ids(seen);
       ++count;

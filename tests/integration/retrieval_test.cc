@@ -5,11 +5,11 @@
 #include <chrono>
 #include <fstream>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "engine/snapshot/manifest.h"
 #include "engine/snapshot/model_directory.h"
 #include "engine/snapshot/snapshot_writer.h"
 #include "tests/integration/server_process.h"
@@ -32,11 +32,10 @@ void PublishIndexed(const std::string& model_dir, int64_t version, double scale 
   contents.index = IndexMode::kAlways;
   ASSERT_TRUE(WriteSnapshot(*staging, contents).ok());
   if (scale != 0) {
-    const std::string path = *staging + "/" + kManifestFile;
-    nlohmann::json manifest = nlohmann::json::parse(std::ifstream(path));
-    ASSERT_TRUE(manifest.contains("index"));
-    manifest["index"]["box_scale"] = manifest["index"]["code_scale"] = scale;
-    std::ofstream(path) << manifest.dump(2);
+    absl::StatusOr<Manifest> manifest = ReadManifest(*staging);
+    ASSERT_TRUE(manifest.ok() && manifest->index.has_value());
+    manifest->index->box_scale = manifest->index->code_scale = scale;
+    std::ofstream(*staging + "/" + kManifestFile) << FormatManifest(*manifest);
   }
   const absl::Status published = models.Publish(*staging, version);
   ASSERT_TRUE(published.ok()) << published;
