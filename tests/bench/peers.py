@@ -116,7 +116,7 @@ def run_usearch(run, threads):
         begin = time.time()
         index = Index(ndim=run.items.shape[1], metric="ip", dtype=kind, connectivity=16, expansion_add=128)
         index.add(np.arange(len(run.items)), run.items, threads=threads)
-        run.built(method, time.time() - begin, index.memory_usage, threads)
+        run.built(method, time.time() - begin, index.serialized_length, threads)
         for value in (16, 32, 64, 128, 256, 512, 1024):
             index.expansion_search = value
 
@@ -131,25 +131,27 @@ def run_scann(run, threads):
     import scann
     n = len(run.items)
     leaves = int(2 * np.sqrt(n))
-    method = f"ScaNN {leaves} leaves, AH, reorder"
-    begin = time.time()
-    searcher = (scann.scann_ops_pybind.builder(run.items, run.k, "dot_product")
-                .set_n_training_threads(threads)
-                .tree(num_leaves=leaves, num_leaves_to_search=leaves // 20, training_sample_size=min(n, 250000))
-                .score_ah(2, anisotropic_quantization_threshold=0.2).reorder(max(100, 2 * run.k)).build())
-    # Floats, and half a byte for every two dims.
-    run.built(method, time.time() - begin, run.items.nbytes + run.items.nbytes // 16, threads)
-    for reorder in (10 * run.k, 40 * run.k):
-        for share in (200, 100, 50, 20, 10, 5):
-            value = max(1, leaves // share)
+    # Plain, and SOAR (Sun et al. 2023): each item in a second leaf, too.
+    for name, spilling in (("", {}), (" SOAR", {"soar_lambda": 1.5, "overretrieve_factor": 2.0})):
+        method = f"ScaNN{name} {leaves} leaves, AH"
+        begin = time.time()
+        searcher = (scann.scann_ops_pybind.builder(run.items, run.k, "dot_product")
+                    .set_n_training_threads(threads)
+                    .tree(num_leaves=leaves, num_leaves_to_search=leaves // 20, training_sample_size=min(n, 250000), **spilling)
+                    .score_ah(2, anisotropic_quantization_threshold=0.2).reorder(10 * run.k).build())
+        # Floats, half a byte for every two dims, and that again where an item is in two leaves.
+        run.built(method, time.time() - begin, run.items.nbytes + run.items.nbytes // 16 * (2 if spilling else 1), threads)
+        for reorder in (10 * run.k, 30 * run.k, 100 * run.k):
+            for share in (200, 100, 50, 30, 20, 10, 5, 3):
+                value = max(1, leaves // share)
 
-            def search(queries):
-                if len(queries) == 1:
-                    rows, _ = searcher.search(queries[0], leaves_to_search=value, pre_reorder_num_neighbors=reorder)
-                    return rows[None]
-                return searcher.search_batched(queries, leaves_to_search=value, pre_reorder_num_neighbors=reorder)[0]
-            if not run.measure(method, f"{value} leaves, reorder {reorder}", search):
-                break
+                def search(queries):
+                    if len(queries) == 1:
+                        rows, _ = searcher.search(queries[0], leaves_to_search=value, pre_reorder_num_neighbors=reorder)
+                        return rows[None]
+                    return searcher.search_batched(queries, leaves_to_search=value, pre_reorder_num_neighbors=reorder)[0]
+                if not run.measure(method, f"{value} leaves, reorder {reorder}", search):
+                    break
 
 
 def main():
