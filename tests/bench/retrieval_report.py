@@ -12,14 +12,15 @@ import glob
 import json
 import math
 import os
+import re
 import sys
 
 EXACT, APPROXIMATE, SCALED, SCAN = ("bound index, exact", "bound index, approximate", "bound index, scaled",
                                     "full scan")
 ORDER = ["1m-s35", "1m-s0", "100k-s35", "100k-s0", "gowalla", "gowalla-bias", "gowalla-1m", "1m-s35-d128", "1m-s0-d128",
          "100k-s35-d128", "1m-s35-bias", "100k-s35-bias", "10m-s35", "10m-s0", "10m-s35-d128"]
-PANELS = [("1m-s35", "1 M items, sigma .35"), ("1m-s0", "1 M items, equal norms"), ("gowalla", "Gowalla, 41 k items"),
-          ("gowalla-1m", "Gowalla, grown to 1 M"), ("100k-s35", "100,000 items, sigma .35"), ("100k-s0", "100,000 items, equal norms")]
+PANELS = [("1m-s35", "1 M items, norms log-normal, sigma .35"), ("1m-s0", "1 M items, equal norms"), ("gowalla", "Gowalla, 41 k items"),
+          ("gowalla-1m", "Gowalla, grown to 1 M"), ("100k-s35", "100,000 items, norms log-normal, sigma .35"), ("100k-s0", "100,000 items, equal norms")]
 
 
 def load(directory):
@@ -158,7 +159,8 @@ def tables(facts, groups):
 
 
 # ---- the plot ----
-COLOURS = ["#7570b3", "#e6ab02", "#1b9e77", "#666666", "#a6761d", "#66a61e", "#377eb8", "#984ea3"]
+FAMILIES = [("hnswlib", "#377eb8"), ("ScaNN", "#1b9e77"), ("faiss IVF Flat", "#e6ab02"), ("faiss IVF SQ8", "#a6761d"),
+            ("faiss IVF PQ", "#666666"), ("faiss HNSW", "#984ea3"), ("usearch", "#66c2e0")]
 OURS, LEAST, MOST = "#d95f02", 0.5, 0.9999
 TICKS = [0.5, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0]
 
@@ -169,7 +171,23 @@ def x_of(recall):
     return (min(high, -math.log10(max(1 - recall, 1 - MOST))) - low) / (high - low)
 
 
-def panel(records, title, left, top, width, height, colours):
+def family(method):
+    """A method without its build parameters: faiss IVF4096,PQ32x4fs,RFlat -> faiss IVF PQ."""
+    name = re.sub(r"IVF\d+,", "IVF ", method)
+    return next((f for f, _ in FAMILIES if name.startswith(f)), method)
+
+
+def front(points):
+    """Those that no other one beats in both recall and QPS, by recall."""
+    best, kept = -1, []
+    for r in sorted(points, key=lambda r: (-r["recall"], -r["qps"])):
+        if r["qps"] > best:
+            best = r["qps"]
+            kept.append(r)
+    return kept[::-1]
+
+
+def panel(records, title, left, top, width, height):
     """SVG of one workload, k 10, or nothing."""
     shown = [r for r in records if r["recall"] >= LEAST]
     if not shown:
@@ -190,11 +208,11 @@ def panel(records, title, left, top, width, height, colours):
                    f'<text x="{x:.1f}" y="{top + height + 13}" class="m">{tick:g}</text>')
     for power in range(low, high + 1):
         y = top + (1 - (power - low) / (high - low)) * height
-        name = f"{10 ** power // 1000}k" if power >= 3 else str(10 ** power)
+        name = f"{10 ** power // 10 ** 6}M" if power >= 6 else f"{10 ** power // 1000}k" if power >= 3 else str(10 ** power)
         out.append(f'<path d="M{left} {y:.1f}h{width}" class="g"/><text x="{left - 4}" y="{y + 3:.1f}" class="e">{name}</text>')
 
     def curve(points, colour):
-        points = sorted(points, key=lambda r: (r["recall"], -r["qps"]))
+        points = front(points)
         line = " ".join(place(r) for r in points)
         out.append(f'<polyline points="{line}" stroke="{colour}" class="l"/>')
         for r in points:
@@ -204,9 +222,9 @@ def panel(records, title, left, top, width, height, colours):
     peers = collections.defaultdict(list)
     for r in shown:
         if is_peer(r):
-            peers[r["method"]].append(r)
-    for method, points in peers.items():
-        curve(points, colours.setdefault(method, COLOURS[len(colours) % len(COLOURS)]))
+            peers[family(r["method"])].append(r)
+    for name, points in peers.items():
+        curve(points, dict(FAMILIES).get(name, "#f781bf"))
     curve([r for r in shown if r["method"].startswith("bound index")], OURS)
     for method, mark in ((EXACT, 4.5), (APPROXIMATE, 4.5)):
         r = find(shown, method)
@@ -226,13 +244,15 @@ def svg(groups):
     panels = [(name, title) for name, title in PANELS if (name, 10, "none") in groups]
     if not panels:
         return None
-    colours, body = {}, []
+    body = []
     for i, (name, title) in enumerate(panels):
-        left, top = margin + (i % 2) * (width + gap), 34 + (i // 2) * (height + 58)
-        body += panel(groups[(name, 10, "none")], title, left, top, width, height, colours)
-    bottom = 34 + (len(panels) + 1) // 2 * (height + 58)
+        left, top = margin + (i % 2) * (width + gap), 46 + (i // 2) * (height + 58)
+        body += panel(groups[(name, 10, "none")], title, left, top, width, height)
+    bottom = 46 + (len(panels) + 1) // 2 * (height + 58)
     total_width = margin + min(2, len(panels)) * (width + gap) - gap + 20
-    legend = [("index (dot: exact; ring: approximate)", OURS)] + list(colours.items()) + [("x: full scan", "black")]
+    shown = {family(r["method"]) for name, _ in panels for r in groups[(name, 10, "none")] if is_peer(r)}
+    legend = ([("Swiftlet's index (dot: exact, ring: approximate)", OURS)] + [f for f in FAMILIES if f[0] in shown]
+              + [("x: full scan", "black")])
     x, y = margin, bottom - 8
     for name, colour in legend:
         if x + 20 + 6 * len(name) > total_width:
@@ -243,7 +263,7 @@ def svg(groups):
              ".e{text-anchor:end;font-size:9px}.f{fill:white;stroke:#999}.g{stroke:#e4e4e4;fill:none}.l{fill:none;stroke-width:1.6}")
     return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total_width} {y + 14}" width="{total_width}" '
             f'height="{y + 14}"><style>{style}</style><rect width="100%" height="100%" fill="white"/>'
-            f'<text x="{margin}" y="14">Queries a second of one thread over recall@10, dim 64</text>' + "\n".join(body) + "</svg>\n")
+            f'<text x="{margin}" y="14">Queries a second of one thread over recall@10, dim 64; of each method the settings that no other of it beats</text>' + "\n".join(body) + "</svg>\n")
 
 
 def main():
