@@ -10,6 +10,7 @@ one query at a time and asking for all at once (some libraries batch their work)
 what calling from Python costs, some microseconds.
 """
 import argparse
+import hashlib
 import json
 import os
 import sys
@@ -28,7 +29,27 @@ class Run:
         self.items = np.load(os.path.join(args.exported, "items.npy"))
         self.queries = np.load(os.path.join(args.exported, "queries.npy"))
         self.truth = np.load(os.path.join(args.exported, f"truth-{args.k}.npy"))
-        self.k, self.name, self.json = args.k, args.name, args.json
+        self.k, self.name, self.json, self.cache, self.only_build = args.k, args.name, args.json, args.cache, args.only_build
+
+    def built_index(self, method, threads, make, load, save, size_of):
+        """make() or, where --cache has the method's index of these vectors, load(path); says what it took to make it."""
+        key = hashlib.sha256(self.items.tobytes()).hexdigest()[:16] if self.cache else ""
+        path = os.path.join(self.cache, f"{method}-{key}".replace(" ", "_").replace(",", "-")) if self.cache else None
+        if path and os.path.exists(path + ".json"):
+            with open(path + ".json", encoding="utf-8") as facts:
+                seconds, threads = json.load(facts)
+            index = load(path)
+        else:
+            begin = time.time()
+            index = make()
+            seconds = time.time() - begin
+            if path:
+                os.makedirs(self.cache, exist_ok=True)
+                save(index, path)
+                with open(path + ".json", "w", encoding="utf-8") as facts:
+                    json.dump([seconds, threads], facts)
+        self.built(method, seconds, size_of(index), threads)
+        return index
 
     def write(self, record):
         record = dict(record, workload=self.name, items=len(self.items), dim=self.items.shape[1], queries=len(self.queries),
@@ -87,15 +108,19 @@ def run_faiss(run, threads, wanted="IVF"):
         if not factory.startswith(wanted):
             continue
         faiss.omp_set_num_threads(threads)
-        begin = time.time()
-        index = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
-        if "HNSW" in factory:
-            index.hnsw.efConstruction = 100
-        index.train(sample)
-        index.add(run.items)
-        seconds = time.time() - begin
-        run.built(method, seconds, faiss.serialize_index(index).nbytes, threads)
+
+        def make():
+            made = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
+            if "HNSW" in factory:
+                made.hnsw.efConstruction = 100
+            made.train(sample)
+            made.add(run.items)
+            return made
+        index = run.built_index(method, threads, make, faiss.read_index, faiss.write_index,
+                                lambda made: faiss.serialize_index(made).nbytes)
         faiss.omp_set_num_threads(1)
+        if run.only_build:
+            continue
         for factor in refine or [0]:
             for value in values:
                 if "HNSW" in factory:
@@ -119,10 +144,15 @@ def run_usearch(run, threads):
     # No i8: usearch keeps directions only then, which is no inner product.
     for kind in ("f32", "bf16"):
         method = f"usearch {kind} M 16 efC 128"
-        begin = time.time()
-        index = Index(ndim=run.items.shape[1], metric="ip", dtype=kind, connectivity=16, expansion_add=128)
-        index.add(np.arange(len(run.items)), run.items, threads=threads)
-        run.built(method, time.time() - begin, index.serialized_length, threads)
+
+        def make():
+            made = Index(ndim=run.items.shape[1], metric="ip", dtype=kind, connectivity=16, expansion_add=128)
+            made.add(np.arange(len(run.items)), run.items, threads=threads)
+            return made
+        index = run.built_index(method, threads, make, Index.restore, lambda made, path: made.save(path),
+                                lambda made: made.serialized_length)
+        if run.only_build:
+            continue
         for value in (16, 32, 64, 128, 256, 512, 1024):
             index.expansion_search = value
 
@@ -140,13 +170,21 @@ def run_scann(run, threads):
     # Plain, and SOAR (Sun et al. 2023): each item in a second leaf, too.
     for name, spilling in (("", {}), (" SOAR", {"soar_lambda": 1.5, "overretrieve_factor": 2.0})):
         method = f"ScaNN{name} {leaves} leaves, AH"
-        begin = time.time()
-        searcher = (scann.scann_ops_pybind.builder(run.items, run.k, "dot_product")
+
+        def make():
+            return (scann.scann_ops_pybind.builder(run.items, run.k, "dot_product")
                     .set_n_training_threads(threads)
                     .tree(num_leaves=leaves, num_leaves_to_search=leaves // 20, training_sample_size=min(n, 250000), **spilling)
                     .score_ah(2, anisotropic_quantization_threshold=0.2).reorder(10 * run.k).build())
+
+        def save(made, path):
+            os.makedirs(path, exist_ok=True)
+            made.serialize(path)
         # Floats, half a byte for every two dims, and that again where an item is in two leaves.
-        run.built(method, time.time() - begin, run.items.nbytes + run.items.nbytes // 16 * (2 if spilling else 1), threads)
+        size = run.items.nbytes + run.items.nbytes // 16 * (2 if spilling else 1)
+        searcher = run.built_index(method, threads, make, scann.scann_ops_pybind.load_searcher, save, lambda made: size)
+        if run.only_build:
+            continue
         for reorder in (10 * run.k, 30 * run.k, 100 * run.k):
             for share in (200, 100, 50, 30, 20, 10, 5, 3):
                 value = max(1, leaves // share)
@@ -170,6 +208,8 @@ def main():
     parser.add_argument("--name", default="", help="of the workload, in records")
     parser.add_argument("--json", default="", help="append records here")
     parser.add_argument("--threads", type=int, default=2, help="for building")
+    parser.add_argument("--cache", default="", help="keep indexes here: building them takes minutes")
+    parser.add_argument("--only-build", action="store_true", help="build and keep the indexes, measure nothing")
     parser.add_argument("--only", default="scann,faiss-ivf,faiss-hnsw,usearch")
     args = parser.parse_args()
     run = Run(args)
