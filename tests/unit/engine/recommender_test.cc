@@ -317,6 +317,49 @@ TEST_F(RecommenderTest, AnItemWithoutAVectorStandsWhereAnAverageItemOfItsCategor
   }
 }
 
+TEST_F(RecommenderTest, EqualScoresOfSharedAndOwnVectorsGoToTheLowerRow) {
+  Load({.num_items = 20, .with_bias = false});
+  Change({{.item_id = "shared", .has_metadata = true, .categories = {"cat-1"}}});
+  const std::span<const float> mean = view_->ItemVector(Row("shared"));
+  Change({WithVector("own", mean)});
+  ASSERT_GT(Row("own"), Row("shared"));
+  const std::vector<HistoryEvent> history = {Event("item-1", 0)};
+  Run({.k = 100}, {.history = history});
+  const std::vector<std::string> all = Ids();
+  const auto shared = std::find(all.begin(), all.end(), "shared");
+  ASSERT_NE(shared, all.end());
+  ASSERT_NE(shared + 1, all.end());
+  EXPECT_EQ(*(shared + 1), "own");
+  for (uint32_t k = 1; k < all.size(); ++k) {
+    Run({.k = k}, {.history = history});
+    EXPECT_EQ(Ids(), std::vector<std::string>(all.begin(), all.begin() + k));
+  }
+}
+
+TEST_F(RecommenderTest, OfManyItemsWithSharedVectorsTheBestComeFirst) {
+  Load({.num_items = 100});
+  std::vector<CatalogItem> changes;
+  for (int i = 0; i < 1200; ++i) {
+    changes.push_back({.item_id = absl::StrCat("new-", i),
+                       .has_metadata = true,
+                       .categories = {absl::StrCat("cat-", i * 7 % 5), "only new ones"}});
+  }
+  Change(changes);
+  const std::vector<HistoryEvent> history = {Event("item-1", 0)};
+  const std::vector<std::string_view> any_of = {"only new ones"};
+  Run({.k = 2000, .any_of_categories = any_of}, {.history = history});
+  ASSERT_EQ(result_.items.size(), 1200u);
+  const std::vector<std::string> all = Ids();
+  for (size_t i = 1; i < result_.items.size(); ++i) {
+    EXPECT_TRUE(IsBetter({result_.items[i - 1].row, result_.items[i - 1].score},
+                         {result_.items[i].row, result_.items[i].score}));
+  }
+  for (uint32_t k = 1; k < all.size(); k += 97) {
+    Run({.k = k, .any_of_categories = any_of}, {.history = history});
+    EXPECT_EQ(Ids(), std::vector<std::string>(all.begin(), all.begin() + k));
+  }
+}
+
 TEST_F(RecommenderTest, CategoryFilters) {
   Load({.num_items = 60, .num_categories = 6});
   Change({{.item_id = "item-0", .has_metadata = true, .categories = {"renamed"}}});
