@@ -50,17 +50,23 @@ class BoundSearch {
   RetrievalStats Run(double query_norm, std::vector<ScoredRow>& results) {
     Prepare(query_norm);
     BoundClusters();
-    std::vector<uint32_t>& clusters = scratch_.clusters;
-    const size_t num_seeds = std::min(clusters.size(), kNumSeeds);
-    for (size_t i = 0; i < num_seeds && !is_over_; ++i) Visit(clusters[i]);
+    // First those with the highest expected scores, for a good threshold.
+    const size_t num_clusters = retriever_.clusters_.size();
+    ScoredRow* const clusters = scratch_.clusters.data();
+    size_t n = CollectAtLeast(scratch_.expected.data(), num_clusters, -kInfinity, 0, clusters);
+    n = SelectTopK(clusters, n, kNumSeeds);
+    for (size_t i = 0; i < n && !is_over_; ++i) {
+      Visit(clusters[i].row);
+      scratch_.bounds[clusters[i].row] = std::numeric_limits<float>::quiet_NaN();  // not again
+    }
     Flush();
     // Most clusters fall out here, and the boxes of those that are left can be asked for ahead.
-    const auto left = std::remove_if(clusters.begin() + static_cast<ptrdiff_t>(num_seeds), clusters.end(),
-                                     [&](uint32_t c) { return !Reaches(c); });
-    clusters.resize(static_cast<size_t>(left - clusters.begin()));
-    for (size_t i = num_seeds; i < clusters.size() && !is_over_; ++i) {
-      if (i + 1 < clusters.size()) PrefetchBoxes(clusters[i + 1]);
-      Visit(clusters[i]);
+    n = CollectAtLeast(scratch_.bounds.data(), num_clusters, Lowered(threshold_), 0, clusters);
+    if (query_.max_rows != 0 || query_.max_us != 0)
+      SelectTopK(clusters, n, n);  // the best while there is time
+    for (size_t i = 0; i < n && !is_over_; ++i) {
+      if (i + 1 < n) PrefetchBoxes(clusters[i + 1].row);
+      Visit(clusters[i].row);
     }
     Flush();
     num_found_ = SelectTopK(scratch_.candidates.data(), num_found_, k_);
@@ -141,31 +147,26 @@ class BoundSearch {
   // order.
   void BoundClusters() {
     const size_t n = retriever_.clusters_.size();
-    scratch_.along.resize(n);
-    scratch_.across.resize(n);
-    float* const along = scratch_.along.data();
-    float* const across = scratch_.across.data();
-    DotRows(scratch_.rotated.data(), index_.centres.data(), n, index_.dim, index_.stride, along);
-    const float square = norm_ * norm_;
-    const float slack_square = slack_ * square;
-    for (size_t c = 0; c < n; ++c) {
-      across[c] = query_.bound_scale.box *
-                  (std::sqrt(std::max(square - along[c] * along[c], 0.0f) + slack_square) + slack_ * norm_);
+    for (AlignedVector<float>* buffer :
+         {&scratch_.along, &scratch_.across, &scratch_.bounds, &scratch_.expected}) {
+      buffer->resize(n);
     }
-    stats_.bytes_read += n * index_.dim * sizeof(float);
-    // Seeds: where the expected score is largest.
     scratch_.clusters.resize(n);
-    for (size_t c = 0; c < n; ++c) scratch_.clusters[c] = static_cast<uint32_t>(c);
-    const auto expected = [&](uint32_t c) {
-      const BoundRetriever::Cluster& cluster = retriever_.clusters_[c];
-      return by_cosine_ ? cluster.cosine_along * along[c] : cluster.along * along[c] + cluster.max_bias;
-    };
-    const auto begin = scratch_.clusters.begin();
-    std::partial_sort(begin, begin + static_cast<ptrdiff_t>(std::min(n, kNumSeeds)), scratch_.clusters.end(),
-                      [&](uint32_t a, uint32_t b) {
-                        const float ea = expected(a), eb = expected(b);
-                        return ea != eb ? ea > eb : a < b;
-                      });
+    DotRows(scratch_.rotated.data(), index_.centres.data(), n, index_.dim, index_.stride,
+            scratch_.along.data());
+    const DirectionBoxes boxes{
+        .a = retriever_.cluster_boxes_[by_cosine_ ? kCosineAlong : kAlong].data(),
+        .b = retriever_.cluster_boxes_[by_cosine_ ? kCosineAcross : kAcross].data(),
+        .c = by_cosine_ || matrix_.bias == nullptr ? nullptr : retriever_.cluster_boxes_[kMaxBias].data()};
+    const float square = norm_ * norm_;
+    BoundDirections(boxes,
+                    {.square = square,
+                     .slack_square = slack_ * square,
+                     .slack_length = slack_ * norm_,
+                     .scale = query_.bound_scale.box},
+                    scratch_.along.data(), n, scratch_.across.data(), scratch_.bounds.data(),
+                    scratch_.expected.data());
+    stats_.bytes_read += n * index_.dim * sizeof(float);
   }
 
   // Slack on a threshold for the rounding of the last sum.
@@ -173,15 +174,8 @@ class BoundSearch {
     return threshold - kRoundingOfSums * (std::fabs(threshold) + retriever_.max_abs_bias_) - 1e-35f;
   }
 
-  // Upper ends of <q', direction> >= 0 and of the length across it.
+  // Upper end of <q', direction> >= 0.
   float Along(uint32_t c) const { return std::max(scratch_.along[c], 0.0f) + slack_ * norm_; }
-  bool Reaches(uint32_t c) const {
-    const BoundRetriever::Cluster& cluster = retriever_.clusters_[c];
-    const float x = Along(c), y = scratch_.across[c];
-    const float bound = by_cosine_ ? cluster.cosine_along * x + cluster.cosine_across * y
-                                   : cluster.along * x + cluster.across * y + cluster.max_bias;
-    return !(bound < Lowered(threshold_));
-  }
   void PrefetchBoxes(uint32_t c) const {
     const size_t first = index_.cluster_groups[c], end = index_.cluster_groups[c + 1];
     for (const BoxRow row :
@@ -192,10 +186,10 @@ class BoundSearch {
   }
 
   void Visit(uint32_t c) {
-    if (!Reaches(c)) return;
+    const float lowered = Lowered(threshold_);
+    if (scratch_.bounds[c] < lowered) return;
     const BoundRetriever::Cluster& cluster = retriever_.clusters_[c];
     const float x = Along(c), y = scratch_.across[c];
-    const float lowered = Lowered(threshold_);
     const uint32_t first = index_.cluster_groups[c];
     const size_t n = index_.cluster_groups[c + 1] - first;
     const float* const a = index_.box(by_cosine_ ? kCosineAlong : kAlong) + first;
@@ -414,20 +408,23 @@ BoundRetriever::BoundRetriever(const ItemMatrix& items, std::span<const float> i
           std::min(items.num_items / 8,
                    static_cast<size_t>(kDirectRows * std::sqrt(static_cast<double>(items.num_items))))) {
   const size_t dim = index.dim;
+  // Of a cluster without groups nothing is expected.
+  for (size_t row = 0; row < kNumBoxRows; ++row) {
+    cluster_boxes_[row].assign(clusters_.size(),
+                               row == kMaxBias && items.bias != nullptr ? -kInfinity : 0.0f);
+  }
   for (size_t c = 0; c < clusters_.size(); ++c) {
     Cluster& cluster = clusters_[c];
     const float* const centre = index.centres.data() + c * index.stride;
     cluster.coarse_inverse_tail = InverseTailNorm(centre, std::min(kCoarseAxes, dim), dim);
     cluster.fine_inverse_tail = InverseTailNorm(centre, std::min(FineAxes(dim), dim), dim);
-    cluster.max_bias = -kInfinity;
     max_cluster_groups_ =
         std::max<size_t>(max_cluster_groups_, index.cluster_groups[c + 1] - index.cluster_groups[c]);
     for (size_t g = index.cluster_groups[c]; g < index.cluster_groups[c + 1]; ++g) {
-      cluster.along = std::max(cluster.along, index.box(kAlong)[g]);
-      cluster.across = std::max(cluster.across, index.box(kAcross)[g]);
-      cluster.cosine_along = std::max(cluster.cosine_along, index.box(kCosineAlong)[g]);
-      cluster.cosine_across = std::max(cluster.cosine_across, index.box(kCosineAcross)[g]);
-      cluster.max_bias = std::max(cluster.max_bias, index.box(kMaxBias)[g]);
+      for (size_t row = 0; row < kNumBoxRows; ++row) {
+        float& upper = cluster_boxes_[row][c];
+        upper = std::max(upper, index.box(static_cast<BoxRow>(row))[g]);
+      }
     }
   }
   if (items.bias != nullptr) {

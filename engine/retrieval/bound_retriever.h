@@ -25,9 +25,8 @@ class BoundRetriever final : public Retriever {
  private:
   friend class BoundSearch;
 
-  // Upper ends over a cluster's groups, and 1 / |tail of the direction| for both codes.
+  // 1 / |tail of a cluster's direction| for both codes.
   struct Cluster {
-    float along = 0, across = 0, cosine_along = 0, cosine_across = 0, max_bias = 0;
     float coarse_inverse_tail = 0, fine_inverse_tail = 0;
   };
 
@@ -35,6 +34,7 @@ class BoundRetriever final : public Retriever {
   const std::span<const float> inverse_norms_;
   const BoundIndexView index_;
   std::vector<Cluster> clusters_;
+  AlignedVector<float> cluster_boxes_[kNumBoxRows];  // of each cluster: upper ends over its groups
   size_t max_cluster_groups_ = 0;
   size_t max_direct_rows_ = 0;  // a filter that allows no more: those are scored, without the index
   float max_abs_bias_ = 0;

@@ -93,8 +93,9 @@ struct RetrievalScratch {
   AlignedVector<float> scores;
   std::vector<ScoredRow> candidates;
   // Of an index.
-  AlignedVector<float> rotated, along, across, scale, bias;
-  std::vector<uint32_t> clusters, groups, kept_groups, rows;
+  AlignedVector<float> rotated, along, across, bounds, expected, scale, bias;
+  std::vector<ScoredRow> clusters;  // with what is expected of them, or their bounds
+  std::vector<uint32_t> groups, kept_groups, rows;
   std::vector<int32_t> limits, sums;
   std::vector<ScoredRow> pending;  // rows with upper bounds of their scores
   std::vector<uint16_t> masks;
