@@ -40,7 +40,7 @@ double RecallAtK(std::span<const RecommendedItem> answer, std::span<const Recomm
   std::sort(best.begin(), best.end());
   const float worst_score = exact.back().score;
   const auto is_hit = [&](const RecommendedItem& item) {
-    return item.score >= worst_score || std::binary_search(best.begin(), best.end(), item.row);
+    return item.score == worst_score || std::binary_search(best.begin(), best.end(), item.row);
   };
   const auto num_hits = static_cast<size_t>(std::count_if(answer.begin(), answer.end(), is_hit));
   return static_cast<double>(std::min(num_hits, exact.size())) / static_cast<double>(exact.size());

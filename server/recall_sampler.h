@@ -24,8 +24,8 @@
 
 namespace swiftlet {
 
-// Share of `exact`, the k best items, that `answer` holds. Equal scores make equal items: an item of `answer`
-// whose score is that of the last of `exact`, or better, counts as one of them. 1 where `exact` is empty.
+// Share of `exact`, the k best items, that `answer` holds. An item with the score of the last of `exact` is
+// as good as that one and counts as one of them. 1 where `exact` is empty.
 double RecallAtK(std::span<const RecommendedItem> answer, std::span<const RecommendedItem> exact);
 
 // Thread-safe.

@@ -38,6 +38,8 @@ TEST(RecallAtK, IsTheShareOfTheBestThatWasFound) {
               {.row = 7, .score = 4}, {.row = 3, .score = 3}, {.row = 9, .score = 2}, {.row = 8, .score = 1}},
           exact),
       1);
+  EXPECT_EQ(RecallAtK(Items{{.row = 8, .score = 9}, {.row = 7, .score = 4}}, exact), 0.25)
+      << "better than the best: what should not be in the answer";
   const Items equal = {{.row = 1, .score = 5}, {.row = 2, .score = 5}};
   EXPECT_EQ(RecallAtK(Items{{.row = 8, .score = 5}, {.row = 9, .score = 5}}, equal), 1);
 }
