@@ -22,7 +22,7 @@ struct ServiceCore {
   RequestValidator validator;
   EventTypeTable event_types;
   RequestLimits limits;
-  SearchOptions search;  // where a request says nothing else
+  SearchOptions search = {};  // where a request says nothing else
   std::function<int64_t()> now_ms;
   int64_t start_time_ms = 0;
   Database* database = nullptr;

@@ -16,7 +16,8 @@ namespace swiftlet {
 namespace {
 
 constexpr std::array<size_t, 2> kDepths = {10, 100};
-constexpr std::array<float, 10> kScales = {1, 0.9f, 0.8f, 0.7f, 0.6f, 0.5f, 0.45f, 0.4f, 0.35f, 0.3f};
+constexpr std::array<float, 12> kScales = {1,    0.9f,  0.8f, 0.75f, 0.7f, 0.65f,
+                                           0.6f, 0.55f, 0.5f, 0.45f, 0.4f, 0.35f};
 // What a row costs by its code, and by its vector: about nanoseconds.
 constexpr double kScannedCost = 1, kScoredCost = 30;
 
@@ -28,17 +29,23 @@ struct TrialQuery {
 
 // Sums over queries.
 struct Outcome {
-  // [similarity][depth]
-  std::array<std::array<double, kDepths.size()>, 2> hits = {}, wanted = {};
+  std::array<double, kDepths.size()> hits = {}, wanted = {};
   double rows_scanned = 0, rows_scored = 0, bytes_read = 0;  // of the lesser depth
 
+  void Add(const Outcome& other) {
+    for (size_t d = 0; d < kDepths.size(); ++d) {
+      hits[d] += other.hits[d];
+      wanted[d] += other.wanted[d];
+    }
+    rows_scanned += other.rows_scanned;
+    rows_scored += other.rows_scored;
+    bytes_read += other.bytes_read;
+  }
   double cost() const { return kScannedCost * rows_scanned + kScoredCost * rows_scored; }
   double LeastRecall() const {
     double least = 1;
-    for (size_t s = 0; s < hits.size(); ++s) {
-      for (size_t d = 0; d < kDepths.size(); ++d) {
-        if (wanted[s][d] > 0) least = std::min(least, hits[s][d] / wanted[s][d]);
-      }
+    for (size_t d = 0; d < kDepths.size(); ++d) {
+      if (wanted[d] > 0) least = std::min(least, hits[d] / wanted[d]);
     }
     return least;
   }
@@ -65,24 +72,23 @@ class Trial {
     });
   }
 
-  Outcome Measure(const BoundScale& scale) {
+  // Over the queries by `similarity`.
+  Outcome Measure(Similarity similarity, const BoundScale& scale) {
     std::vector<Outcome> outcomes(queries_.size());
     pool_.ParallelFor(queries_.size(), 4, [&](size_t begin, size_t end, size_t worker) {
-      for (size_t i = begin; i < end; ++i) MeasureOne(queries_[i], scale, worker, &outcomes[i]);
+      for (size_t i = begin; i < end; ++i) {
+        if (queries_[i].similarity == similarity) MeasureOne(queries_[i], scale, worker, &outcomes[i]);
+      }
     });
     Outcome sum;  // in the order of the queries: the same on every run
-    for (const Outcome& one : outcomes) {
-      for (size_t s = 0; s < sum.hits.size(); ++s) {
-        for (size_t d = 0; d < kDepths.size(); ++d) {
-          sum.hits[s][d] += one.hits[s][d];
-          sum.wanted[s][d] += one.wanted[s][d];
-        }
-      }
-      sum.rows_scanned += one.rows_scanned;
-      sum.rows_scored += one.rows_scored;
-      sum.bytes_read += one.bytes_read;
-    }
+    for (const Outcome& one : outcomes) sum.Add(one);
     return sum;
+  }
+
+  size_t CountOf(Similarity similarity) const {
+    return static_cast<size_t>(std::count_if(queries_.begin(), queries_.end(), [&](const TrialQuery& query) {
+      return query.similarity == similarity;
+    }));
   }
 
  private:
@@ -116,18 +122,17 @@ class Trial {
   }
 
   void MeasureOne(const TrialQuery& query, const BoundScale& scale, size_t worker, Outcome* outcome) {
-    const auto s = static_cast<size_t>(query.similarity);
     for (size_t d = 0; d < kDepths.size(); ++d) {
       const RetrievalStats stats =
           fast_.Search(QueryOf(query, kDepths[d], scale), scratch_[worker], results_[worker]);
       const size_t wanted = std::min(kDepths[d], query.best.size());
-      outcome->wanted[s][d] += static_cast<double>(wanted);
+      outcome->wanted[d] += static_cast<double>(wanted);
       // Both are sorted by the same order.
       const auto end = query.best.begin() + static_cast<ptrdiff_t>(wanted);
       auto best = query.best.begin();
       for (const ScoredRow& found : results_[worker]) {
         while (best != end && IsBetter(*best, found)) ++best;
-        if (best != end && *best == found) outcome->hits[s][d] += 1;
+        if (best != end && *best == found) outcome->hits[d] += 1;
       }
       if (d > 0) continue;
       outcome->rows_scanned = static_cast<double>(stats.rows_scanned);
@@ -145,22 +150,11 @@ class Trial {
   std::vector<TrialQuery> queries_;
 };
 
-}  // namespace
-
-BoundIndexTrial TryBoundIndex(const ItemMatrix& items, std::span<const float> inverse_norms,
-                              const BoundIndexView& index, const BoundIndexTrialOptions& options) {
-  Trial trial(items, inverse_norms, index, options);
-  const auto n = static_cast<double>(options.num_queries);
-  const double rows = n * static_cast<double>(items.num_items);
-  const Outcome exact = trial.Measure({});
-  BoundIndexTrial result{
-      .num_queries = options.num_queries,
-      .recall = exact.LeastRecall(),
-      .rows_scanned = exact.rows_scanned / rows,
-      .bytes_read = exact.bytes_read / (rows * static_cast<double>(items.dim) * sizeof(float)),
-      .approximate = {},
-      .approximate_recall = 1,
-      .approximate_rows_scanned = exact.rows_scanned / rows};
+Calibration Calibrate(Trial& trial, Similarity similarity, const Outcome& exact, size_t num_items) {
+  const auto rows = static_cast<double>(num_items * trial.CountOf(similarity));
+  Calibration result;
+  if (rows == 0) return result;
+  result.rows_scanned = exact.rows_scanned / rows;
   double least_cost = exact.cost();
   // For each scale of boxes the least scale of codes that will do. Recall falls with either, so the latter
   // only rises again as the former falls.
@@ -170,7 +164,7 @@ BoundIndexTrial TryBoundIndex(const ItemMatrix& items, std::span<const float> in
     Outcome best;
     for (size_t low = 0, high = last_code; low <= high;) {
       const size_t middle = (low + high + 1) / 2;
-      const Outcome outcome = trial.Measure({.box = box, .code = kScales[middle]});
+      const Outcome outcome = trial.Measure(similarity, {.box = box, .code = kScales[middle]});
       if (outcome.LeastRecall() >= kCalibratedRecall) {
         good = middle;
         best = outcome;
@@ -184,11 +178,28 @@ BoundIndexTrial TryBoundIndex(const ItemMatrix& items, std::span<const float> in
     last_code = *good;
     if (best.cost() >= least_cost) continue;
     least_cost = best.cost();
-    result.approximate = {.box = box, .code = kScales[*good]};
-    result.approximate_recall = best.LeastRecall();
-    result.approximate_rows_scanned = best.rows_scanned / rows;
+    result = {.scale = {.box = box, .code = kScales[*good]},
+              .recall = best.LeastRecall(),
+              .rows_scanned = best.rows_scanned / rows};
   }
   return result;
+}
+
+}  // namespace
+
+BoundIndexTrial TryBoundIndex(const ItemMatrix& items, std::span<const float> inverse_norms,
+                              const BoundIndexView& index, const BoundIndexTrialOptions& options) {
+  Trial trial(items, inverse_norms, index, options);
+  const double rows = static_cast<double>(options.num_queries) * static_cast<double>(items.num_items);
+  const Outcome dot = trial.Measure(Similarity::kDot, {}), cosine = trial.Measure(Similarity::kCosine, {});
+  Outcome both = dot;
+  both.Add(cosine);
+  return {.num_queries = options.num_queries,
+          .recall = both.LeastRecall(),
+          .rows_scanned = both.rows_scanned / rows,
+          .bytes_read = both.bytes_read / (rows * static_cast<double>(items.dim) * sizeof(float)),
+          .dot = Calibrate(trial, Similarity::kDot, dot, items.num_items),
+          .cosine = Calibrate(trial, Similarity::kCosine, cosine, items.num_items)};
 }
 
 }  // namespace swiftlet

@@ -16,6 +16,14 @@ namespace swiftlet {
 // the .99 that is promised: the trial is a sample.
 inline constexpr double kCalibratedRecall = 0.995;
 
+// How approximate searches by one similarity are best done.
+struct Calibration {
+  // The cheapest that reach kCalibratedRecall at both depths, or 1 and 1.
+  BoundScale scale;
+  double recall = 1;        // the lesser of both depths
+  double rows_scanned = 0;  // for the best ten, as a fraction of all rows
+};
+
 // Means over the trial's queries.
 struct BoundIndexTrial {
   size_t num_queries = 0;
@@ -23,11 +31,7 @@ struct BoundIndexTrial {
   double recall = 0;        // of the full scan's; below 1 only by a mistake
   double rows_scanned = 0;  // as fractions of a full scan's
   double bytes_read = 0;
-  // The cheapest scales that reach kCalibratedRecall for all kinds of queries, or 1 and 1. Recall: the least
-  // of any kind. Rows: of searches for the best ten.
-  BoundScale approximate;
-  double approximate_recall = 1;
-  double approximate_rows_scanned = 0;
+  Calibration dot, cosine;
 
   // A full scan streams through memory, an index jumps: it must read much less to be faster.
   bool IsWorthIt() const { return bytes_read < 0.5; }

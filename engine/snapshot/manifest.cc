@@ -161,6 +161,24 @@ absl::Status ReadTraining(const ObjectReader& root, Manifest& m) {
   return absl::OkStatus();
 }
 
+absl::Status ReadCalibration(const ObjectReader& index, std::string_view name,
+                             ManifestCalibration* calibration) {
+  if (index.FindOptional(name) == nullptr) return absl::OkStatus();
+  SWIFTLET_ASSIGN_OR_RETURN(const ObjectReader entry, index.Object(name));
+  const auto read = [&](std::string_view field, double lowest, double highest,
+                        double* value) -> absl::Status {
+    SWIFTLET_ASSIGN_OR_RETURN(*value, entry.Double(field));
+    if (*value >= lowest && *value <= highest) return absl::OkStatus();
+    return Mismatch(absl::StrCat("index.", std::string(name), ".", std::string(field)),
+                    absl::StrCat("a number in [", lowest, ", ", highest, "]"), absl::StrCat(*value));
+  };
+  SWIFTLET_RETURN_IF_ERROR(read("box_scale", 0.01, 1, &calibration->box_scale));
+  SWIFTLET_RETURN_IF_ERROR(read("code_scale", 0.01, 1, &calibration->code_scale));
+  SWIFTLET_RETURN_IF_ERROR(read("recall", 0, 1, &calibration->recall));
+  // Groups are padded: it may be a little more than all rows.
+  return read("rows_scanned", 0, 1000, &calibration->rows_scanned);
+}
+
 absl::Status ReadIndex(const ObjectReader& root, Manifest& m) {
   if (root.FindOptional("index") == nullptr) return absl::OkStatus();
   SWIFTLET_ASSIGN_OR_RETURN(const ObjectReader entry, root.Object("index"));
@@ -173,21 +191,8 @@ absl::Status ReadIndex(const ObjectReader& root, Manifest& m) {
   SWIFTLET_ASSIGN_OR_RETURN(index.sample_recall, entry.Double("sample_recall"));
   SWIFTLET_ASSIGN_OR_RETURN(index.sample_rows_scanned, entry.Double("sample_rows_scanned"));
   SWIFTLET_ASSIGN_OR_RETURN(index.sample_bytes_read, entry.Double("sample_bytes_read"));
-  // Of another trainer: may be missing.
-  const auto read_optional = [&](std::string_view name, double lowest, double highest,
-                                 double* value) -> absl::Status {
-    if (entry.FindOptional(name) == nullptr) return absl::OkStatus();
-    SWIFTLET_ASSIGN_OR_RETURN(*value, entry.Double(name));
-    if (*value >= lowest && *value <= highest) return absl::OkStatus();
-    return Mismatch(absl::StrCat("index.", std::string(name)),
-                    absl::StrCat("a number in [", lowest, ", ", highest, "]"), absl::StrCat(*value));
-  };
-  SWIFTLET_RETURN_IF_ERROR(read_optional("box_scale", 0.01, 1, &index.box_scale));
-  SWIFTLET_RETURN_IF_ERROR(read_optional("code_scale", 0.01, 1, &index.code_scale));
-  SWIFTLET_RETURN_IF_ERROR(read_optional("approximate_recall", 0, 1, &index.approximate_recall));
-  // Groups are padded: it may be a little more than all rows.
-  SWIFTLET_RETURN_IF_ERROR(
-      read_optional("approximate_rows_scanned", 0, 1000, &index.approximate_rows_scanned));
+  SWIFTLET_RETURN_IF_ERROR(ReadCalibration(entry, "dot", &index.dot));
+  SWIFTLET_RETURN_IF_ERROR(ReadCalibration(entry, "cosine", &index.cosine));
   m.index = std::move(index);
   return absl::OkStatus();
 }
@@ -351,6 +356,13 @@ absl::StatusOr<Manifest> ManifestOf(const json& value) {
   return m;
 }
 
+nlohmann::ordered_json FormatCalibration(const ManifestCalibration& c) {
+  return {{"box_scale", c.box_scale},
+          {"code_scale", c.code_scale},
+          {"recall", c.recall},
+          {"rows_scanned", c.rows_scanned}};
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> ReadManifestText(const std::string& directory) {
@@ -415,10 +427,8 @@ std::string FormatManifest(const Manifest& m) {
                      {"sample_recall", m.index->sample_recall},
                      {"sample_rows_scanned", m.index->sample_rows_scanned},
                      {"sample_bytes_read", m.index->sample_bytes_read},
-                     {"box_scale", m.index->box_scale},
-                     {"code_scale", m.index->code_scale},
-                     {"approximate_recall", m.index->approximate_recall},
-                     {"approximate_rows_scanned", m.index->approximate_rows_scanned}};
+                     {"dot", FormatCalibration(m.index->dot)},
+                     {"cosine", FormatCalibration(m.index->cosine)}};
   }
   root["metrics"] = m.metrics;
   root["files"] = std::move(files);

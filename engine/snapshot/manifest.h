@@ -18,13 +18,11 @@
 //                  "parameters": {...}},             // free-form, for people
 //     "index": {"kind": "bound", "num_clusters": 95, "sample_queries": 32, "sample_recall": 1,
 //               "sample_rows_scanned": 0.03, "sample_bytes_read": 0.01,
-//               "box_scale": 0.7, "code_scale": 0.5, "approximate_recall": 0.995,
-//               "approximate_rows_scanned": 0.01},   // the last four optional: without them only exact
-//               searches
-//                                                    // "index": optional; without it the index tensors are
-//                                                    not looked
-//                                                    // at. The sample: means over a trial when it was built,
-//                                                    // as fractions of a full scan
+//               "dot": {"box_scale": 0.7, "code_scale": 0.5, "recall": 0.996, "rows_scanned": 0.01},
+//               "cosine": {...}},                    // optional; without it the index tensors are not used.
+//                                                    // The sample: means over a trial when it was built, as
+//                                                    // fractions of a full scan. dot, cosine: optional, of
+//                                                    // approximate searches
 //     "metrics": {"ndcg@10": 0.12},                  // optional; offline, measured through the engine
 //     "files": {"model.safetensors": {"bytes": 123, "xxh3_128": "32 hex digits"}, "user_vectors.sst": {...}}
 //   }
@@ -56,15 +54,24 @@ struct ManifestFile {
   std::string xxh3_128;  // 32 lower-case hex digits of XXH3-128 (canonical, big-endian) of the whole file
 };
 
+// Scales of bounds (BoundScale) and what they gave in the trial. 1 and 1: nothing cheaper than exact would
+// do.
+struct ManifestCalibration {
+  double box_scale = 1, code_scale = 1;
+  double recall = 1, rows_scanned = 0;
+
+  friend bool operator==(const ManifestCalibration&, const ManifestCalibration&) = default;
+};
+
 // The index over item vectors that model.safetensors holds.
 struct ManifestIndex {
   std::string kind = "bound";
   uint32_t num_clusters = 0;
   uint32_t sample_queries = 0;
   double sample_recall = 0, sample_rows_scanned = 0, sample_bytes_read = 0;
-  // The approximate mode as it was calibrated: BoundScale, and what it gave. 1 and 1: there is none.
-  double box_scale = 1, code_scale = 1;
-  double approximate_recall = 1, approximate_rows_scanned = 0;
+  // Approximate searches as they were calibrated: for users by the dot product, for similar items by the
+  // cosine.
+  ManifestCalibration dot = {}, cosine = {};
 
   friend bool operator==(const ManifestIndex&, const ManifestIndex&) = default;
 };

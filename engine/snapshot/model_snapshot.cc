@@ -218,10 +218,11 @@ void ModelSnapshot::MapToInput(std::span<const float> vector, std::span<float> i
   }
 }
 
-BoundScale ModelSnapshot::approximate_scale() const {
+BoundScale ModelSnapshot::approximate_scale(Similarity similarity) const {
   if (!manifest_.index.has_value()) return {};
-  return {.box = static_cast<float>(manifest_.index->box_scale),
-          .code = static_cast<float>(manifest_.index->code_scale)};
+  const ManifestCalibration& c =
+      similarity == Similarity::kCosine ? manifest_.index->cosine : manifest_.index->dot;
+  return {.box = static_cast<float>(c.box_scale), .code = static_cast<float>(c.code_scale)};
 }
 
 std::optional<uint32_t> ModelSnapshot::ClassOf(EventTypeId type, float value) const {

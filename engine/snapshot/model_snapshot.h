@@ -133,7 +133,7 @@ class ModelSnapshot {
   // Over items(); by dot product, and by cosine with inverse_norms(). Exact, with an index or without.
   const Retriever& retriever() const { return *retriever_; }
   // For approximate searches through the index, as the trainer calibrated them; exact where it did not.
-  BoundScale approximate_scale() const;
+  BoundScale approximate_scale(Similarity similarity) const;
   // Class of an event, or nothing when the snapshot has no class of this type.
   std::optional<uint32_t> ClassOf(EventTypeId type, float value) const;
 

@@ -196,6 +196,13 @@ void BuildNumbers(const SnapshotContents& c, DerivedTensors& t) {
   t.slot_logits = {c.long_term_logit, c.context_logit};
 }
 
+ManifestCalibration ManifestOf(const Calibration& c) {
+  return {.box_scale = double{c.scale.box},
+          .code_scale = double{c.scale.code},
+          .recall = c.recall,
+          .rows_scanned = c.rows_scanned};
+}
+
 // t.index, where there is to be one, and what the manifest says about it. After BuildNumbers.
 absl::StatusOr<std::optional<ManifestIndex>> BuildIndex(const SnapshotContents& c, DerivedTensors& t) {
   if (c.index == IndexMode::kNever || (c.index == IndexMode::kAuto && c.item_ids.size() < kMinIndexedItems)) {
@@ -227,10 +234,8 @@ absl::StatusOr<std::optional<ManifestIndex>> BuildIndex(const SnapshotContents& 
                        .sample_recall = trial.recall,
                        .sample_rows_scanned = trial.rows_scanned,
                        .sample_bytes_read = trial.bytes_read,
-                       .box_scale = double{trial.approximate.box},
-                       .code_scale = double{trial.approximate.code},
-                       .approximate_recall = trial.approximate_recall,
-                       .approximate_rows_scanned = trial.approximate_rows_scanned};
+                       .dot = ManifestOf(trial.dot),
+                       .cosine = ManifestOf(trial.cosine)};
 }
 
 std::vector<NamedTensor> NameTensors(const SnapshotContents& c, const DerivedTensors& t) {

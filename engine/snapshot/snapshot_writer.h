@@ -46,7 +46,8 @@ struct SnapshotContents {
   std::vector<float> recency_logits;                      // [kNumRecencyBuckets]
   float long_term_logit = 0;
   float context_logit = 0;
-  // [S, dim] or empty: vectors of users, to try the index with and to calibrate approximate searches. Not stored.
+  // [S, dim] or empty: vectors of users, to try the index with and to calibrate approximate searches. Not
+  // stored.
   std::vector<float> sample_user_vectors;
   IndexMode index = IndexMode::kAuto;
 };

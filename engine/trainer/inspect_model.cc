@@ -97,13 +97,13 @@ absl::StatusOr<std::string> InspectModel(const InspectOptions& options) {
                       "%s, %s clusters; a trial of %d queries read %.2f %% of the rows' bytes, recall %.4f",
                       m.index->kind, WithCommas(m.index->num_clusters), m.index->sample_queries,
                       100 * m.index->sample_bytes_read, m.index->sample_recall));
-    if (m.index->box_scale < 1 || m.index->code_scale < 1) {
-      line("approximate",
-           absl::StrFormat("boxes x %.2f, codes x %.2f: %.2f %% of the rows looked at, recall %.4f",
-                           m.index->box_scale, m.index->code_scale, 100 * m.index->approximate_rows_scanned,
-                           m.index->approximate_recall));
-    } else {
-      line("approximate", "as exact: no cheaper search finds enough");
+    for (const auto& [name, c] :
+         {std::pair("approximate", m.index->dot), std::pair("similar", m.index->cosine)}) {
+      line(name,
+           c.box_scale < 1 || c.code_scale < 1
+               ? absl::StrFormat("boxes x %.2f, codes x %.2f: %.2f %% of the rows looked at, recall %.4f",
+                                 c.box_scale, c.code_scale, 100 * c.rows_scanned, c.recall)
+               : "as exact: nothing cheaper finds enough");
     }
   } else {
     line("index", "none: searches scan all items");

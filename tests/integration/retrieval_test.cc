@@ -34,7 +34,9 @@ void PublishIndexed(const std::string& model_dir, int64_t version, double scale 
   if (scale != 0) {
     absl::StatusOr<Manifest> manifest = ReadManifest(*staging);
     ASSERT_TRUE(manifest.ok() && manifest->index.has_value());
-    manifest->index->box_scale = manifest->index->code_scale = scale;
+    for (ManifestCalibration* c : {&manifest->index->dot, &manifest->index->cosine}) {
+      c->box_scale = c->code_scale = scale;
+    }
     std::ofstream(*staging + "/" + kManifestFile) << FormatManifest(*manifest);
   }
   const absl::Status published = models.Publish(*staging, version);

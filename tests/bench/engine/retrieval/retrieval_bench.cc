@@ -176,11 +176,11 @@ class Bench {
     const Clock::time_point start = Clock::now();
     const BoundIndexTrial trial = TryBoundIndex(items_, inverse_norms_, index_->View(),
                                                 {.user_vectors = w_.held_out, .num_threads = flags_.threads});
-    approximate_ = trial.approximate;
+    approximate_ = trial.dot.scale;
     report_.Fact("calibration", {{"seconds", SecondsSince(start)},
                                  {"box", approximate_.box},
                                  {"code", approximate_.code},
-                                 {"recall", trial.approximate_recall},
+                                 {"recall", trial.dot.recall},
                                  {"queries", trial.num_queries}});
   }
 

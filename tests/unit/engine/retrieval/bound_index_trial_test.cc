@@ -42,9 +42,11 @@ TEST(BoundIndexTrial, FindsScalesThatReachTheRecallForOtherQueriesToo) {
         f.Try({.user_vectors = std::span(f.users).first(200 * kDim), .num_queries = 200});
     EXPECT_EQ(trial.recall, 1.0);
     EXPECT_EQ(trial.num_queries, 200u);
-    EXPECT_FALSE(trial.approximate.IsExact());
-    EXPECT_GE(trial.approximate_recall, kCalibratedRecall);
-    EXPECT_LT(trial.approximate_rows_scanned, trial.rows_scanned);
+    for (const Calibration& c : {trial.dot, trial.cosine}) {
+      EXPECT_FALSE(c.scale.IsExact());
+      EXPECT_GE(c.recall, kCalibratedRecall);
+      EXPECT_LT(c.rows_scanned, 1);
+    }
 
     const BoundRetriever fast(f.catalogue.items, f.catalogue.inverse_norms, f.index->View());
     RetrievalScratch scratch;
@@ -53,7 +55,7 @@ TEST(BoundIndexTrial, FindsScalesThatReachTheRecallForOtherQueriesToo) {
     for (size_t user = 200; user < 300; ++user) {
       RetrievalQuery query{.vector = std::span(f.users).subspan(user * kDim, kDim), .k = 10};
       SearchExact({&f.catalogue.items, 1}, query, scratch, want);
-      query.bound_scale = trial.approximate;
+      query.bound_scale = trial.dot.scale;
       fast.Search(query, scratch, got);
       for (const ScoredRow& row : want) hits += std::find(got.begin(), got.end(), row) != got.end() ? 1 : 0;
       wanted += want.size();
@@ -66,11 +68,13 @@ TEST(BoundIndexTrial, SaysTheSameTwiceWhateverTheThreads) {
   const Fixture f(CatalogueKind::kClusters, 9000);
   const BoundIndexTrial one = f.Try({.user_vectors = f.users, .num_queries = 64, .num_threads = 1});
   const BoundIndexTrial two = f.Try({.user_vectors = f.users, .num_queries = 64, .num_threads = 3});
-  EXPECT_EQ(one.approximate, two.approximate);
-  EXPECT_EQ(one.approximate_recall, two.approximate_recall);
+  for (const auto& [a, b] : {std::pair(one.dot, two.dot), std::pair(one.cosine, two.cosine)}) {
+    EXPECT_EQ(a.scale, b.scale);
+    EXPECT_EQ(a.recall, b.recall);
+    EXPECT_EQ(a.rows_scanned, b.rows_scanned);
+  }
   EXPECT_EQ(one.rows_scanned, two.rows_scanned);
   EXPECT_EQ(one.bytes_read, two.bytes_read);
-  EXPECT_EQ(one.approximate_rows_scanned, two.approximate_rows_scanned);
 }
 
 TEST(BoundIndexTrial, WhereNothingIsToBeGainedItStaysExact) {
@@ -78,7 +82,7 @@ TEST(BoundIndexTrial, WhereNothingIsToBeGainedItStaysExact) {
   const Fixture f(CatalogueKind::kOneAxis, 3000);
   const BoundIndexTrial trial = f.Try({.num_queries = 32});
   EXPECT_EQ(trial.recall, 1.0);
-  EXPECT_GE(trial.approximate_recall, kCalibratedRecall);
+  EXPECT_GE(trial.dot.recall, kCalibratedRecall);
   const Fixture few(CatalogueKind::kNormal, 5);
   EXPECT_EQ(few.Try({.num_queries = 8}).recall, 1.0);
 }

@@ -42,10 +42,8 @@ Manifest Example() {
              .sample_recall = 1,
              .sample_rows_scanned = 0.25,
              .sample_bytes_read = 0.125,
-             .box_scale = 0.75,
-             .code_scale = 0.5,
-             .approximate_recall = 0.996,
-             .approximate_rows_scanned = 0.0625};
+             .dot = {.box_scale = 0.75, .code_scale = 0.5, .recall = 0.996, .rows_scanned = 0.0625},
+             .cosine = {.box_scale = 0.875, .code_scale = 0.25, .recall = 0.998, .rows_scanned = 0.5}};
   m.metrics = {{"hr@10", 0.1}, {"ndcg@10", 0.12}};
   m.files = {{kModelFile, {123, std::string(32, 'a')}}, {kUserVectorsFile, {5, std::string(32, '0')}}};
   return m;
@@ -208,11 +206,11 @@ TEST(ManifestTest, RefusesValuesOutOfRangeByName) {
       {"/index/num_clusters", "1e3", "index.num_clusters"},
       {"/index/sample_queries", "-1", "index.sample_queries"},
       {"/index/sample_recall", "null", "index.sample_recall"},
-      {"/index/box_scale", "0", "index.box_scale: expected a number in [0.01, 1]"},
-      {"/index/code_scale", "1.01", "index.code_scale"},
-      {"/index/code_scale", "null", "index.code_scale"},
-      {"/index/approximate_recall", "-0.5", "index.approximate_recall"},
-      {"/index/approximate_rows_scanned", "-1", "index.approximate_rows_scanned"},
+      {"/index/dot/box_scale", "0", "index.dot.box_scale: expected a number in [0.01, 1]"},
+      {"/index/dot/code_scale", "1.01", "index.dot.code_scale"},
+      {"/index/cosine/code_scale", "null", "index.cosine.code_scale"},
+      {"/index/cosine/recall", "-0.5", "index.cosine.recall"},
+      {"/index/dot/rows_scanned", "-1", "index.dot.rows_scanned"},
       {"/files", "{}", "files"},
       {"/files/model.safetensors/bytes", "-1", "files.model.safetensors.bytes"},
       {"/files/model.safetensors/xxh3_128", "\"\"", "files.model.safetensors.xxh3_128"},
