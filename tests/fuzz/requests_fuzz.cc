@@ -79,6 +79,7 @@ class TestServer {
                                                    &metrics_);
     const absl::Status started = snapshots_->Start();
     FUZZ_CHECK(started.ok() && catalog_->Acquire() != nullptr, started.ToString());
+    recall_.emplace(RecallSampler::Options{.rate = 0.2}, catalog_.get(), &metrics_);
     core_.reset(new ServiceCore{.gate = CallGate(10, &metrics_, &workers_, &readers_),
                                 .validator = RequestValidator(limits_, types),
                                 .event_types = types,
@@ -88,7 +89,8 @@ class TestServer {
                                 .database = database_.get(),
                                 .users = users_.get(),
                                 .catalog = catalog_.get(),
-                                .snapshots = snapshots_.get()});
+                                .snapshots = snapshots_.get(),
+                                .recall = &*recall_});
     recommendations_ = std::make_unique<RecommendationService>(core_.get());
     events_ = std::make_unique<EventService>(core_.get());
     items_ = std::make_unique<CatalogService>(core_.get());
@@ -96,6 +98,7 @@ class TestServer {
     admin_ = std::make_unique<AdminService>(core_.get());
   }
   ~TestServer() {
+    recall_->Stop();
     snapshots_->Stop();
     catalog_->Clear();
   }
@@ -174,6 +177,7 @@ class TestServer {
   Reaper reaper_;
   std::unique_ptr<CatalogManager> catalog_;
   std::unique_ptr<SnapshotManager> snapshots_;
+  std::optional<RecallSampler> recall_;
   ThreadPool workers_{1}, readers_{1};
   std::unique_ptr<ServiceCore> core_;
   std::unique_ptr<RecommendationService> recommendations_;
@@ -245,10 +249,20 @@ void CheckRanked(const Items& items, int k, const Filter& filter) {
   for (const std::string& id : filter.exclude_item_ids()) FUZZ_CHECK(!ids.contains(id), id);
 }
 
+// Without budgets, and not asked for less, an answer is proven.
+template <typename Request, typename Response>
+void CheckProof(const Request& request, const Response& response) {
+  const v1::Search& search = request.search();
+  FUZZ_CHECK(response.proven_exact() || search.mode() == v1::Search::MODE_APPROXIMATE ||
+                 search.budget_rows() > 0 || search.budget_us() > 0,
+             "proven exact");
+}
+
 // What each answer promises.
 void Check(TestServer&, const v1::RecommendRequest& request, const v1::RecommendResponse& response) {
   CheckRanked(response.items(), request.k(), request.filter());
   CheckItems(response.items(), request.explain());
+  CheckProof(request, response);
   FUZZ_CHECK(response.snapshot_version() >= 1 && !response.request_id().empty(), "version and id");
   FUZZ_CHECK(request.request_id().empty() || response.request_id() == request.request_id(),
              response.request_id());
@@ -258,6 +272,7 @@ void Check(TestServer&, const v1::RecommendRequest& request, const v1::Recommend
 void Check(TestServer&, const v1::SimilarItemsRequest& request, const v1::SimilarItemsResponse& response) {
   CheckRanked(response.items(), request.k(), request.filter());
   CheckItems(response.items(), false);
+  CheckProof(request, response);
 }
 void Check(TestServer&, const v1::ScoreItemsRequest& request, const v1::ScoreItemsResponse& response) {
   CheckItems(response.items(), request.explain());
@@ -449,6 +464,8 @@ std::vector<std::string> Seeds() {
   session.set_k(100);
   session.set_request_id("request-1");
   session.set_exclude_seen(false);
+  session.mutable_search()->set_mode(v1::Search::MODE_APPROXIMATE);
+  session.mutable_search()->set_budget_rows(7);
   *session.mutable_history()->add_events() = Event("", "item-1", "rating", 4.5f);
   *session.mutable_history()->add_events() = Event("", "item-7", "dislike", 0);
   session.mutable_history()->mutable_events(0)->set_timestamp_ms(kNowMs - 1000);
@@ -472,6 +489,8 @@ std::vector<std::string> Seeds() {
   item->mutable_metadata()->add_categories("cat-1");
   for (int i = 0; i < 8; ++i) item->add_vector(0.5f * static_cast<float>(i));
   upsert.add_items()->set_item_id("item-2");
+  upsert.add_items()->set_item_id("by-category");
+  upsert.mutable_items(2)->mutable_metadata()->add_categories("cat-2");
   v1::DeleteItemsRequest erase;
   erase.add_item_ids("item-5");
   erase.add_item_ids("nothing");
