@@ -132,6 +132,70 @@ TEST_P(DotTest, NothingBehindTheLastRowIsRead) {
   }
 }
 
+// bf16 rows and what they are widened to.
+struct Bf16Rows {
+  Bf16Rows(size_t n, std::mt19937& random) : rows(n), widened(n) {
+    for (size_t i = 0; i < n; ++i) {
+      // Any finite bits, but of magnitudes whose products stay finite.
+      rows[i] = ToBf16(std::ldexp(RandomFloats(1, random)[0], static_cast<int>(random() % 40) - 20));
+      widened[i] = ToFloat(rows[i]);
+    }
+  }
+  std::vector<Bf16> rows;
+  std::vector<float> widened;
+};
+
+TEST_P(DotTest, RowsOfBf16HaveTheScoresOfTheirFloatsToTheLastBit) {
+  for (size_t dim = 1; dim <= 130; ++dim) {
+    const size_t num_rows = 1 + (dim * 7) % 13;
+    const size_t stride = dim + dim % 5;
+    const size_t offset = dim % 3;  // not aligned
+    Bf16Rows items(num_rows * stride + offset, random_);
+    // Padding of NaN, which must not be read.
+    for (size_t i = offset; i < items.rows.size(); ++i) {
+      if ((i - offset) % stride >= dim) items.rows[i].bits = 0x7FC0;
+    }
+    const Bf16* const first = items.rows.data() + offset;
+    const float* const first_float = items.widened.data() + offset;
+    const std::vector<float> query = RandomFloats(dim, random_);
+    std::vector<float> got(num_rows + 1, -7.0f), want(num_rows);
+    DotRows(query.data(), first_float, num_rows, dim, stride, want.data());
+    DotRows(query.data(), first, num_rows, dim, stride, got.data());
+    EXPECT_EQ(got[num_rows], -7.0f) << "written behind the end";
+    got.pop_back();
+    EXPECT_EQ(got, want) << "dim " << dim;
+    for (size_t i = 0; i < num_rows; ++i) {
+      EXPECT_EQ(Dot(query.data(), first + i * stride, dim), want[i]) << "dim " << dim << " row " << i;
+    }
+    std::vector<uint32_t> rows(40);
+    for (uint32_t& row : rows) row = static_cast<uint32_t>(random_() % num_rows);
+    std::vector<float> gathered(rows.size());
+    DotGather(query.data(), first, rows.data(), rows.size(), dim, stride, gathered.data());
+    for (size_t i = 0; i < rows.size(); ++i) EXPECT_EQ(gathered[i], want[rows[i]]) << "dim " << dim;
+  }
+}
+
+TEST_P(DotTest, NothingBehindTheLastRowOfBf16IsRead) {
+  for (size_t dim = 1; dim <= 70; ++dim) {
+    const size_t num_rows = 1 + dim % 6;
+    const Bf16Rows source(num_rows * dim, random_);
+    Guarded<Bf16> items(source.rows);
+    GuardedFloats query(RandomFloats(dim, random_));
+    GuardedFloats scores(std::vector<float>(num_rows, 0.0f));
+    std::vector<float> want(num_rows);
+    DotRows(query.data(), source.widened.data(), num_rows, dim, dim, want.data());
+    DotRows(query.data(), items.data(), num_rows, dim, dim, scores.data());
+    EXPECT_EQ(std::vector<float>(scores.data(), scores.data() + num_rows), want) << "dim " << dim;
+    std::vector<uint32_t> rows(num_rows);
+    for (size_t i = 0; i < num_rows; ++i) rows[i] = static_cast<uint32_t>(i);
+    DotGather(query.data(), items.data(), rows.data(), num_rows, dim, dim, scores.data());
+    EXPECT_EQ(std::vector<float>(scores.data(), scores.data() + num_rows), want) << "dim " << dim;
+    GuardedFloats widened(std::vector<float>(num_rows * dim, 0.0f));
+    Widen(items.data(), num_rows * dim, widened.data());
+    EXPECT_EQ(std::vector<float>(widened.data(), widened.data() + num_rows * dim), source.widened);
+  }
+}
+
 TEST_P(DotTest, ScaleAndShiftDoesEitherBothOrNothing) {
   for (size_t n = 0; n <= 70; ++n) {
     const std::vector<float> x = RandomFloats(n + 1, random_);

@@ -44,33 +44,35 @@ inline std::vector<float> RandomFloats(size_t n, std::mt19937& random) {
   return values;
 }
 
-// Floats whose last one is followed by a page that faults when it is touched: a read or write behind the end
+// Values whose last one is followed by a page that faults when it is touched: a read or write behind the end
 // ends the test.
-class GuardedFloats {
+template <typename T>
+class Guarded {
  public:
-  explicit GuardedFloats(const std::vector<float>& values) {
+  explicit Guarded(const std::vector<T>& values) {
     const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-    const size_t bytes = values.size() * sizeof(float);
+    const size_t bytes = values.size() * sizeof(T);
     const size_t readable = (bytes + page - 1) / page * page;
     size_ = readable + page;
     base_ =
         static_cast<char*>(mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     if (base_ == MAP_FAILED) abort();
     if (mprotect(base_ + readable, page, PROT_NONE) != 0) abort();
-    data_ = reinterpret_cast<float*>(base_ + readable - bytes);
+    data_ = reinterpret_cast<T*>(base_ + readable - bytes);
     std::copy(values.begin(), values.end(), data_);
   }
-  ~GuardedFloats() { munmap(base_, size_); }
-  GuardedFloats(const GuardedFloats&) = delete;
-  GuardedFloats& operator=(const GuardedFloats&) = delete;
+  ~Guarded() { munmap(base_, size_); }
+  Guarded(const Guarded&) = delete;
+  Guarded& operator=(const Guarded&) = delete;
 
-  float* data() { return data_; }
+  T* data() { return data_; }
 
  private:
   char* base_ = nullptr;
   size_t size_ = 0;
-  float* data_ = nullptr;
+  T* data_ = nullptr;
 };
+using GuardedFloats = Guarded<float>;
 
 }  // namespace swiftlet
 
