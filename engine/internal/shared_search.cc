@@ -22,10 +22,10 @@ RetrievalStats SearchShared(std::span<const ItemMatrix> vectors, std::span<const
   bool any = false;
   for (const ItemMatrix& matrix : vectors) {
     float* const scores = scratch.scores.data() + matrix.first_row;
-    DotRows(query.vector.data(), matrix.vectors, matrix.num_items, matrix.dim, matrix.stride, scores);
+    matrix.DotRange(query.vector.data(), 0, matrix.num_items, scores);
     ScaleAndShift(matrix.scale, matrix.bias, matrix.num_items, scores);
     any = any || std::any_of(scores, scores + matrix.num_items, [&](float s) { return s >= threshold; });
-    stats.bytes_read += uint64_t{matrix.num_items} * matrix.dim * sizeof(float);
+    stats.bytes_read += uint64_t{matrix.num_items} * matrix.row_bytes();
   }
   stats.rows_scanned = stats.rows_scored = num_vectors;
   // A mean is seldom better than the best items: mostly this is all.

@@ -26,8 +26,6 @@ constexpr double kRoundUp = 1 + 4e-6;                        // of a double that
 using MatrixD = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 using Random = std::mt19937_64;
 
-const float* RowOf(const ItemMatrix& items, size_t row) { return items.vectors + row * items.stride; }
-
 // `count` of [0, n), ascending; all of them when count >= n.
 std::vector<uint32_t> SampleRows(size_t n, size_t count, Random& random) {
   std::vector<uint32_t> rows(std::min(n, count));
@@ -48,10 +46,11 @@ AlignedVector<float> PrincipalAxes(const ItemMatrix& items, Random& random) {
   constexpr size_t kBlock = 1024;
   const std::vector<uint32_t> sample = SampleRows(items.num_items, kMaxAxesSample, random);
   MatrixD block(static_cast<Eigen::Index>(kBlock), size);
+  AlignedVector<float> buffer(dim);
   for (size_t begin = 0; begin < sample.size(); begin += kBlock) {
     const size_t n = std::min(kBlock, sample.size() - begin);
     for (size_t i = 0; i < n; ++i) {
-      const float* row = RowOf(items, sample[begin + i]);
+      const float* row = items.Row(sample[begin + i]).Floats(buffer.data());
       for (size_t j = 0; j < dim; ++j) {
         block(static_cast<Eigen::Index>(i), static_cast<Eigen::Index>(j)) = double{row[j]};
       }
@@ -77,8 +76,9 @@ AlignedVector<float> PrincipalAxes(const ItemMatrix& items, Random& random) {
 // Of the norms' logarithms, over a sample of the rows that are not zero.
 double LogNormDeviation(const ItemMatrix& items, Random& random) {
   double count = 0, sum = 0, squares = 0;
+  AlignedVector<float> buffer(items.dim);
   for (const uint32_t row : SampleRows(items.num_items, kNormSample, random)) {
-    const double square = SumSquares(RowOf(items, row), 0, items.dim);
+    const double square = SumSquares(items.Row(row).Floats(buffer.data()), 0, items.dim);
     if (!(square > 0)) continue;
     const double log_norm = std::log(square) / 2;
     count += 1;
@@ -125,8 +125,11 @@ class Builder {
   }
 
  private:
-  void Rotate(size_t row, float* rotated) const {
-    DotRows(RowOf(items_, row), data_.rotation.data(), dim_, dim_, stride_, rotated);
+  // rotated = R v for the vector v of a row, which is returned. buffer: [dim], where v may lie.
+  const float* Rotate(size_t row, float* buffer, float* rotated) const {
+    const float* const v = items_.Row(row).Floats(buffer);
+    DotRows(v, data_.rotation.data(), dim_, dim_, stride_, rotated);
+    return v;
   }
   // The direction that x has the largest product with, or num_directions_ (the cluster without a direction)
   // when none is positive.
@@ -143,9 +146,9 @@ class Builder {
         SampleRows(items_.num_items, num_directions_ * kSampleRowsPerCluster, random_);
     AlignedVector<float> units(sample.size() * stride_);
     pool_.ParallelFor(sample.size(), 4096, [&](size_t begin, size_t end, size_t) {
-      AlignedVector<float> rotated(stride_);
+      AlignedVector<float> buffer(dim_), rotated(stride_);
       for (size_t i = begin; i < end; ++i) {
-        Rotate(sample[i], rotated.data());
+        Rotate(sample[i], buffer.data(), rotated.data());
         SetUnit(rotated.data(), &units[i * stride_]);
       }
     });
@@ -186,9 +189,9 @@ class Builder {
     cluster_of_.resize(items_.num_items);
     place_.resize(items_.num_items);
     pool_.ParallelFor(items_.num_items, 4096, [&](size_t begin, size_t end, size_t) {
-      AlignedVector<float> rotated(stride_), scores;
+      AlignedVector<float> buffer(dim_), rotated(stride_), scores;
       for (size_t row = begin; row < end; ++row) {
-        Rotate(row, rotated.data());
+        Rotate(row, buffer.data(), rotated.data());
         size_t cluster = Nearest(rotated.data(), scores);
         place_[row] = Decompose(rotated.data(), &data_.centres[cluster * stride_], 1.0, 0, dim_);
         if (place_[row].along < 0) {  // by a rounding: boxes need a >= 0
@@ -268,17 +271,17 @@ class Builder {
     data_.boxes.assign(kNumBoxRows * num_groups, 0.0f);
     data_.groups.assign(num_groups, GroupFacts{});
     pool_.ParallelFor(num_directions_ + 1, 1, [&](size_t begin, size_t end, size_t) {
-      AlignedVector<float> rotated(kGroupRows * stride_);
+      AlignedVector<float> buffer(dim_), rotated(kGroupRows * stride_);
       for (size_t c = begin; c < end; ++c) {
         for (size_t g = data_.cluster_groups[c]; g < data_.cluster_groups[c + 1]; ++g) {
-          EncodeGroup(c, g, rotated.data());
+          EncodeGroup(c, g, buffer.data(), rotated.data());
         }
       }
     });
   }
 
-  // rotated: room for sixteen rows.
-  void EncodeGroup(size_t cluster, size_t group, float* rotated) {
+  // buffer, rotated: room for one row and for sixteen.
+  void EncodeGroup(size_t cluster, size_t group, float* buffer, float* rotated) {
     const float* const centre = &data_.centres[cluster * stride_];
     const uint32_t* const rows = &data_.rows[group * kGroupRows];
     const size_t n = static_cast<size_t>(std::find(rows, rows + kGroupRows, kNoSlotRow) - rows);
@@ -292,10 +295,10 @@ class Builder {
     };
     for (size_t i = 0; i < n; ++i) {
       const uint32_t row = rows[i];
-      Rotate(row, rotated + i * stride_);
+      const float* const vector = Rotate(row, buffer, rotated + i * stride_);
       const float bias = items_.bias == nullptr ? 0.0f : items_.bias[row];
       const float inverse_norm = inverse_norms_[row];
-      raise(facts.max_norm, std::sqrt(SumSquares(RowOf(items_, row), 0, dim_)));
+      raise(facts.max_norm, std::sqrt(SumSquares(vector, 0, dim_)));
       facts.max_bias = std::max(facts.max_bias, bias);
       facts.min_inverse_norm = std::min(facts.min_inverse_norm, inverse_norm);
       facts.max_inverse_norm = std::max(facts.max_inverse_norm, inverse_norm);
@@ -370,10 +373,10 @@ class Builder {
 
 bool CanBeIndexed(const ItemMatrix& items) {
   if (items.num_items == 0 || items.num_items > size_t{1} << 31 || items.dim > kMaxIndexedDim) return false;
+  AlignedVector<float> buffer(items.dim);
   for (size_t row = 0; row < items.num_items; ++row) {
-    if (!(SumSquares(RowOf(items, row), 0, items.dim) <= double{kMaxIndexedNorm} * double{kMaxIndexedNorm})) {
-      return false;
-    }
+    const double square = SumSquares(items.Row(row).Floats(buffer.data()), 0, items.dim);
+    if (!(square <= double{kMaxIndexedNorm} * double{kMaxIndexedNorm})) return false;
     if (items.bias != nullptr && !(std::fabs(items.bias[row]) <= kMaxIndexedNorm)) return false;
   }
   return true;

@@ -74,12 +74,16 @@ absl::Status CheckRotation(const BoundIndexView& index) {
 class RowChecker {
  public:
   RowChecker(const BoundIndexView& index, const ItemMatrix& items, std::span<const float> inverse_norms)
-      : index_(index), items_(items), inverse_norms_(inverse_norms), rotated_(index.stride) {}
+      : index_(index),
+        items_(items),
+        inverse_norms_(inverse_norms),
+        buffer_(index.dim),
+        rotated_(index.stride) {}
 
   // Returns the name of the array whose bound does not hold, or null.
   const char* FirstBroken(size_t cluster, size_t group, size_t slot) {
     const uint32_t row = index_.rows[group * kGroupRows + slot];
-    const float* const vector = items_.vectors + size_t{row} * items_.stride;
+    const float* const vector = items_.Row(row).Floats(buffer_.data());
     const float* const centre = index_.centres.data() + cluster * index_.stride;
     const GroupFacts& facts = index_.groups[group];
     const double norm = std::sqrt(SumSquares(vector, 0, index_.dim));
@@ -133,7 +137,7 @@ class RowChecker {
   const BoundIndexView& index_;
   const ItemMatrix& items_;
   const std::span<const float> inverse_norms_;
-  AlignedVector<float> rotated_;
+  AlignedVector<float> buffer_, rotated_;
 };
 
 }  // namespace

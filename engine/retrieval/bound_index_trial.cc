@@ -99,9 +99,10 @@ class Trial {
   void MakeQueries(const BoundIndexTrialOptions& options) {
     std::mt19937_64 random(options.seed);
     const size_t dim = items_.dim, num_users = options.user_vectors.size() / dim;
+    AlignedVector<float> buffer(dim);
     const auto add_item = [&](float factor, AlignedVector<float>& vector) {
       const size_t row = random() % items_.num_items;
-      AddScaled(factor, items_.vectors + row * items_.stride, dim, vector.data());
+      AddScaled(factor, items_.Row(row).Floats(buffer.data()), dim, vector.data());
       return row;
     };
     for (size_t i = 0; i < queries_.size(); ++i) {
@@ -197,7 +198,7 @@ BoundIndexTrial TryBoundIndex(const ItemMatrix& items, std::span<const float> in
   return {.num_queries = options.num_queries,
           .recall = both.LeastRecall(),
           .rows_scanned = both.rows_scanned / rows,
-          .bytes_read = both.bytes_read / (rows * static_cast<double>(items.dim) * sizeof(float)),
+          .bytes_read = both.bytes_read / (rows * static_cast<double>(items.row_bytes())),
           .dot = Calibrate(trial, Similarity::kDot, dot, items.num_items),
           .cosine = Calibrate(trial, Similarity::kCosine, cosine, items.num_items)};
 }

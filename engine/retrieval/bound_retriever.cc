@@ -355,11 +355,10 @@ class BoundSearch {
     uint32_t* const rows = scratch_.rows.data();
     for (size_t i = 0; i < n; ++i) {
       rows[i] = pending[i].row;
-      const float* const vector = matrix_.vectors + size_t{rows[i]} * matrix_.stride;
-      for (size_t j = 0; i < kRowsAtATime && j < matrix_.dim; j += 16) __builtin_prefetch(vector + j);
+      if (i < kRowsAtATime) matrix_.Prefetch(rows[i]);
     }
     float* const scores = scratch_.scores.data();
-    DotGather(query_.vector.data(), matrix_.vectors, rows, n, matrix_.dim, matrix_.stride, scores);
+    matrix_.DotRowsOf(query_.vector.data(), rows, n, scores);
     const auto gather = [&](const float* values, AlignedVector<float>& buffer) -> const float* {
       if (values == nullptr) return nullptr;
       for (size_t i = 0; i < n; ++i) buffer[i] = values[rows[i]];
@@ -368,7 +367,7 @@ class BoundSearch {
     const float* const scale = gather(matrix_.scale, scratch_.scale);
     ScaleAndShift(scale, gather(matrix_.bias, scratch_.bias), n, scores);
     stats_.rows_scored += n;
-    stats_.bytes_read += n * matrix_.dim * sizeof(float);
+    stats_.bytes_read += n * matrix_.row_bytes();
     ScoredRow* const found = scratch_.candidates.data();
     for (size_t i = 0; i < n; ++i) {
       if (scores[i] >= threshold_) found[num_found_++] = {rows[i], scores[i]};

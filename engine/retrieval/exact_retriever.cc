@@ -47,7 +47,7 @@ RetrievalStats SearchExact(std::span<const ItemMatrix> parts, const RetrievalQue
   for (const ItemMatrix& part : parts) {
     for (size_t begin = 0; begin < part.num_items; begin += kBlockRows) {
       const size_t n = std::min(kBlockRows, part.num_items - begin);
-      DotRows(query.vector.data(), part.vectors + begin * part.stride, n, part.dim, part.stride, scores);
+      part.DotRange(query.vector.data(), begin, n, scores);
       ScaleAndShift(part.scale == nullptr ? nullptr : part.scale + begin,
                     part.bias == nullptr ? nullptr : part.bias + begin, n, scores);
       for (size_t done = 0; done < n;) {
@@ -73,7 +73,7 @@ RetrievalStats SearchExact(std::span<const ItemMatrix> parts, const RetrievalQue
     }
     stats.rows_scanned += part.num_items;
     stats.rows_scored += part.num_items;
-    stats.bytes_read += uint64_t{part.num_items} * part.dim * sizeof(float);
+    stats.bytes_read += uint64_t{part.num_items} * part.row_bytes();
   }
   count = SelectTopK(candidates, count, k);
   results.assign(candidates, candidates + count);
@@ -98,10 +98,7 @@ RetrievalStats SearchRows(const ItemMatrix& items, std::span<const uint32_t> row
   float threshold = kNoThreshold;
   size_t count = 0, done = 0;
   const auto prefetch = [&](size_t begin, size_t end) {
-    for (size_t i = begin; i < std::min(end, rows.size()); ++i) {
-      const float* const vector = items.vectors + size_t{rows[i] - items.first_row} * items.stride;
-      for (size_t j = 0; j < items.dim; j += 16) __builtin_prefetch(vector + j);
-    }
+    for (size_t i = begin; i < std::min(end, rows.size()); ++i) items.Prefetch(rows[i] - items.first_row);
   };
   prefetch(0, kRowsAtATime);
   while (done < rows.size() && !deadline.IsOver(done)) {
@@ -110,7 +107,7 @@ RetrievalStats SearchRows(const ItemMatrix& items, std::span<const uint32_t> row
     uint32_t local[kRowsAtATime];
     for (size_t i = 0; i < n; ++i) local[i] = rows[done + i] - items.first_row;
     float* const scores = scratch.scores.data();
-    DotGather(query.vector.data(), items.vectors, local, n, items.dim, items.stride, scores);
+    items.DotRowsOf(query.vector.data(), local, n, scores);
     const auto gather = [&](const float* values, AlignedVector<float>& buffer) -> const float* {
       if (values == nullptr) return nullptr;
       for (size_t i = 0; i < n; ++i) buffer[i] = values[local[i]];
@@ -129,7 +126,7 @@ RetrievalStats SearchRows(const ItemMatrix& items, std::span<const uint32_t> row
   count = SelectTopK(candidates, count, k);
   results.assign(candidates, candidates + count);
   stats.rows_scanned = stats.rows_scored = done;
-  stats.bytes_read = done * items.dim * sizeof(float);
+  stats.bytes_read = done * items.row_bytes();
   stats.proven_exact = done == rows.size();
   return stats;
 }

@@ -17,21 +17,10 @@
 
 #include "engine/base/aligned_vector.h"
 #include "engine/kernels/top_k.h"
+#include "engine/retrieval/item_matrix.h"
 #include "engine/retrieval/row_filter.h"
 
 namespace swiftlet {
-
-// A borrowed matrix of item vectors: score(q, i) = scale[i] * <q, vectors[i]> + bias[i].
-struct ItemMatrix {
-  const float* vectors = nullptr;  // [num_items, dim] with row stride `stride`
-  const float* bias = nullptr;     // [num_items], or null: 0
-  const float* scale = nullptr;    // [num_items], or null: 1 (SimilarItems passes inverse norms: cosine)
-  size_t num_items = 0;
-  size_t dim = 0;
-  size_t stride = 0;
-  uint32_t first_row =
-      0;  // row number of vectors[0] in results and filters (an overlay starts after the snapshot)
-};
 
 enum class Similarity : uint8_t {
   kDot,     // <q, v> + bias

@@ -54,6 +54,20 @@ class BoundIndexChecksTest : public ::testing::Test {
   BoundIndexData index_;
 };
 
+TEST_F(BoundIndexChecksTest, BoundsOfRoundedRowsAreThoseOfBf16Rows) {
+  RoundToBf16(catalogue_);
+  EXPECT_FALSE(Values().ok()) << "the index of the rows before rounding";
+  index_ =
+      *BuildBoundIndex(catalogue_.items, catalogue_.inverse_norms, {.num_threads = 1, .num_clusters = 6});
+  EXPECT_TRUE(Values().ok()) << Values();
+  ItemMatrix floats = catalogue_.items;
+  floats.vectors = catalogue_.vectors.data();
+  floats.bf16_vectors = nullptr;
+  EXPECT_TRUE(CheckBoundIndexValues(index_.View(), floats, catalogue_.inverse_norms).ok());
+  ExpectBrokenValues("boxes", [&] { Box(kAlong)[4] *= 0.99f; });
+  ExpectBrokenValues("fine", [&] { index_.groups[4].fine_error *= 0.9f; });
+}
+
 TEST_F(BoundIndexChecksTest, StructureThatMemorySafetyRestsOn) {
   ExpectBrokenStructure("cluster_groups", [&] { index_.cluster_groups.front() = 1; });
   ExpectBrokenStructure("cluster_groups",

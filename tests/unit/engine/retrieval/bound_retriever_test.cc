@@ -29,8 +29,9 @@ class BoundRetrieverTest : public EachCpuTarget {
     const auto kind = static_cast<CatalogueKind>(random_() % kNumKinds);
     const size_t n = 1 + random_() % (round % 40 == 0 ? 4000 : 300);
     const size_t dim = 1 + random_() % (round % 10 == 0 ? 140 : 70);
-    const bool has_bias = random_() % 2 == 0;
-    const Catalogue c = MakeCatalogue(kind, n, dim, has_bias, random_);
+    const bool has_bias = random_() % 2 == 0, is_bf16 = random_() % 2 == 0;
+    Catalogue c = MakeCatalogue(kind, n, dim, has_bias, random_);
+    if (is_bf16) RoundToBf16(c);
     const std::optional<BoundIndexData> index = BuildBoundIndex(
         c.items, c.inverse_norms,
         {.num_threads = 1, .num_clusters = random_() % 4 == 0 ? 1 + random_() % 20 : 0, .seed = random_()});
@@ -40,6 +41,10 @@ class BoundRetrieverTest : public EachCpuTarget {
     const absl::Status holds = CheckBoundIndexValues(index->View(), c.items, c.inverse_norms);
     ASSERT_TRUE(holds.ok()) << holds;
     const BoundRetriever fast(c.items, c.inverse_norms, index->View());
+    // Over the rows as float32, whatever the index is over.
+    ItemMatrix floats = c.items;
+    floats.vectors = c.vectors.data();
+    floats.bf16_vectors = nullptr;
 
     for (int search = 0; search < 4; ++search) {
       std::vector<float> vector = RandomFloats(dim, random_);
@@ -68,12 +73,17 @@ class BoundRetrieverTest : public EachCpuTarget {
                                  .filter = random_() % 2 == 0 ? nullptr : &filter,
                                  .similarity = random_() % 3 == 0 ? Similarity::kCosine : Similarity::kDot};
       const RetrievalStats stats = fast.Search(query, scratch_, got_);
-      const ItemMatrix matrix = MatrixFor(query.similarity, c.items, c.inverse_norms);
+      const ItemMatrix matrix = MatrixFor(query.similarity, floats, c.inverse_norms);
       SearchExact({&matrix, 1}, query, scratch_, want_);
       ASSERT_EQ(got_, want_) << "round " << round << ", kind " << static_cast<int>(kind) << ", " << n << " x "
                              << dim << ", k " << query.k << (has_bias ? ", bias" : "")
+                             << (is_bf16 ? ", bf16" : "")
                              << (query.similarity == Similarity::kCosine ? ", cosine" : "");
       ASSERT_TRUE(stats.proven_exact);
+      if (is_bf16) {
+        ExactRetriever(c.items, c.inverse_norms).Search(query, scratch_, got_);
+        ASSERT_EQ(got_, want_) << "full scan, round " << round;
+      }
     }
   }
 
@@ -115,6 +125,21 @@ TEST(BoundRetriever, LooksAtFewRowsOfClusteredItems) {
   EXPECT_LT(stats.rows_scored, 1000u);
   EXPECT_GT(stats.rows_scored, 9u);
   EXPECT_LT(stats.bytes_read, 20'000u * 32 * sizeof(float) / 4);
+}
+
+TEST(BoundRetriever, RowsOfBf16AreHalfTheBytes) {
+  std::mt19937 random(5);
+  Catalogue c = MakeCatalogue(CatalogueKind::kNormal, 5000, 64, false, random);
+  RoundToBf16(c);
+  EXPECT_EQ(c.items.row_bytes(), 128u);
+  const std::vector<float> query = RandomFloats(64, random);
+  RetrievalScratch scratch;
+  std::vector<ScoredRow> results;
+  EXPECT_EQ(ExactRetriever(c.items).Search({.vector = query, .k = 10}, scratch, results).bytes_read,
+            5000u * 128);
+  const std::optional<BoundIndexData> index = BuildBoundIndex(c.items, c.inverse_norms, {});
+  EXPECT_LT(5000 * 128 + index->View().size_bytes() + c.inverse_norms.size() * 4, 5000 * 64 * 7 / 2)
+      << "three and a half bytes a dimension";
 }
 
 TEST(BoundRetriever, ABudgetBoundsTheRowsAndTheProof) {
@@ -233,6 +258,10 @@ TEST(BoundIndexBuilder, RefusesWhatItCannotBound) {
     EXPECT_FALSE(BuildBoundIndex(c.items, c.inverse_norms, {}).has_value()) << bad;
     c.vectors[5] = 0;
     c.bias[5] = bad;
+    EXPECT_FALSE(BuildBoundIndex(c.items, c.inverse_norms, {}).has_value()) << bad;
+    c = MakeCatalogue(CatalogueKind::kNormal, 100, 8, true, random);
+    c.vectors[5] = bad;
+    RoundToBf16(c);
     EXPECT_FALSE(BuildBoundIndex(c.items, c.inverse_norms, {}).has_value()) << bad;
   }
   const Catalogue wide = MakeCatalogue(CatalogueKind::kNormal, 3, kMaxIndexedDim + 1, false, random);

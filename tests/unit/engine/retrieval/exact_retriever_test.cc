@@ -17,6 +17,7 @@ namespace {
 // A matrix that owns its numbers.
 struct Part {
   AlignedVector<float> vectors;
+  AlignedVector<Bf16> bf16_vectors;
   std::vector<float> bias, scale;
   ItemMatrix matrix;
 };
@@ -24,7 +25,7 @@ struct Part {
 struct Shape {
   size_t num_items = 0, dim = 0;
   uint32_t first_row = 0;
-  bool has_bias = false, has_scale = false;
+  bool has_bias = false, has_scale = false, is_bf16 = false;
 };
 
 // Values are small multiples of 1/4, so that all arithmetic is exact in float: results can be compared for
@@ -37,11 +38,15 @@ Part MakePart(const Shape& shape, std::mt19937& random) {
   for (size_t i = 0; i < shape.num_items; ++i) {
     for (size_t j = 0; j < shape.dim; ++j) part.vectors[i * stride + j] = value();
   }
+  if (shape.is_bf16) {
+    for (const float x : part.vectors) part.bf16_vectors.push_back(ToBf16(x));
+  }
   for (size_t i = 0; i < shape.num_items; ++i) {
     part.bias.push_back(value());
     part.scale.push_back(value());
   }
-  part.matrix = {.vectors = part.vectors.data(),
+  part.matrix = {.vectors = shape.is_bf16 ? nullptr : part.vectors.data(),
+                 .bf16_vectors = shape.is_bf16 ? part.bf16_vectors.data() : nullptr,
                  .bias = shape.has_bias ? part.bias.data() : nullptr,
                  .scale = shape.has_scale ? part.scale.data() : nullptr,
                  .num_items = shape.num_items,
@@ -60,7 +65,7 @@ std::vector<ScoredRow> Oracle(std::span<const ItemMatrix> parts, const Retrieval
       if (query.filter != nullptr && !query.filter->Allows(row)) continue;
       double score = 0;
       for (size_t j = 0; j < part.dim; ++j) {
-        score += double{query.vector[j]} * double{part.vectors[i * part.stride + j]};
+        score += double{query.vector[j]} * double{part.Row(i)[j]};
       }
       if (part.scale != nullptr) score *= double{part.scale[i]};
       if (part.bias != nullptr) score += double{part.bias[i]};
@@ -98,7 +103,8 @@ TEST(ExactRetriever, AgreesWithTheOracleOnThousandsOfSmallCatalogues) {
                       .dim = 1 + random() % 40,
                       .first_row = static_cast<uint32_t>(random() % 3 == 0 ? random() % 1000 : 0),
                       .has_bias = random() % 2 == 0,
-                      .has_scale = random() % 2 == 0};
+                      .has_scale = random() % 2 == 0,
+                      .is_bf16 = random() % 2 == 0};
     const Part part = MakePart(shape, random);
     std::vector<float> vector(shape.dim);
     for (float& x : vector) x = static_cast<float>(static_cast<int>(random() % 5) - 2) / 2;
@@ -130,7 +136,7 @@ TEST(ExactRetriever, AgreesWithTheOracleOnThousandsOfSmallCatalogues) {
       EXPECT_EQ(stats.rows_scored, shape.num_items);
     }
     EXPECT_LE(stats.rows_scored, shape.num_items);
-    EXPECT_EQ(stats.bytes_read, stats.rows_scored * shape.dim * sizeof(float));
+    EXPECT_EQ(stats.bytes_read, stats.rows_scored * part.matrix.row_bytes());
   }
 }
 
@@ -170,8 +176,11 @@ TEST(ExactRetriever, PartsCountAsOneMatrixInAnyOrder) {
     std::vector<Part> parts;
     uint32_t first_row = 0;
     for (uint32_t i = random() % 5; i > 0; --i) {
-      const Shape shape{
-          .num_items = random() % 1500, .dim = 8, .first_row = first_row, .has_bias = random() % 2 == 0};
+      const Shape shape{.num_items = random() % 1500,
+                        .dim = 8,
+                        .first_row = first_row,
+                        .has_bias = random() % 2 == 0,
+                        .is_bf16 = random() % 2 == 0};
       parts.push_back(MakePart(shape, random));
       first_row += static_cast<uint32_t>(shape.num_items) + random() % 2;
     }

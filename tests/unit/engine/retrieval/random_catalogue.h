@@ -16,6 +16,7 @@ namespace swiftlet {
 // Owns its numbers.
 struct Catalogue {
   AlignedVector<float> vectors, bias, inverse_norms;
+  AlignedVector<Bf16> bf16_vectors;  // after RoundToBf16
   ItemMatrix items;
 };
 
@@ -31,6 +32,23 @@ enum class CatalogueKind {
   kOneAxis,     // all on one line, both directions
   kNumKinds,
 };
+
+// Makes bf16 of the rows that c.items stands for; c.vectors then holds the rounded values.
+inline void RoundToBf16(Catalogue& c) {
+  const size_t dim = c.items.dim, stride = c.items.stride;
+  c.bf16_vectors.resize(c.vectors.size());
+  for (size_t i = 0; i < c.vectors.size(); ++i) {
+    c.bf16_vectors[i] = ToBf16(c.vectors[i]);
+    c.vectors[i] = ToFloat(c.bf16_vectors[i]);
+  }
+  for (size_t row = 0; row < c.items.num_items; ++row) {
+    double square = 0;
+    for (size_t j = 0; j < dim; ++j) square += std::pow(double{c.vectors[row * stride + j]}, 2);
+    c.inverse_norms[row] = square > 0 ? static_cast<float>(1 / std::sqrt(square)) : 0.0f;
+  }
+  c.items.vectors = nullptr;
+  c.items.bf16_vectors = c.bf16_vectors.data();
+}
 
 inline Catalogue MakeCatalogue(CatalogueKind kind, size_t n, size_t dim, bool has_bias,
                                std::mt19937& random) {
