@@ -61,8 +61,7 @@ void CatalogView::Apply(const CatalogItem& item) {
 
   bool has_own_vector = IsUsable(item);
   if (has_own_vector && base_row.has_value()) {
-    const std::span<const float> base_vector = snapshot_->ItemVector(*base_row);
-    has_own_vector = !std::equal(item.vector.begin(), item.vector.end(), base_vector.begin());
+    has_own_vector = !snapshot_->ItemVector(*base_row).Holds(item.vector);
   }
   std::shared_ptr<ItemMetadata> metadata = std::make_shared<ItemMetadata>();
   metadata->item_id = item.item_id;
@@ -189,7 +188,7 @@ const CatalogView::CategoryMean& CatalogView::MeanOf(uint32_t category) {
   mean->vector.resize(snapshot_->dim());
   const std::span<const uint32_t> rows = snapshot_->RowsOfCategory(category);
   for (const uint32_t row : rows) {
-    const std::span<const float> vector = snapshot_->ItemVector(row);
+    const VectorView vector = snapshot_->ItemVector(row);
     for (size_t j = 0; j < vector.size(); ++j) mean->vector[j] += double{vector[j]};
     mean->bias += double{snapshot_->Bias(row)};
   }
@@ -315,16 +314,16 @@ std::optional<uint32_t> CatalogView::FindCategory(std::string_view name) const {
   return it->second;
 }
 
-std::span<const float> CatalogView::ItemVector(uint32_t row) const {
+VectorView CatalogView::ItemVector(uint32_t row) const {
   if (row < num_base_rows_) return snapshot_->ItemVector(row);
   const auto [rows, i] = VectorPlace(row - num_base_rows_);
   return rows->vector(i);
 }
 
-const float* CatalogView::InputVector(uint32_t row) const {
+VectorView CatalogView::InputVector(uint32_t row) const {
   if (row < num_base_rows_) return snapshot_->InputVector(row);
   const auto [rows, i] = VectorPlace(row - num_base_rows_);
-  return rows->input_vector(i);
+  return {rows->input_vector(i), snapshot_->dim()};
 }
 
 float CatalogView::Bias(uint32_t row) const {

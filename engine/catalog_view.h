@@ -22,6 +22,7 @@
 #include "engine/catalog_item.h"
 #include "engine/internal/added_rows.h"
 #include "engine/internal/cow_map.h"
+#include "engine/kernels/vector_view.h"
 #include "engine/retrieval/retriever.h"
 #include "engine/retrieval/row_filter.h"
 #include "engine/snapshot/model_snapshot.h"
@@ -37,12 +38,13 @@ class CatalogView final : public CategoryIndex {
  public:
   // `changes`: everything the item store holds, in any order, no id twice; each is the full state of its
   // item. A vector counts only where its space is the snapshot's, its size is dim and all of it is finite. An
-  // item of the snapshot without such a vector, or with the very vector of the snapshot, keeps its snapshot
-  // row; one with another vector keeps the bias, attention logit and popularity of that row. Without metadata
-  // here the snapshot's count. An item that the snapshot does not have, without such a vector, has the mean,
-  // over those of its categories that items of the snapshot have, of the mean vector of those items, and a
-  // bias that is made in the same way; without such a category it has no row. The mean of a category is that
-  // of all items of the snapshot, whatever the store says about them.
+  // item of the snapshot without such a vector, or with the very vector of the snapshot (rounded, where the
+  // snapshot's rows are bf16), keeps its snapshot row; one with another vector keeps the bias, attention
+  // logit and popularity of that row. Without metadata here the snapshot's count. An item that the snapshot
+  // does not have, without such a vector, has the mean, over those of its categories that items of the
+  // snapshot have, of the mean vector of those items, and a bias that is made in the same way; without such a
+  // category it has no row. The mean of a category is that of all items of the snapshot, whatever the store
+  // says about them.
   static std::shared_ptr<const CatalogView> Build(const ModelSnapshot& snapshot,
                                                   std::span<const CatalogItem> changes);
   // The view after `changes` on top of this one; shares what it can: the cost is that of a few chunks of rows
@@ -77,8 +79,9 @@ class CatalogView final : public CategoryIndex {
   bool CollectRows(std::span<const uint32_t> ids, uint32_t num_rows, size_t limit,
                    std::vector<uint32_t>* rows) const override;
   std::optional<uint32_t> FindCategory(std::string_view name) const;
-  std::span<const float> ItemVector(uint32_t row) const;
-  const float* InputVector(uint32_t row) const;
+  // As they are stored: a snapshot's rows in its row type, added rows as float32.
+  VectorView ItemVector(uint32_t row) const;
+  VectorView InputVector(uint32_t row) const;
   float Bias(uint32_t row) const;
   float AttentionLogit(uint32_t row) const;
   float Popularity(uint32_t row) const;

@@ -53,6 +53,13 @@ int64_t Age(int64_t later, int64_t earlier) {
   return std::max<int64_t>(age, 0);
 }
 
+// An item's vector as float32, until the next call.
+std::span<const float> ItemFloats(const CatalogView& view, uint32_t row, Scratch& scratch) {
+  const VectorView vector = view.ItemVector(row);
+  if (scratch.item_values.size() < vector.size()) scratch.item_values.resize(vector.size());
+  return {vector.Floats(scratch.item_values.data()), vector.size()};
+}
+
 void AddSlot(Scratch& scratch, const EncoderSlot& slot, uint32_t row, uint32_t history_index) {
   scratch.slots.push_back(slot);
   scratch.slot_vectors.push_back(slot.vector);
@@ -69,6 +76,13 @@ void BuildSlots(const ModelSnapshot& snapshot, const CatalogView& view, const Re
   scratch.slot_rows.clear();
   scratch.slot_history.clear();
   const uint32_t max_events = snapshot.encoder().max_events();
+  // A vector of bf16 is widened into the slot's row of slot_values, which must not move any more.
+  const size_t row_floats = snapshot.row_type() == RowType::kBf16 ? snapshot.stride() : 0;
+  const size_t max_slots = std::min<size_t>(max_events, user.history.size()) + 1 + query.context_items.size();
+  if (scratch.slot_values.size() < max_slots * row_floats) scratch.slot_values.resize(max_slots * row_floats);
+  const auto input_vector = [&](uint32_t row) {
+    return view.InputVector(row).Floats(scratch.slot_values.data() + scratch.slots.size() * row_floats);
+  };
   uint32_t num_events = 0;
   int64_t newest_ms = 0;
   for (size_t i = user.history.size(); i-- > 0;) {
@@ -87,7 +101,7 @@ void BuildSlots(const ModelSnapshot& snapshot, const CatalogView& view, const Re
              .position = num_events,
              .age_ms = Age(newest_ms, event.timestamp_ms),
              .item_logit = view.AttentionLogit(*row),
-             .vector = view.InputVector(*row)},
+             .vector = input_vector(*row)},
             *row, static_cast<uint32_t>(i));
     ++num_events;
   }
@@ -97,7 +111,7 @@ void BuildSlots(const ModelSnapshot& snapshot, const CatalogView& view, const Re
   for (const ItemKey key : query.context_items) {
     if (const std::optional<uint32_t> row = view.FindRow(key); row.has_value()) {
       if (exclude_seen) scratch.filter.Exclude(*row);
-      AddSlot(scratch, {.kind = SlotKind::kContext, .vector = view.InputVector(*row)}, *row, 0);
+      AddSlot(scratch, {.kind = SlotKind::kContext, .vector = input_vector(*row)}, *row, 0);
     }
   }
   result->num_history_events_used = num_events;
@@ -223,7 +237,7 @@ void Explain(const CatalogView& view, Scratch& scratch, RecommendedItem& item, R
   if (result->source == ItemSource::kPopular) {
     all.push_back({.kind = ContributionKind::kPopularity, .score = item.score});
   } else {
-    const std::span<const float> vector = view.ItemVector(item.row);
+    const std::span<const float> vector = ItemFloats(view, item.row, scratch);
     scratch.dots.resize(scratch.slots.size());
     DotPointers(vector.data(), scratch.slot_vectors.data(), scratch.slots.size(), vector.size(),
                 scratch.dots.data());
@@ -282,10 +296,11 @@ absl::Status ScoreItems(const ModelSnapshot& snapshot, const CatalogView& view, 
   BuildSlots(snapshot, view, query, user, /*exclude_seen=*/false, scratch, result);
   if (!scratch.slots.empty()) Encode(snapshot, scratch);
   for (const uint32_t row : rows) {
-    const float score =
-        scratch.slots.empty()
-            ? view.Popularity(row)
-            : Dot(scratch.user_vector.data(), view.ItemVector(row).data(), snapshot.dim()) + view.Bias(row);
+    float score = view.Popularity(row);
+    if (!scratch.slots.empty()) {
+      const float* const vector = ItemFloats(view, row, scratch).data();
+      score = Dot(scratch.user_vector.data(), vector, snapshot.dim()) + view.Bias(row);
+    }
     result->items.push_back({.row = row, .score = score});
   }
   result->retrieval.rows_scanned = result->retrieval.rows_scored = rows.size();
@@ -306,7 +321,7 @@ absl::Status SimilarItems(const ModelSnapshot& snapshot, const CatalogView& view
   }
   BuildFilter(view, query, scratch);
   scratch.filter.Exclude(row);
-  const std::span<const float> vector = view.ItemVector(row);
+  const std::span<const float> vector = ItemFloats(view, row, scratch);
   scratch.user_vector.assign(vector.size(), 0.0f);
   AddScaled(view.InverseNorm(row), vector.data(), vector.size(), scratch.user_vector.data());
   Search(snapshot, view, query, Similarity::kCosine, scratch, &result->retrieval);

@@ -78,6 +78,8 @@ struct Scratch {
   std::vector<EncoderSlot> slots;
   std::vector<uint32_t> slot_rows, slot_history;  // per slot: item row, index into the history
   std::vector<const float*> slot_vectors;
+  AlignedVector<float> slot_values;  // rows of the slots' vectors that are stored as bf16, as float32
+  AlignedVector<float> item_values;  // the same of one item
   AlignedVector<float> user_vector, weights, signs, dots;
   std::vector<uint32_t> category_ids, none_of_ids;
   RowFilter filter;

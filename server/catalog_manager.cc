@@ -145,8 +145,7 @@ absl::StatusOr<std::vector<ItemInfo>> CatalogManager::Get(const ServingState* st
         info.categories.emplace_back(view.CategoryName(category));
       }
       info.has_metadata = HasMetadata(view, *row);
-      const std::span<const float> vector = view.ItemVector(*row);
-      info.vector.assign(vector.begin(), vector.end());
+      info.vector = view.ItemVector(*row).Values();
       info.vector_from_categories = view.HasCategoryVector(*row);
       info.status = ItemStatus::kRecommendable;
     } else {

@@ -197,6 +197,18 @@ absl::Status ReadIndex(const ObjectReader& root, Manifest& m) {
   return absl::OkStatus();
 }
 
+absl::Status ReadRowType(const ObjectReader& root, Manifest& m) {
+  if (root.FindOptional("row_type") == nullptr) return absl::OkStatus();
+  SWIFTLET_ASSIGN_OR_RETURN(const std::string name, root.String("row_type"));
+  const std::optional<RowType> type = ParseRowType(name);
+  if (!type.has_value()) {
+    return Mismatch("row_type", "\"float32\" or \"bf16\"",
+                    absl::StrCat("\"", absl::Utf8SafeCHexEscape(name.substr(0, 80)), "\""));
+  }
+  m.row_type = *type;
+  return absl::OkStatus();
+}
+
 absl::Status ReadMetrics(const ObjectReader& root, Manifest& m) {
   if (root.FindOptional("metrics") == nullptr) return absl::OkStatus();
   SWIFTLET_ASSIGN_OR_RETURN(const ObjectReader metrics, root.Object("metrics"));
@@ -337,6 +349,7 @@ absl::StatusOr<Manifest> ManifestOf(const json& value) {
   m.dim = static_cast<uint32_t>(dim);
   SWIFTLET_ASSIGN_OR_RETURN(const int64_t row_stride, root.Integer("row_stride", 1, 4096));
   m.row_stride = static_cast<uint32_t>(row_stride);
+  SWIFTLET_RETURN_IF_ERROR(ReadRowType(root, m));
   SWIFTLET_ASSIGN_OR_RETURN(const int64_t num_items, root.Integer("num_items", 1, int64_t{1} << 31));
   m.num_items = static_cast<uint64_t>(num_items);
   SWIFTLET_ASSIGN_OR_RETURN(const int64_t num_users, root.Integer("num_users", 0, kMaxInt));
@@ -364,6 +377,15 @@ nlohmann::ordered_json FormatCalibration(const ManifestCalibration& c) {
 }
 
 }  // namespace
+
+std::string_view RowTypeName(RowType type) { return type == RowType::kBf16 ? "bf16" : "float32"; }
+
+std::optional<RowType> ParseRowType(std::string_view name) {
+  for (const RowType type : {RowType::kFloat32, RowType::kBf16}) {
+    if (name == RowTypeName(type)) return type;
+  }
+  return std::nullopt;
+}
 
 absl::StatusOr<std::string> ReadManifestText(const std::string& directory) {
   constexpr uint64_t kMaxManifestBytes = uint64_t{16} << 20;
@@ -408,6 +430,7 @@ std::string FormatManifest(const Manifest& m) {
       {"model_kind", m.model_kind},
       {"dim", m.dim},
       {"row_stride", m.row_stride},
+      {"row_type", std::string(RowTypeName(m.row_type))},
       {"num_items", m.num_items},
       {"num_users", m.num_users},
       {"num_categories", m.num_categories},

@@ -8,7 +8,9 @@
 //     "trained_through_ms": 1700000000000,           // arrival time of the newest event it was trained on;
 //                                                    // younger erasures mask the user in this snapshot
 //     "model_kind": "attention",                     // encoder; see engine/encoders
-//     "dim": 64, "row_stride": 64,                   // floats of a vector, and from a row to the next
+//     "dim": 64, "row_stride": 64,                   // numbers of a vector, and from a row to the next
+//     "row_type": "bf16",                            // of both item tables: "float32" or "bf16"; optional:
+//                                                    // float32
 //     "num_items": 9066, "num_users": 671, "num_categories": 20,
 //     "embedding_space": "als-7",                    // upserted vectors of another space mean nothing here
 //     "max_events": 50,                              // newest events the encoder looks at
@@ -49,6 +51,11 @@ inline constexpr char kModelFile[] = "model.safetensors";
 inline constexpr char kBoundIndexKind[] = "bound";
 inline constexpr char kUserVectorsFile[] = "user_vectors.sst";
 
+// What the numbers of the item tables are stored as.
+enum class RowType : uint8_t { kFloat32, kBf16 };
+std::string_view RowTypeName(RowType type);  // "float32", "bf16"
+std::optional<RowType> ParseRowType(std::string_view name);
+
 struct ManifestFile {
   uint64_t bytes = 0;
   std::string xxh3_128;  // 32 lower-case hex digits of XXH3-128 (canonical, big-endian) of the whole file
@@ -84,6 +91,7 @@ struct Manifest {
   std::string model_kind;
   uint32_t dim = 0;  // 1 to 4,096
   uint32_t row_stride = 0;
+  RowType row_type = RowType::kFloat32;
   uint64_t num_items = 0;  // 1 to 2^31
   uint64_t num_users = 0;  // rows of user_vectors.sst; 0: no such file
   uint32_t num_categories = 0;

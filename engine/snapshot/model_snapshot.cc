@@ -117,8 +117,13 @@ absl::Status ModelSnapshot::Bind(const std::string& model_path, const SnapshotLo
 
   SnapshotTensors t(manifest_);
   TensorBinder binder(*file_, model_path);
-  binder.Required("item.vectors", {n, stride}, &t.vectors);
-  binder.Optional("item.input_vectors", {n, stride}, &t.input_vectors);
+  if (manifest_.row_type == RowType::kBf16) {
+    binder.Required("item.vectors", {n, stride}, &t.bf16_vectors);
+    binder.Optional("item.input_vectors", {n, stride}, &t.bf16_input_vectors);
+  } else {
+    binder.Required("item.vectors", {n, stride}, &t.vectors);
+    binder.Optional("item.input_vectors", {n, stride}, &t.input_vectors);
+  }
   binder.Optional("item.bias", {n}, &t.bias);
   binder.Required("item.inverse_norms", {n}, &t.inverse_norms);
   binder.Optional("item.attention_logits", {n}, &t.attention_logits);
@@ -147,14 +152,8 @@ absl::Status ModelSnapshot::Bind(const std::string& model_path, const SnapshotLo
   if (status.ok() && options.verify_contents) status = CheckValues(t);
   if (!status.ok()) return absl::DataLossError(absl::StrCat(model_path, ": ", status.message()));
 
-  items_ = ItemMatrix{.vectors = t.vectors.data(),
-                      .bias = t.bias.empty() ? nullptr : t.bias.data(),
-                      .scale = nullptr,
-                      .num_items = n,
-                      .dim = manifest_.dim,
-                      .stride = stride,
-                      .first_row = 0};
-  input_vectors_ = t.input_vectors.empty() ? t.vectors.data() : t.input_vectors.data();
+  items_ = t.items();
+  inputs_ = t.inputs();
   input_map_ = t.input_map.empty() ? nullptr : t.input_map.data();
   inverse_norms_ = t.inverse_norms;
   attention_logits_ = t.attention_logits;

@@ -8,8 +8,9 @@
 // r. Every tensor starts at a multiple of 64 bytes of the file.
 //
 // clang-format off
-//   item.vectors              F32 [N, s]   output table v_i; columns d..s are zero
-//   item.input_vectors        F32 [N, s]   input table x_i of the encoder; absent: v_i serves as x_i
+//   item.vectors              T [N, s]     output table v_i; columns d..s are zero. T is F32, or BF16 where the
+//                                          manifest's row_type is bf16
+//   item.input_vectors        T [N, s]     input table x_i of the encoder; absent: v_i serves as x_i
 //   item.bias                 F32 [N]      b_i; absent: 0
 //   item.inverse_norms        F32 [N]      1 / |v_i|, 0 where v_i is zero
 //   item.attention_logits     F32 [N]      the item's own term of the attention logit; absent: 0
@@ -61,6 +62,7 @@
 #include "absl/status/statusor.h"
 #include "engine/base/item_key.h"
 #include "engine/encoders/encoder.h"
+#include "engine/kernels/vector_view.h"
 #include "engine/retrieval/retriever.h"
 #include "engine/snapshot/manifest.h"
 #include "engine/snapshot/safetensors.h"
@@ -111,13 +113,13 @@ class ModelSnapshot {
   }
   uint32_t num_categories() const { return manifest_.num_categories; }
 
+  // Of both tables.
+  RowType row_type() const { return manifest_.row_type; }
   // Output table, with bias.
   const ItemMatrix& items() const { return items_; }
-  std::span<const float> ItemVector(uint32_t row) const {
-    return {items_.vectors + size_t{row} * stride(), dim()};
-  }
-  // Input table row, [dim].
-  const float* InputVector(uint32_t row) const { return input_vectors_ + size_t{row} * stride(); }
+  VectorView ItemVector(uint32_t row) const { return items_.Row(row); }
+  // Input table row.
+  VectorView InputVector(uint32_t row) const { return inputs_.Row(row); }
   float Bias(uint32_t row) const { return items_.bias == nullptr ? 0.0f : items_.bias[row]; }
   std::span<const float> inverse_norms() const { return inverse_norms_; }
   float AttentionLogit(uint32_t row) const {
@@ -155,8 +157,7 @@ class ModelSnapshot {
   Manifest manifest_;
   std::unique_ptr<SafetensorsFile> file_;
   std::string user_vectors_path_;
-  ItemMatrix items_;
-  const float* input_vectors_ = nullptr;
+  ItemMatrix items_, inputs_;
   const float* input_map_ = nullptr;  // [dim, stride] or null
   std::span<const float> inverse_norms_, attention_logits_, popularity_;
   std::span<const uint64_t> keys_, id_offsets_, title_offsets_, category_offsets_, category_offsets_of_names_;

@@ -16,6 +16,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "engine/base/bf16.h"
 
 namespace swiftlet {
 
@@ -35,7 +36,7 @@ struct TensorView {
   // wrote; the format itself does not promise it.
   bool is_aligned() const;
   // Requires an element type of dtype's size and kind, and is_aligned(): checked, ends the process. F16 and
-  // BF16 are seen as uint16_t, U8 also as char.
+  // BF16 are seen as uint16_t, BF16 also as Bf16, U8 also as char.
   template <typename T>
   std::span<const T> as() const {
     CheckAccess(DTypeMatches<T>(dtype));
@@ -52,6 +53,7 @@ struct TensorView {
     if constexpr (std::is_same_v<T, int64_t>) return dtype == DType::kI64;
     if constexpr (std::is_same_v<T, int32_t>) return dtype == DType::kI32;
     if constexpr (std::is_same_v<T, uint16_t>) return dtype == DType::kF16 || dtype == DType::kBF16;
+    if constexpr (std::is_same_v<T, Bf16>) return dtype == DType::kBF16;
     if constexpr (sizeof(T) == 1) return dtype == DType::kU8;
     return false;
   }

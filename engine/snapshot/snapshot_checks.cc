@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "engine/base/aligned_vector.h"
 #include "engine/base/item_key.h"
 #include "engine/base/status_macros.h"
 
@@ -128,10 +129,23 @@ absl::Status CheckRows(std::string_view name, std::span<const float> rows, size_
   return absl::OkStatus();
 }
 
+absl::Status CheckRows(std::string_view name, std::span<const Bf16> rows, size_t dim, size_t stride) {
+  for (size_t begin = 0; begin < rows.size(); begin += stride) {
+    for (size_t i = begin; i < begin + dim; ++i) {
+      if (!IsFinite(rows[i])) return Bad(name, i, "a finite number", absl::StrCat(ToFloat(rows[i])));
+    }
+    for (size_t i = begin + dim; i < begin + stride; ++i) {
+      if (ToFloat(rows[i]) != 0) return Bad(name, i, "0 as padding", absl::StrCat(ToFloat(rows[i])));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckInverseNorms(const SnapshotTensors& t) {
-  const size_t dim = t.manifest.dim, stride = t.manifest.row_stride;
+  const ItemMatrix items = t.items();
+  AlignedVector<float> buffer(items.dim);
   for (size_t row = 0; row < t.inverse_norms.size(); ++row) {
-    const float expected = InverseNorm(t.vectors.subspan(row * stride, dim));
+    const float expected = InverseNorm({items.Row(row).Floats(buffer.data()), items.dim});
     const float found = t.inverse_norms[row];
     // Relative: writers may sum in float. Absolute: denormal results have few digits.
     if (!(std::fabs(found - expected) <= 1e-3f * expected + 1e-40f)) {
@@ -173,6 +187,24 @@ absl::Status CheckTexts(const SnapshotTensors& t) {
 
 }  // namespace
 
+ItemMatrix SnapshotTensors::items() const {
+  const bool is_bf16 = manifest.row_type == RowType::kBf16;
+  return {.vectors = is_bf16 ? nullptr : vectors.data(),
+          .bf16_vectors = is_bf16 ? bf16_vectors.data() : nullptr,
+          .bias = bias.empty() ? nullptr : bias.data(),
+          .num_items = manifest.num_items,
+          .dim = manifest.dim,
+          .stride = manifest.row_stride};
+}
+
+ItemMatrix SnapshotTensors::inputs() const {
+  ItemMatrix matrix = items();
+  matrix.bias = nullptr;
+  if (!input_vectors.empty()) matrix.vectors = input_vectors.data();
+  if (!bf16_input_vectors.empty()) matrix.bf16_vectors = bf16_input_vectors.data();
+  return matrix;
+}
+
 absl::Status CheckStructure(const SnapshotTensors& t) {
   SWIFTLET_RETURN_IF_ERROR(CheckOffsets("item.id_offsets", t.id_offsets, t.id_bytes.size()));
   SWIFTLET_RETURN_IF_ERROR(CheckOffsets("item.title_offsets", t.title_offsets, t.title_bytes.size()));
@@ -197,7 +229,9 @@ absl::Status CheckStructure(const SnapshotTensors& t) {
 absl::Status CheckValues(const SnapshotTensors& t) {
   const size_t dim = t.manifest.dim, stride = t.manifest.row_stride;
   SWIFTLET_RETURN_IF_ERROR(CheckRows("item.vectors", t.vectors, dim, stride));
+  SWIFTLET_RETURN_IF_ERROR(CheckRows("item.vectors", t.bf16_vectors, dim, stride));
   SWIFTLET_RETURN_IF_ERROR(CheckRows("item.input_vectors", t.input_vectors, dim, stride));
+  SWIFTLET_RETURN_IF_ERROR(CheckRows("item.input_vectors", t.bf16_input_vectors, dim, stride));
   SWIFTLET_RETURN_IF_ERROR(CheckRows("encoder.input_map", t.input_map, dim, stride));
   SWIFTLET_RETURN_IF_ERROR(CheckInverseNorms(t));
   SWIFTLET_RETURN_IF_ERROR(CheckFinite("item.bias", t.bias));
@@ -214,12 +248,7 @@ absl::Status CheckValues(const SnapshotTensors& t) {
     }
   }
   if (t.index.has_value()) {
-    const ItemMatrix items{.vectors = t.vectors.data(),
-                           .bias = t.bias.empty() ? nullptr : t.bias.data(),
-                           .num_items = t.keys.size(),
-                           .dim = dim,
-                           .stride = stride};
-    SWIFTLET_RETURN_IF_ERROR(CheckBoundIndexValues(*t.index, items, t.inverse_norms));
+    SWIFTLET_RETURN_IF_ERROR(CheckBoundIndexValues(*t.index, t.items(), t.inverse_norms));
   }
   return CheckTexts(t);
 }

@@ -7,7 +7,9 @@
 #include <span>
 
 #include "absl/status/status.h"
+#include "engine/base/bf16.h"
 #include "engine/retrieval/bound_index.h"
+#include "engine/retrieval/item_matrix.h"
 #include "engine/snapshot/manifest.h"
 
 namespace swiftlet {
@@ -20,12 +22,20 @@ struct SnapshotTensors {
   explicit SnapshotTensors(const Manifest& m) : manifest(m) {}
 
   const Manifest& manifest;
-  std::span<const float> vectors, input_vectors, bias, inverse_norms, attention_logits, popularity, input_map;
+  // Of both tables one or the other, by manifest.row_type.
+  std::span<const float> vectors, input_vectors;
+  std::span<const Bf16> bf16_vectors, bf16_input_vectors;
+  std::span<const float> bias, inverse_norms, attention_logits, popularity, input_map;
   std::span<const float> class_logits, position_logits, recency_logits, slot_logits;
   std::span<const uint64_t> keys, id_offsets, title_offsets, category_offsets, category_name_offsets;
   std::span<const uint32_t> key_slots, category_ids, popularity_order;
   std::span<const char> id_bytes, title_bytes, category_name_bytes;
   std::optional<BoundIndexView> index;
+
+  // The output table, with bias.
+  ItemMatrix items() const;
+  // The input table, without: the output table where there is no other.
+  ItemMatrix inputs() const;
 };
 
 // Everything that memory safety and the end of a look-up rest on: offsets, category ids, hash slots,

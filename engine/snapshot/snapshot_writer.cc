@@ -9,6 +9,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "engine/base/bf16.h"
 #include "engine/base/item_key.h"
 #include "engine/base/status_macros.h"
 #include "engine/encoders/attention.h"
@@ -34,6 +35,7 @@ struct PackedTexts {
 // Tensors that are computed from the contents.
 struct DerivedTensors {
   AlignedVector<float> vectors, input_vectors, input_map;  // padded rows
+  AlignedVector<Bf16> bf16_vectors, bf16_input_vectors;    // instead of the first two
   std::vector<float> inverse_norms, slot_logits;
   std::vector<uint64_t> keys, category_offsets = {0};
   std::vector<uint32_t> key_slots, category_ids, popularity_order;
@@ -60,6 +62,18 @@ absl::Status CheckItemNumbers(const SnapshotContents& c, std::string_view field,
     return absl::InvalidArgumentError(
         absl::StrCat(std::string(field), ": ", ItemName(c, i / per_item), ": expected a finite number",
                      not_negative ? " of at least 0" : "", ", found ", values[i]));
+  }
+  return absl::OkStatus();
+}
+
+// That rounding `values` [N, dim] to bf16 leaves them finite.
+absl::Status CheckBf16Range(const SnapshotContents& c, std::string_view field,
+                            const std::vector<float>& values) {
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (IsFinite(ToBf16(values[i]))) continue;
+    return absl::InvalidArgumentError(absl::StrCat(std::string(field), ": ", ItemName(c, i / c.dim),
+                                                   ": expected a number in the range of bf16, found ",
+                                                   values[i]));
   }
   return absl::OkStatus();
 }
@@ -98,6 +112,10 @@ absl::Status CheckContents(const SnapshotContents& c) {
 
   SWIFTLET_RETURN_IF_ERROR(CheckItemNumbers(c, "item_vectors", c.item_vectors, d));
   SWIFTLET_RETURN_IF_ERROR(CheckItemNumbers(c, "item_input_vectors", c.item_input_vectors, d));
+  if (c.manifest.row_type == RowType::kBf16) {
+    SWIFTLET_RETURN_IF_ERROR(CheckBf16Range(c, "item_vectors", c.item_vectors));
+    SWIFTLET_RETURN_IF_ERROR(CheckBf16Range(c, "item_input_vectors", c.item_input_vectors));
+  }
   SWIFTLET_RETURN_IF_ERROR(CheckItemNumbers(c, "item_bias", c.item_bias, 1));
   SWIFTLET_RETURN_IF_ERROR(CheckItemNumbers(c, "item_attention_logits", c.item_attention_logits, 1));
   SWIFTLET_RETURN_IF_ERROR(CheckItemNumbers(c, "item_popularity", c.item_popularity, 1, true));
@@ -181,13 +199,39 @@ AlignedVector<float> PadRows(const std::vector<float>& rows, size_t dim) {
   return padded;
 }
 
+AlignedVector<Bf16> RoundAndPadRows(const std::vector<float>& rows, size_t dim) {
+  const size_t stride = RowStride(dim), num_rows = rows.size() / dim;
+  AlignedVector<Bf16> padded(num_rows * stride);
+  for (size_t r = 0; r < num_rows; ++r) {
+    std::transform(&rows[r * dim], &rows[r * dim] + dim, &padded[r * stride], ToBf16);
+  }
+  return padded;
+}
+
+// The rows as they will be read, which everything else is computed from.
+ItemMatrix StoredItems(const SnapshotContents& c, const DerivedTensors& t) {
+  const bool is_bf16 = c.manifest.row_type == RowType::kBf16;
+  return {.vectors = is_bf16 ? nullptr : t.vectors.data(),
+          .bf16_vectors = is_bf16 ? t.bf16_vectors.data() : nullptr,
+          .bias = c.item_bias.empty() ? nullptr : c.item_bias.data(),
+          .num_items = c.item_ids.size(),
+          .dim = c.dim,
+          .stride = RowStride(c.dim)};
+}
+
 void BuildNumbers(const SnapshotContents& c, DerivedTensors& t) {
-  t.vectors = PadRows(c.item_vectors, c.dim);
-  t.input_vectors = PadRows(c.item_input_vectors, c.dim);
+  if (c.manifest.row_type == RowType::kBf16) {
+    t.bf16_vectors = RoundAndPadRows(c.item_vectors, c.dim);
+    t.bf16_input_vectors = RoundAndPadRows(c.item_input_vectors, c.dim);
+  } else {
+    t.vectors = PadRows(c.item_vectors, c.dim);
+    t.input_vectors = PadRows(c.item_input_vectors, c.dim);
+  }
   t.input_map = PadRows(c.input_map, c.dim);
-  const std::span<const float> vectors = c.item_vectors;
-  for (size_t row = 0; row < c.item_ids.size(); ++row) {
-    t.inverse_norms.push_back(InverseNorm(vectors.subspan(row * c.dim, c.dim)));
+  const ItemMatrix items = StoredItems(c, t);
+  AlignedVector<float> buffer(c.dim);
+  for (size_t row = 0; row < items.num_items; ++row) {
+    t.inverse_norms.push_back(InverseNorm({items.Row(row).Floats(buffer.data()), c.dim}));
   }
   t.popularity_order.resize(c.item_ids.size());
   std::iota(t.popularity_order.begin(), t.popularity_order.end(), 0u);
@@ -208,11 +252,7 @@ absl::StatusOr<std::optional<ManifestIndex>> BuildIndex(const SnapshotContents& 
   if (c.index == IndexMode::kNever || (c.index == IndexMode::kAuto && c.item_ids.size() < kMinIndexedItems)) {
     return std::nullopt;
   }
-  const ItemMatrix items{.vectors = t.vectors.data(),
-                         .bias = c.item_bias.empty() ? nullptr : c.item_bias.data(),
-                         .num_items = c.item_ids.size(),
-                         .dim = c.dim,
-                         .stride = RowStride(c.dim)};
+  const ItemMatrix items = StoredItems(c, t);
   t.index = BuildBoundIndex(items, t.inverse_norms, {});
   if (!t.index.has_value()) return std::nullopt;
   const BoundIndexView view = t.index->View();
@@ -247,8 +287,12 @@ std::vector<NamedTensor> NameTensors(const SnapshotContents& c, const DerivedTen
   const auto add_list = [&](std::string name, DType dtype, const auto& values) {
     add(std::move(name), dtype, {values.size()}, values);
   };
-  add("item.vectors", DType::kF32, {n, stride}, t.vectors);
-  if (!t.input_vectors.empty()) add("item.input_vectors", DType::kF32, {n, stride}, t.input_vectors);
+  const auto add_rows = [&](std::string name, const auto& floats, const auto& bf16) {
+    if (!floats.empty()) add(name, DType::kF32, {n, stride}, floats);
+    if (!bf16.empty()) add(name, DType::kBF16, {n, stride}, bf16);
+  };
+  add_rows("item.vectors", t.vectors, t.bf16_vectors);
+  add_rows("item.input_vectors", t.input_vectors, t.bf16_input_vectors);
   if (!c.item_bias.empty()) add_list("item.bias", DType::kF32, c.item_bias);
   add_list("item.inverse_norms", DType::kF32, t.inverse_norms);
   if (!c.item_attention_logits.empty())

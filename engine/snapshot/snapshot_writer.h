@@ -25,7 +25,8 @@ enum class IndexMode : uint8_t {
 inline constexpr size_t kMinIndexedItems = 8192;
 
 // Everything of a snapshot but user_vectors.sst, in memory. Shapes as in model_snapshot.h, with unpadded rows
-// [N, dim].
+// [N, dim]. With manifest.row_type kBf16 the rows of both tables are rounded to bf16 (to nearest, ties to
+// even), and norms and index are those of the rounded rows.
 struct SnapshotContents {
   // format_version, dim, row_stride, num_items, num_categories, index and files are filled by the writer; the
   // caller sets the rest (num_users: rows of user_vectors.sst, when that file is in the directory already).
@@ -54,8 +55,9 @@ struct SnapshotContents {
 
 // Writes model.safetensors and manifest.json (with checksums, also of user_vectors.sst when the file is
 // there) into `directory`, which must exist, and fsyncs both. INVALID_ARGUMENT for inconsistent shapes, an
-// invalid or duplicate id, two ids with one key (both are named), or a number that is not finite (item and
-// field are named). INTERNAL when the index does not answer like a full scan.
+// invalid or duplicate id, two ids with one key (both are named), or a number that is not finite, as bf16
+// where it is stored as that (item and field are named). INTERNAL when the index does not answer like a full
+// scan.
 absl::Status WriteSnapshot(const std::string& directory, const SnapshotContents& contents);
 
 // Replaces the metrics of a written snapshot's manifest: write temporary, fsync, rename.

@@ -63,6 +63,7 @@ class TensorBinder {
   template <typename T>
   static constexpr DType ExpectedDType() {
     if constexpr (std::is_same_v<T, float>) return DType::kF32;
+    if constexpr (std::is_same_v<T, Bf16>) return DType::kBF16;
     if constexpr (std::is_same_v<T, uint64_t>) return DType::kU64;
     if constexpr (std::is_same_v<T, uint32_t>) return DType::kU32;
     return DType::kU8;

@@ -153,7 +153,7 @@ SnapshotContents MeanOfHistoryContents(const ModelSnapshot& snapshot, int64_t no
   for (uint32_t row = 0; row < snapshot.num_items(); ++row) {
     contents.item_ids.emplace_back(snapshot.ItemId(row));
     contents.item_popularity.push_back(snapshot.Popularity(row));
-    const std::span<const float> vector = snapshot.ItemVector(row);
+    const std::vector<float> vector = snapshot.ItemVector(row).Values();
     contents.item_vectors.insert(contents.item_vectors.end(), vector.begin(), vector.end());
   }
   SetUniformAttention(snapshot.manifest().max_events, &contents);

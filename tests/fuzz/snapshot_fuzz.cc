@@ -14,10 +14,12 @@
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/aligned_vector.h"
+#include "engine/base/bf16.h"
 #include "engine/base/item_key.h"
 #include "engine/recommender.h"
 #include "engine/snapshot/model_snapshot.h"
@@ -79,21 +81,23 @@ std::string ReadFile(const std::string& path) {
 const std::vector<Base>& Bases() {
   static const std::vector<Base>* const bases = [] {
     auto* made = new std::vector<Base>;
-    for (int i = 0; i < 3; ++i) {
-      const bool full = i == 0, indexed = i == 2;
+    for (int i = 0; i < 4; ++i) {
+      const bool full = i == 0, indexed = i >= 2;
       const std::string path = absl::StrCat(Directory(), "/base-", i);
-      SnapshotContents contents = testing::RandomSnapshot({.num_items = full      ? 9u
-                                                                        : indexed ? 50u
-                                                                                  : 3u,
-                                                           .dim = full      ? 5u
-                                                                  : indexed ? 18u
-                                                                            : 17u,
-                                                           .num_categories = full ? 3u : 0u,
-                                                           .with_bias = full || indexed,
-                                                           .with_input_vectors = full,
-                                                           .with_attention_logits = full,
-                                                           .with_titles = full,
-                                                           .max_events = full ? 4u : 50u});
+      SnapshotContents contents =
+          testing::RandomSnapshot({.num_items = full      ? 9u
+                                                : indexed ? 50u
+                                                          : 3u,
+                                   .dim = full      ? 5u
+                                          : indexed ? 18u
+                                                    : 17u,
+                                   .num_categories = full ? 3u : 0u,
+                                   .with_bias = full || indexed,
+                                   .with_input_vectors = full || i == 3,
+                                   .with_attention_logits = full,
+                                   .with_titles = full,
+                                   .max_events = full ? 4u : 50u,
+                                   .row_type = i == 3 ? RowType::kBf16 : RowType::kFloat32});
       contents.index = indexed ? IndexMode::kAlways : IndexMode::kNever;
       std::filesystem::create_directory(path);
       const absl::Status written = WriteSnapshot(path, contents);
@@ -116,6 +120,7 @@ const std::vector<Base>& Bases() {
 
 size_t ElementBytes(const Tensor& tensor) {
   if (tensor.dtype == "U8") return 1;
+  if (tensor.dtype == "BF16" || tensor.dtype == "F16") return 2;
   return tensor.dtype == "U64" || tensor.dtype == "I64" || tensor.dtype == "F64" ? 8 : 4;
 }
 
@@ -184,7 +189,11 @@ void MakeDerived(const ordered_json& manifest, std::map<std::string, Tensor>& te
   if (!stride_field.is_number_unsigned() || !dim_field.is_number_unsigned()) return;
   const auto stride = stride_field.get<uint64_t>(), dim = dim_field.get<uint64_t>();
   if (stride == 0 || dim > stride || stride > 4096) return;
-  const auto vectors = ElementsOf<float>(tensors, "item.vectors");
+  auto vectors = ElementsOf<float>(tensors, "item.vectors");
+  if (tensors.contains("item.vectors") && tensors["item.vectors"].dtype == "BF16") {
+    vectors.clear();
+    for (const Bf16 x : ElementsOf<Bf16>(tensors, "item.vectors")) vectors.push_back(ToFloat(x));
+  }
   const size_t n = vectors.size() / stride;
   std::vector<float> inverse_norms;
   for (size_t i = 0; i < n; ++i) {
@@ -271,7 +280,8 @@ void SetField(ordered_json& manifest, uint8_t field, uint8_t value, bool remove,
                                         "/files/model.safetensors/bytes",
                                         "/files/x",
                                         "/metrics/a",
-                                        "/training"};
+                                        "/training",
+                                        "/row_type"};
   static const char* const kValues[] = {"0",
                                         "1",
                                         "2",
@@ -294,7 +304,9 @@ void SetField(ordered_json& manifest, uint8_t field, uint8_t value, bool remove,
                                         "{}",
                                         "true",
                                         R"([{"type":1,"min_value":null,"sign":1}])",
-                                        R"({"bytes":0,"xxh3_128":"00000000000000000000000000000000"})"};
+                                        R"({"bytes":0,"xxh3_128":"00000000000000000000000000000000"})",
+                                        "\"bf16\"",
+                                        "\"float32\""};
   const ordered_json::json_pointer pointer(kFields[field % std::size(kFields)]);
   const std::string text =
       value < std::size(kValues) ? std::string(kValues[value]) : std::string(input.TakeBytes(value % 32));
@@ -326,14 +338,15 @@ void Apply(InputReader& input, ordered_json& manifest, std::map<std::string, Ten
   std::advance(it, which % tensors.size());
   Tensor& tensor = it->second;
   const size_t width = ElementBytes(tensor), n = tensor.data.size() / width;
+  const size_t half = width == 2 ? 2 : 0;  // a bf16 is a float's upper half
   switch (operation) {
     case kSetElement:
-      if (n > 0) tensor.data.replace(element % n * width, width, Value(value, input), 0, width);
+      if (n > 0) tensor.data.replace(element % n * width, width, Value(value, input), half, width);
       break;
     case kFill:
       for (size_t i = 0; i < n; ++i) {
         InputReader same = input;
-        tensor.data.replace(i * width, width, Value(value, same), 0, width);
+        tensor.data.replace(i * width, width, Value(value, same), half, width);
       }
       break;
     case kResize:
@@ -512,7 +525,7 @@ std::vector<std::string> Seeds() {
     Put(flags, &seed);
     for (const auto& o : operations) seed.append(reinterpret_cast<const char*>(o.data()), o.size());
   };
-  for (uint8_t base = 0; base < 2; ++base) {
+  for (uint8_t base = 0; base < 4; ++base) {
     for (const uint8_t flags : {0, 1, 2, 4, 12}) add(base, flags, {});
     for (uint8_t operation = 0; operation < kNumOperations; ++operation) {
       add(base, 1, {{operation, 1, 2, 0, 4}});

@@ -68,6 +68,7 @@ SnapshotContents RandomSnapshot(const RandomSnapshotOptions& options) {
   c.manifest.model_kind = "attention";
   c.manifest.embedding_space = options.embedding_space;
   c.manifest.max_events = options.max_events;
+  c.manifest.row_type = options.row_type;
   c.manifest.event_types = options.event_types;
   if (options.event_types.empty()) {
     const EventTypeTable table = EventTypeTable::Default();

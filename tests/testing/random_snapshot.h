@@ -35,6 +35,7 @@ struct RandomSnapshotOptions {
   std::string embedding_space = "test-space";
   int64_t trained_through_ms = 1'700'000'000'000;
   uint32_t max_events = 50;
+  RowType row_type = RowType::kFloat32;
   // Empty: EventTypeTable::Default().
   std::vector<EventType> event_types = {};
   // Empty: one class for each type, with the sign of its weight, and ratings (type 6) of 3.5 and more apart.

@@ -76,10 +76,10 @@ TEST_F(CatalogViewTest, AnUpsertedItemHasARowItsMetadataAndTheMappedInputVector)
   EXPECT_THAT(CategoryNames(*view, row), ElementsAre("cat-1", "unheard-of"));
   EXPECT_EQ(view->num_categories(), snapshot_->num_categories() + 1);
   EXPECT_EQ(view->FindCategory("unheard-of"), snapshot_->num_categories());
-  EXPECT_THAT(view->ItemVector(row), ElementsAreArray(item.vector));
+  EXPECT_THAT(view->ItemVector(row).Values(), ElementsAreArray(item.vector));
   std::vector<float> input(snapshot_->dim());
   snapshot_->MapToInput(item.vector, input);
-  EXPECT_THAT(std::span(view->InputVector(row), snapshot_->dim()), ElementsAreArray(input));
+  EXPECT_THAT(view->InputVector(row).Values(), ElementsAreArray(input));
   EXPECT_EQ(view->Popularity(row), 0.0f);
   EXPECT_EQ(view->Bias(row), 0.0f);
   EXPECT_EQ(view->AttentionLogit(row), 0.0f);
@@ -117,12 +117,26 @@ TEST_F(CatalogViewTest, MetadataAloneAddsNoRow) {
 
 TEST_F(CatalogViewTest, TheVectorOfTheSnapshotAddsNoRow) {
   Load({});
-  const std::span<const float> same = snapshot_->ItemVector(5);
-  const auto view =
-      Build({{.item_id = "item-5", .vector = {same.begin(), same.end()}, .space = "test-space"}});
+  const std::vector<float> same = snapshot_->ItemVector(5).Values();
+  const auto view = Build({{.item_id = "item-5", .vector = same, .space = "test-space"}});
   EXPECT_EQ(view->num_rows(), snapshot_->num_items());
   EXPECT_EQ(Row(*view, "item-5"), 5u);
   EXPECT_FALSE(view->IsMasked(5));
+}
+
+TEST_F(CatalogViewTest, AVectorThatTheSnapshotStoresRoundedAddsNoRow) {
+  const testing::RandomSnapshotOptions options{.row_type = RowType::kBf16};
+  const SnapshotContents contents = testing::RandomSnapshot(options);
+  Load(options);
+  const auto begin = contents.item_vectors.begin() + 5 * contents.dim;
+  std::vector<float> vector(begin, begin + contents.dim);
+  ASSERT_NE(vector, snapshot_->ItemVector(5).Values()) << "or it shows nothing";
+  EXPECT_EQ(Build({{.item_id = "item-5", .vector = vector, .space = "test-space"}})->num_rows(),
+            snapshot_->num_items());
+  vector[3] *= 1.01f;
+  const auto view = Build({{.item_id = "item-5", .vector = vector, .space = "test-space"}});
+  EXPECT_EQ(view->num_rows(), snapshot_->num_items() + 1);
+  EXPECT_EQ(view->ItemVector(Row(*view, "item-5")).Values(), vector) << "added rows are not rounded";
 }
 
 TEST_F(CatalogViewTest, VectorsThatCannotCountAreNoVectors) {
@@ -239,7 +253,7 @@ void ExpectAgrees(const ModelSnapshot& snapshot, const CatalogView& view, const 
       EXPECT_TRUE(view.IsMasked(*base));
     }
     if (usable) {
-      ASSERT_THAT(view.ItemVector(*row), ElementsAreArray(state->vector));
+      ASSERT_THAT(view.ItemVector(*row).Values(), ElementsAreArray(state->vector));
     } else if (!mean.empty()) {
       for (uint32_t j = 0; j < snapshot.dim(); ++j) ASSERT_NEAR(view.ItemVector(*row)[j], mean[j], 1e-6);
     } else {
@@ -247,10 +261,10 @@ void ExpectAgrees(const ModelSnapshot& snapshot, const CatalogView& view, const 
     }
     if (*row >= snapshot.num_items()) {
       std::vector<float> input(snapshot.dim());
-      snapshot.MapToInput(view.ItemVector(*row), input);
-      EXPECT_THAT(std::span(view.InputVector(*row), snapshot.dim()), ElementsAreArray(input));
+      snapshot.MapToInput(view.ItemVector(*row).Values(), input);
+      EXPECT_THAT(view.InputVector(*row).Values(), ElementsAreArray(input));
     } else {
-      EXPECT_EQ(view.InputVector(*row), snapshot.InputVector(*row));
+      EXPECT_EQ(view.InputVector(*row).Values(), snapshot.InputVector(*row).Values());
     }
     EXPECT_EQ(view.Popularity(*row), base.has_value() ? snapshot.Popularity(*base) : 0.0f);
     if (mean.empty()) {
@@ -311,7 +325,7 @@ void ExpectAgrees(const ModelSnapshot& snapshot, const CatalogView& view, const 
     for (size_t j = 0; j < part.num_items; ++j) {
       const auto row = static_cast<uint32_t>(part.first_row + j);
       ++times[row];
-      EXPECT_EQ(part.vectors + j * part.stride, view.ItemVector(row).data());
+      EXPECT_EQ(part.vectors + j * part.stride, view.ItemVector(row).Floats(nullptr));
       EXPECT_EQ(cosine.scale[j], view.InverseNorm(row));
       EXPECT_EQ(part.bias == nullptr ? 0.0f : part.bias[j], view.Bias(row));
     }
@@ -330,7 +344,7 @@ void ExpectAgrees(const ModelSnapshot& snapshot, const CatalogView& view, const 
           continue;
         }
         const size_t at = part.numbers[j] - vectors.first_row;
-        EXPECT_EQ(vectors.vectors + at * vectors.stride, view.ItemVector(row).data());
+        EXPECT_EQ(vectors.vectors + at * vectors.stride, view.ItemVector(row).Floats(nullptr));
         EXPECT_EQ(vectors.bias == nullptr ? 0.0f : vectors.bias[at], view.Bias(row));
         EXPECT_EQ(view.shared_vectors_by_cosine()[m].scale[at], view.InverseNorm(row));
         ++times[row];
@@ -361,7 +375,9 @@ TEST_F(CatalogViewTest, ANewItemWithoutAVectorTakesTheMeanOfItsCategories) {
     EXPECT_EQ(view->Popularity(row), 0.0f);
     EXPECT_EQ(view->BaseRowOf(row), std::nullopt);
   }
-  EXPECT_EQ(view->ItemVector(Row(*view, "a")).data(), view->ItemVector(Row(*view, "b")).data()) << "shared";
+  EXPECT_EQ(view->ItemVector(Row(*view, "a")).Floats(nullptr),
+            view->ItemVector(Row(*view, "b")).Floats(nullptr))
+      << "shared";
   EXPECT_THAT(CategoryNames(*view, Row(*view, "a")), ElementsAre("cat-1", "unheard-of", "cat-4"));
   const std::vector<double> mean_of_3 = CategoryMean(*snapshot_, {"cat-3"});
   EXPECT_NEAR(view->ItemVector(Row(*view, "stale"))[0], mean_of_3[0], 1e-6) << "a vector of another space";
@@ -447,7 +463,7 @@ TEST_F(CatalogViewTest, AnyChainOfChangesAgreesWithTheStatesAndOldViewsStayAsThe
           item.vector.assign(snapshot_->dim(), static_cast<float>(random() % 100) / 7);
           const std::optional<uint32_t> base = snapshot_->FindRow(ItemKeyOf(id));
           if (base.has_value() && random() % 3 == 0) {
-            item.vector.assign(snapshot_->ItemVector(*base).begin(), snapshot_->ItemVector(*base).end());
+            item.vector = snapshot_->ItemVector(*base).Values();
           }
         } else if (random() % 4 == 0) {
           item.vector.clear();

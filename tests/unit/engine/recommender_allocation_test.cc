@@ -7,6 +7,7 @@
 #include <new>
 #include <random>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -59,16 +60,18 @@ TEST(Allocations, AreCounted) {
   EXPECT_EQ(num_allocations, before + 2) << v.size() + a.size();
 }
 
-class AllocationsTest : public ::testing::TestWithParam<IndexMode> {};
+class AllocationsTest : public ::testing::TestWithParam<std::tuple<IndexMode, RowType>> {};
 INSTANTIATE_TEST_SUITE_P(WithAndWithoutIndex, AllocationsTest,
-                         ::testing::Values(IndexMode::kNever, IndexMode::kAlways));
+                         ::testing::Combine(::testing::Values(IndexMode::kNever, IndexMode::kAlways),
+                                            ::testing::Values(RowType::kFloat32, RowType::kBf16)));
 
 TEST_P(AllocationsTest, NoneInTheSteadyState) {
   testing::TempDir dir;
-  SnapshotContents contents = testing::RandomSnapshot({.num_items = 3000, .dim = 32});
-  contents.index = GetParam();
+  const auto [index, row_type] = GetParam();
+  SnapshotContents contents = testing::RandomSnapshot({.num_items = 3000, .dim = 32, .row_type = row_type});
+  contents.index = index;
   const auto snapshot = testing::WriteAndLoad(dir.File("model"), contents);
-  ASSERT_EQ(snapshot->manifest().index.has_value(), GetParam() == IndexMode::kAlways);
+  ASSERT_EQ(snapshot->manifest().index.has_value(), index == IndexMode::kAlways);
   std::vector<CatalogItem> changes;
   for (int i = 0; i < 500; ++i) {
     changes.push_back({.item_id = absl::StrCat("item-", i * 7),

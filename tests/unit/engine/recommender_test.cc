@@ -228,7 +228,7 @@ TEST_F(RecommenderTest, DeletedItemsAreNotRecommendedButStillCountAsHistory) {
 
 TEST_F(RecommenderTest, AnUpsertedItemIsRecommendedAtOnceAndSeenInItsNewRow) {
   Load({.num_items = 200, .with_bias = false, .with_input_vectors = false});
-  std::vector<float> vector(snapshot_->ItemVector(5).begin(), snapshot_->ItemVector(5).end());
+  std::vector<float> vector = snapshot_->ItemVector(5).Values();
   for (float& x : vector) x *= 10;
   Change({WithVector("fresh", vector), WithVector("item-9", vector)});
   const std::vector<HistoryEvent> history = {Event("item-5", 0)};
@@ -320,7 +320,7 @@ TEST_F(RecommenderTest, AnItemWithoutAVectorStandsWhereAnAverageItemOfItsCategor
 TEST_F(RecommenderTest, EqualScoresOfSharedAndOwnVectorsGoToTheLowerRow) {
   Load({.num_items = 20, .with_bias = false});
   Change({{.item_id = "shared", .has_metadata = true, .categories = {"cat-1"}}});
-  const std::span<const float> mean = view_->ItemVector(Row("shared"));
+  const std::vector<float> mean = view_->ItemVector(Row("shared")).Values();
   Change({WithVector("own", mean)});
   ASSERT_GT(Row("own"), Row("shared"));
   const std::vector<HistoryEvent> history = {Event("item-1", 0)};
@@ -421,7 +421,7 @@ TEST_F(RecommenderTest, PopularItemsComeInOrderWithReplacedRowsInPlaceAndNewOnes
 
 TEST_F(RecommenderTest, SimilarItemsAreTheNearestByCosine) {
   Load({.num_items = 300});
-  std::vector<float> scaled(snapshot_->ItemVector(8).begin(), snapshot_->ItemVector(8).end());
+  std::vector<float> scaled = snapshot_->ItemVector(8).Values();
   for (float& x : scaled) x *= -25;
   Change({WithVector("opposite", scaled),
           WithVector("zero", std::vector<float>(snapshot_->dim())),
@@ -494,7 +494,7 @@ class Oracle {
          const RecommendQuery& query, const UserState& user)
       : view_(view), vector_(snapshot.dim()) {
     std::vector<double> logits, signs;
-    std::vector<const float*> inputs;
+    std::vector<VectorView> inputs;
     int64_t newest = 0;
     for (size_t i = user.history.size(); i-- > 0 && inputs.size() < contents.manifest.max_events;) {
       const HistoryEvent& e = user.history[i];
@@ -513,7 +513,7 @@ class Oracle {
     if (!user.long_term.empty()) {
       logits.push_back(contents.long_term_logit);
       signs.push_back(1);
-      inputs.push_back(user.long_term.data());
+      inputs.push_back(user.long_term);
     }
     for (const ItemKey key : query.context_items) {
       if (const auto row = view.FindRow(key); row.has_value()) {
@@ -588,6 +588,7 @@ TEST_F(RecommenderTest, AgreesWithTheDefinitionForRandomSnapshotsCataloguesAndUs
   for (uint64_t seed = 1; seed <= 12; ++seed) {
     const IndexMode index = seed % 2 == 0 ? IndexMode::kAlways : IndexMode::kNever;
     const uint32_t dim = 1 + random() % 70;
+    const RowType row_type = seed % 3 == 0 ? RowType::kBf16 : RowType::kFloat32;
     Load({.num_items = 1 + static_cast<uint32_t>(random() % 2500),
           .dim = dim,
           .num_categories = static_cast<uint32_t>(random() % 8),
@@ -595,7 +596,8 @@ TEST_F(RecommenderTest, AgreesWithTheDefinitionForRandomSnapshotsCataloguesAndUs
           .with_bias = random() % 3 != 0,
           .with_input_vectors = random() % 2 == 0,
           .with_attention_logits = random() % 2 == 0,
-          .max_events = 1 + static_cast<uint32_t>(random() % 60)},
+          .max_events = 1 + static_cast<uint32_t>(random() % 60),
+          .row_type = row_type},
          index);
     ASSERT_EQ(snapshot_->manifest().index.has_value(), index == IndexMode::kAlways);
     const uint32_t num_known = snapshot_->num_items() + 100;  // some ids beyond: new or unknown
@@ -681,6 +683,76 @@ TEST_F(RecommenderTest, AgreesWithTheDefinitionForRandomSnapshotsCataloguesAndUs
       }
       ASSERT_NEAR(result_.items.back().score, oracle.Score(rows.back()), kTolerance);
       ExpectExplanationsAddUp();
+    }
+  }
+}
+
+// One snapshot stores bf16, the other the same numbers as float32: nobody can tell them apart by their
+// answers.
+TEST_F(RecommenderTest, RowsOfBf16AnswerAsTheirFloat32ValuesDo) {
+  std::mt19937 random(23);
+  for (const IndexMode index : {IndexMode::kNever, IndexMode::kAlways}) {
+    for (const bool with_input_vectors : {false, true}) {
+      const testing::RandomSnapshotOptions options{.num_items = 2000,
+                                                   .dim = 37,
+                                                   .seed = 3,
+                                                   .with_input_vectors = with_input_vectors,
+                                                   .row_type = RowType::kBf16};
+      Load(options, index);
+      const auto bf16 = snapshot_;
+      contents_.manifest.row_type = RowType::kFloat32;
+      for (std::vector<float>* table : {&contents_.item_vectors, &contents_.item_input_vectors}) {
+        for (float& x : *table) x = ToFloat(ToBf16(x));
+      }
+      snapshot_ = testing::WriteAndLoad(dir_.File(absl::StrCat("widened-", num_loaded_)), contents_);
+      ASSERT_NE(bf16->items().bf16_vectors, nullptr);
+      ASSERT_NE(snapshot_->items().vectors, nullptr);
+      const std::vector<CatalogItem> changes = {WithVector("new", std::vector<float>(37, 0.2f)),
+                                                WithVector("item-3", std::vector<float>(37, -0.1f)),
+                                                {.item_id = "item-4", .deleted = true}};
+      view_ = CatalogView::Build(*snapshot_, changes);
+      const auto bf16_view = CatalogView::Build(*bf16, changes);
+      for (int round = 0; round < 20; ++round) {
+        std::vector<HistoryEvent> history;
+        for (uint32_t n = random() % 80; n > 0; --n) {
+          history.push_back(Event(absl::StrCat("item-", random() % 2000), static_cast<int64_t>(n) * kHour,
+                                  static_cast<EventTypeId>(1 + random() % 12), 4));
+        }
+        std::vector<ItemKey> context;
+        for (uint32_t n = random() % 4; n > 0; --n) {
+          context.push_back(ItemKeyOf(absl::StrCat("item-", random() % 2000)));
+        }
+        const std::vector<float> long_term(37, 0.1f);
+        UserState user{.history = history};
+        if (random() % 2 == 0) user.long_term = long_term;
+        const RecommendQuery query{.k = 30, .context_items = context, .explain = true};
+        const auto row = static_cast<uint32_t>(random() % view_->num_rows());
+        const std::vector<uint32_t> rows = {row, 0, 3, 4, view_->num_rows() - 1};
+        Recommendation got;
+        const auto expect_same = [&](absl::Status want_status, absl::Status got_status) {
+          ASSERT_TRUE(want_status.ok() && got_status.ok()) << want_status << got_status;
+          ASSERT_EQ(got.items.size(), result_.items.size());
+          ASSERT_EQ(got.contributions.size(), result_.contributions.size());
+          EXPECT_EQ(got.source, result_.source);
+          EXPECT_TRUE(got.retrieval.proven_exact);
+          for (size_t i = 0; i < got.items.size(); ++i) {
+            EXPECT_EQ(got.items[i].row, result_.items[i].row);
+            EXPECT_EQ(got.items[i].score, result_.items[i].score) << "to the last bit";
+          }
+          for (size_t i = 0; i < got.contributions.size(); ++i) {
+            EXPECT_EQ(got.contributions[i].history_index, result_.contributions[i].history_index);
+            EXPECT_EQ(got.contributions[i].weight, result_.contributions[i].weight);
+            EXPECT_EQ(got.contributions[i].score, result_.contributions[i].score);
+          }
+        };
+        expect_same(Recommend(*snapshot_, *view_, query, user, scratch_, &result_),
+                    Recommend(*bf16, *bf16_view, query, user, scratch_, &got));
+        ExpectExplanationsAddUp();
+        expect_same(ScoreItems(*snapshot_, *view_, query, user, rows, scratch_, &result_),
+                    ScoreItems(*bf16, *bf16_view, query, user, rows, scratch_, &got));
+        expect_same(SimilarItems(*snapshot_, *view_, query, row, scratch_, &result_),
+                    SimilarItems(*bf16, *bf16_view, query, row, scratch_, &got));
+      }
     }
   }
 }

@@ -105,7 +105,7 @@ TEST_F(CatalogManagerTest, AnItemWithoutAVectorFollowsItsCategoriesAndTheSnapsho
   Serve();
   early = Get("early");
   EXPECT_FALSE(early.vector_from_categories);
-  EXPECT_THAT(early.vector, ::testing::ElementsAreArray(snapshot_->ItemVector(7)));
+  EXPECT_THAT(early.vector, ::testing::ElementsAreArray(snapshot_->ItemVector(7).Values()));
   EXPECT_TRUE(Get("late").vector_from_categories);
 }
 

@@ -60,6 +60,7 @@ struct Flags {
   std::vector<size_t> ks = {10};
   std::vector<std::string> filters = {"none"};
   bool with_bias = false;
+  bool bf16 = false;
   std::vector<std::string> hnsw = {"16:100"};
   std::vector<size_t> efs = {10, 20, 40, 60, 80, 120, 160, 240, 320, 480, 640, 1280, 2560, 5120};
   bool only_build = false;
@@ -101,15 +102,19 @@ absl::StatusOr<BoundScale> ParseScale(const std::string& text) {
 
 class Bench {
  public:
+  // With flags.bf16 the workload's items are already rounded.
   Bench(const Flags& flags, Workload workload)
       : flags_(flags),
         w_(std::move(workload)),
-        items_{.vectors = w_.items.data(),
+        bf16_items_(flags.bf16 ? w_.items.size() : 0),
+        items_{.vectors = flags.bf16 ? nullptr : w_.items.data(),
+               .bf16_vectors = flags.bf16 ? bf16_items_.data() : nullptr,
                .bias = flags.with_bias ? w_.bias.data() : nullptr,
                .num_items = w_.num_items,
                .dim = w_.dim,
                .stride = w_.dim},
         inverse_norms_(w_.num_items) {
+    if (flags.bf16) std::transform(w_.items.begin(), w_.items.end(), bf16_items_.begin(), ToBf16);
     for (size_t i = 0; i < w_.num_items; ++i) {
       const float square = Dot(&w_.items[i * w_.dim], &w_.items[i * w_.dim], w_.dim);
       inverse_norms_[i] = square > 0 ? 1 / std::sqrt(square) : 0;
@@ -125,6 +130,7 @@ class Bench {
                         {"bias", flags_.with_bias}};
     const WorkloadFacts facts = FactsOf(w_);
     report_.Fact("workload", {{"log_norm_deviation", facts.log_norm_deviation},
+                              {"rows", flags_.bf16 ? "bf16" : "float32"},
                               {"nearest_cosine", facts.nearest_cosine},
                               {"hundredth_cosine", facts.hundredth_cosine},
                               {"cpu_target", absl::StrCat(ActiveCpuTarget(), UsesVnni() ? " VNNI" : "")},
@@ -165,7 +171,7 @@ class Bench {
                            {"seconds", SecondsSince(start)},
                            {"threads", flags_.threads},
                            {"bytes_per_item", bytes},
-                           {"vector_bytes_per_item", w_.dim * sizeof(float)},
+                           {"vector_bytes_per_item", items_.row_bytes()},
                            {"clusters", index_->View().num_clusters()},
                            {"load", LoadAverage()},
                            {"peak_mb", PeakMemoryMb()}});
@@ -314,6 +320,7 @@ class Bench {
 
   const Flags flags_;
   const Workload w_;
+  AlignedVector<Bf16> bf16_items_;
   const ItemMatrix items_;
   AlignedVector<float> inverse_norms_;
   Report report_;
@@ -331,6 +338,9 @@ class Bench {
 int Main(const Flags& flags) {
   const auto run = [&]() -> absl::Status {
     SWIFTLET_ASSIGN_OR_RETURN(Workload workload, MakeWorkload(flags));
+    if (flags.bf16) {
+      for (float& x : workload.items) x = ToFloat(ToBf16(x));
+    }
     return Bench(flags, std::move(workload)).Run();
   };
   const absl::Status status = run();
@@ -361,6 +371,7 @@ int main(int argc, char** argv) {
                  "none, allowed:0.1, seen:200, categories:20; all but the first with the first k only")
       ->delimiter(',');
   app.add_flag("--bias", flags.with_bias);
+  app.add_flag("--bf16", flags.bf16, "rows of bf16; peers get the rounded rows as float32");
   app.add_option("--bound-scales", flags.bound_scales)->delimiter(',');
   app.add_option("--hnsw", flags.hnsw, "graphs, as M:efConstruction; or none")->delimiter(',');
   app.add_option("--ef", flags.efs)->delimiter(',');

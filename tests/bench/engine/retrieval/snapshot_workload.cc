@@ -88,7 +88,12 @@ absl::StatusOr<Workload> FromSnapshot(const SnapshotWorkloadOptions& options) {
   Workload w;
   w.num_items = snapshot->num_items();
   w.dim = snapshot->stride();
-  w.items.assign(snapshot->items().vectors, snapshot->items().vectors + w.num_items * w.dim);
+  w.items.resize(w.num_items * w.dim);
+  for (size_t i = 0; i < w.num_items; ++i) {
+    float* const to = &w.items[i * w.dim];
+    const float* const from = snapshot->items().Row(i).Floats(to);
+    if (from != to) std::copy_n(from, snapshot->dim(), to);
+  }
   w.bias.resize(w.num_items);
   for (size_t i = 0; i < w.num_items; ++i) w.bias[i] = snapshot->Bias(static_cast<uint32_t>(i));
   Random random(1);

@@ -79,6 +79,18 @@ class CorruptionTest : public ::testing::Test {
   std::string manifest_, model_;
 };
 
+// The same, of a snapshot whose rows are bf16.
+class Bf16CorruptionTest : public CorruptionTest {
+ protected:
+  Bf16CorruptionTest() {
+    SnapshotContents contents = RandomSnapshot({.num_items = 200, .dim = 20, .row_type = RowType::kBf16});
+    contents.index = IndexMode::kAlways;
+    EXPECT_TRUE(WriteSnapshot(dir_.path(), contents).ok());
+    manifest_ = ReadFile(manifest_path());
+    model_ = ReadFile(model_path());
+  }
+};
+
 // The same, of a snapshot with an index.
 class IndexCorruptionTest : public CorruptionTest {
  protected:
@@ -308,6 +320,59 @@ TEST_F(CorruptionTest, ValuesAreRefusedByTensorAndElement) {
   }
 }
 
+TEST_F(Bf16CorruptionTest, NumbersAndPaddingAreChecked) {
+  EXPECT_TRUE(LoadChanged([](Tensors&) {}).ok());
+  EXPECT_TRUE(LoadChanged([](Tensors&) {}, /*verify_contents=*/false).ok());
+  constexpr uint16_t kOne = 0x3F80, kMinusZero = 0x8000, kNan = 0x7FC0, kMinusInfinity = 0xFF80;
+  const std::vector<ValueChange> changes = {
+      Set("item.vectors", 32 * 3 + 19, kNan, "\"item.vectors\"[115]: expected a finite number", false),
+      Set("item.vectors", 0, kMinusInfinity, "\"item.vectors\"[0]: expected a finite number", false),
+      Set("item.vectors", 32 * 3 + 20, kOne, "\"item.vectors\"[116]: expected 0 as padding", false),
+      Set("item.vectors", 32 * 3, uint16_t{0x4280}, "\"item.inverse_norms\"[3]", false),
+      Set("item.input_vectors", 1, kNan, "\"item.input_vectors\"[1]", false),
+      Set("item.input_vectors", 31, kOne, "as padding", false),
+      {"item.vectors", [](Tensor& t) { std::swap(t.as<uint16_t>()[0], t.as<uint16_t>()[1]); }, "index.",
+       false},
+  };
+  for (const ValueChange& c : changes) {
+    const absl::Status status = LoadChanged([&](Tensors& t) { c.change(t.at(c.name)); });
+    EXPECT_TRUE(absl::IsDataLoss(status)) << c.name << ": " << c.reason;
+    EXPECT_THAT(status.ToString(), HasSubstr(c.reason));
+    EXPECT_TRUE(LoadChanged([&](Tensors& t) { c.change(t.at(c.name)); }, false).ok());
+  }
+  EXPECT_TRUE(LoadChanged([&](Tensors& t) { t["item.vectors"].as<uint16_t>()[20] = kMinusZero; }).ok());
+}
+
+TEST_F(Bf16CorruptionTest, TheTensorsMustBeOfTheManifestsRowType) {
+  const auto widen = [](Tensor& t) {
+    Tensor floats{DType::kF32, t.shape, std::vector<std::byte>(t.data.size() * 2)};
+    for (size_t i = 0; i < t.data.size() / 2; ++i) {
+      floats.as<float>()[i] = ToFloat(Bf16{t.as<uint16_t>()[i]});
+    }
+    t = floats;
+  };
+  for (const std::string name : {"item.vectors", "item.input_vectors"}) {
+    const absl::Status status = LoadChanged([&](Tensors& t) { widen(t[name]); });
+    EXPECT_TRUE(absl::IsDataLoss(status));
+    EXPECT_THAT(status.ToString(), HasSubstr("expected BF16 [200, 32], found F32"));
+    for (const DType dtype : {DType::kF16, DType::kU8}) {
+      EXPECT_TRUE(absl::IsDataLoss(LoadChanged([&](Tensors& t) {
+        t[name].dtype = dtype;
+        if (dtype == DType::kU8) t[name].shape = {t[name].data.size()};
+      })));
+    }
+  }
+  Manifest manifest = *ParseManifest(manifest_);
+  manifest.row_type = RowType::kFloat32;
+  manifest_ = FormatManifest(manifest);
+  EXPECT_THAT(LoadChanged([](Tensors&) {}).ToString(), HasSubstr("expected F32 [200, 32], found BF16"));
+  EXPECT_TRUE(LoadChanged([&](Tensors& t) {
+                widen(t["item.vectors"]);
+                widen(t["item.input_vectors"]);
+              }).ok())
+      << "the same numbers, norms and bounds";
+}
+
 TEST_F(CorruptionTest, FilesOfAnotherSizeOrMissingAreRefused) {
   const auto refused = [&](const std::string& reason) {
     for (const bool verify : {true, false}) {
@@ -360,13 +425,13 @@ size_t Touch(const ModelSnapshot& s) {
     for (const uint32_t id : s.CategoryIds(r)) {
       for (const char c : s.CategoryName(id)) sum += static_cast<unsigned char>(c);
     }
-    sum += s.ItemVector(r).back() > 0;
+    sum += s.ItemVector(r)[s.dim() - 1] > 0;
     sum += s.InputVector(r)[s.dim() - 1] > 0;
     sum += s.Bias(r) > s.AttentionLogit(r);
     sum += s.Popularity(s.popularity_order()[r]) > s.inverse_norms()[r];
   }
   std::vector<float> x(s.dim());
-  s.MapToInput(s.ItemVector(0), x);
+  s.MapToInput(s.ItemVector(0).Values(), x);
   s.Prefault();
   return sum + (x[0] > 0) + s.ClassOf(6, 1.0f).value_or(0);
 }

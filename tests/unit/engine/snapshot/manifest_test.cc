@@ -26,6 +26,7 @@ Manifest Example() {
   m.model_kind = "attention";
   m.dim = 50;
   m.row_stride = 64;
+  m.row_type = RowType::kBf16;
   m.num_items = 9066;
   m.num_users = 671;
   m.num_categories = 20;
@@ -59,6 +60,7 @@ TEST(ManifestTest, ReadsBackWhatItFormats) {
   EXPECT_EQ(read->model_kind, "attention");
   EXPECT_EQ(read->dim, 50u);
   EXPECT_EQ(read->row_stride, 64u);
+  EXPECT_EQ(read->row_type, RowType::kBf16);
   EXPECT_EQ(read->num_items, 9066u);
   EXPECT_EQ(read->num_users, 671u);
   EXPECT_EQ(read->num_categories, 20u);
@@ -136,7 +138,7 @@ TEST(ManifestTest, EveryFieldIsRequiredAndTyped) {
   };
   int num_fields = 0;
   for (const auto& [name, value] : good.items()) {
-    if (name == "metrics" || name == "index") continue;
+    if (name == "metrics" || name == "index" || name == "row_type") continue;  // optional
     mutate(json::json_pointer("/" + name), name);
     ++num_fields;
   }
@@ -175,6 +177,9 @@ TEST(ManifestTest, RefusesValuesOutOfRangeByName) {
       {"/dim", "4097", "dim: expected an integer in [1, 4096], found 4097"},
       {"/row_stride", "50", "row_stride: expected 64 for dim 50, found 50"},
       {"/row_stride", "80", "row_stride"},
+      {"/row_type", "\"bfloat16\"", "row_type: expected \"float32\" or \"bf16\", found \"bfloat16\""},
+      {"/row_type", "16", "row_type"},
+      {"/row_type", "null", "row_type"},
       {"/num_items", "0", "num_items"},
       {"/num_items", "2147483649", "num_items"},
       {"/num_users", "-1", "num_users"},

@@ -3,8 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <fstream>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <set>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "tests/testing/random_snapshot.h"
@@ -23,6 +26,8 @@ void ExpectSame(const ModelSnapshot& s, const SnapshotContents& c) {
   ASSERT_EQ(s.num_items(), c.item_ids.size());
   ASSERT_EQ(s.dim(), c.dim);
   ASSERT_EQ(s.stride(), RowStride(c.dim));
+  ASSERT_EQ(s.row_type(), c.manifest.row_type);
+  const auto stored = [&](float x) { return c.manifest.row_type == RowType::kBf16 ? ToFloat(ToBf16(x)) : x; };
   for (uint32_t r = 0; r < s.num_items(); ++r) {
     EXPECT_EQ(s.ItemId(r), c.item_ids[r]);
     EXPECT_EQ(s.Key(r), ItemKeyOf(c.item_ids[r]));
@@ -37,13 +42,15 @@ void ExpectSame(const ModelSnapshot& s, const SnapshotContents& c) {
       expected_categories.insert(c.item_categories[r].begin(), c.item_categories[r].end());
     }
     EXPECT_EQ(categories, expected_categories);
-    EXPECT_EQ(reinterpret_cast<uintptr_t>(s.ItemVector(r).data()) % 64, 0u);
-    EXPECT_EQ(reinterpret_cast<uintptr_t>(s.InputVector(r)) % 64, 0u);
+    if (c.manifest.row_type == RowType::kFloat32) {
+      EXPECT_EQ(reinterpret_cast<uintptr_t>(s.ItemVector(r).Floats(nullptr)) % 64, 0u);
+      EXPECT_EQ(reinterpret_cast<uintptr_t>(s.InputVector(r).Floats(nullptr)) % 64, 0u);
+    }
     const std::vector<float>& input = c.item_input_vectors.empty() ? c.item_vectors : c.item_input_vectors;
     double squares = 0;
     for (uint32_t j = 0; j < s.dim(); ++j) {
-      EXPECT_EQ(s.ItemVector(r)[j], c.item_vectors[r * c.dim + j]);
-      EXPECT_EQ(s.InputVector(r)[j], input[r * c.dim + j]);
+      EXPECT_EQ(s.ItemVector(r)[j], stored(c.item_vectors[r * c.dim + j]));
+      EXPECT_EQ(s.InputVector(r)[j], stored(input[r * c.dim + j]));
       squares += double{s.ItemVector(r)[j]} * s.ItemVector(r)[j];
     }
     EXPECT_NEAR(s.inverse_norms()[r] * std::sqrt(squares), 1.0, 1e-6);
@@ -59,8 +66,11 @@ void ExpectSame(const ModelSnapshot& s, const SnapshotContents& c) {
 
 TEST(ModelSnapshotTest, AnIndexChangesNoAnswer) {
   TempDir dir;
-  for (const bool with_bias : {false, true}) {
-    SnapshotContents contents = RandomSnapshot({.num_items = 3000, .dim = 24, .with_bias = with_bias});
+  for (const auto& [with_bias, row_type] :
+       {std::pair(false, RowType::kFloat32), std::pair(true, RowType::kFloat32),
+        std::pair(true, RowType::kBf16)}) {
+    SnapshotContents contents =
+        RandomSnapshot({.num_items = 3000, .dim = 24, .with_bias = with_bias, .row_type = row_type});
     contents.index = IndexMode::kNever;
     const auto without = WriteAndLoad(dir.File("without"), contents);
     contents.index = IndexMode::kAlways;
@@ -73,7 +83,8 @@ TEST(ModelSnapshotTest, AnIndexChangesNoAnswer) {
     std::vector<ScoredRow> got, want;
     for (const Similarity similarity : {Similarity::kDot, Similarity::kCosine}) {
       for (uint32_t row = 0; row < 50; ++row) {
-        const RetrievalQuery query{.vector = with->ItemVector(row * 60), .k = 20, .similarity = similarity};
+        const std::vector<float> vector = with->ItemVector(row * 60).Values();
+        const RetrievalQuery query{.vector = vector, .k = 20, .similarity = similarity};
         EXPECT_TRUE(with->retriever().Search(query, scratch, got).proven_exact);
         without->retriever().Search(query, scratch, want);
         ASSERT_EQ(got, want);
@@ -110,6 +121,38 @@ TEST(ModelSnapshotTest, HoldsWhatWasWritten) {
   }
 }
 
+TEST(ModelSnapshotTest, HoldsRowsOfBf16Rounded) {
+  for (const uint32_t dim : {1u, 16u, 17u, 64u}) {
+    TempDir dir;
+    SnapshotContents c = RandomSnapshot({.num_items = 257, .dim = dim, .row_type = RowType::kBf16});
+    const auto snapshot = WriteAndLoad(dir.File("bf16"), c);
+    ExpectSame(*snapshot, c);
+    EXPECT_EQ(snapshot->items().vectors, nullptr);
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(snapshot->items().bf16_vectors) % 64, 0u);
+    c.manifest.row_type = RowType::kFloat32;
+    const uint64_t floats = WriteAndLoad(dir.File("floats"), c)->size_bytes();
+    const uint64_t saved = uint64_t{2} * 257 * RowStride(dim) * 2;  // two tables, two bytes a number
+    EXPECT_NEAR(static_cast<double>(floats - snapshot->size_bytes()), static_cast<double>(saved), 256);
+  }
+  TempDir dir;
+  const SnapshotContents c =
+      RandomSnapshot({.num_items = 20, .dim = 5, .with_input_vectors = false, .row_type = RowType::kBf16});
+  ExpectSame(*WriteAndLoad(dir.path(), c), c);
+}
+
+TEST(ModelSnapshotTest, AManifestWithoutARowTypeMeansFloat32) {
+  TempDir dir;
+  const SnapshotContents c = RandomSnapshot({.num_items = 20});
+  WriteAndLoad(dir.path(), c);
+  nlohmann::json manifest = nlohmann::json::parse(std::ifstream(dir.File(kManifestFile)));
+  ASSERT_EQ(manifest.erase("row_type"), 1u);
+  manifest.erase("checksum");
+  std::ofstream(dir.File(kManifestFile)) << manifest;
+  const auto snapshot = ModelSnapshot::Load(dir.path(), {});
+  ASSERT_TRUE(snapshot.ok()) << snapshot.status();
+  ExpectSame(**snapshot, c);
+}
+
 TEST(ModelSnapshotTest, OptionalPartsMayBeAbsent) {
   TempDir dir;
   const SnapshotContents c = RandomSnapshot({.num_items = 1,
@@ -132,7 +175,7 @@ TEST(ModelSnapshotTest, MapsVectorsToTheInputTable) {
   const SnapshotContents c = RandomSnapshot({.num_items = 5, .dim = 19});
   const auto snapshot = WriteAndLoad(dir.path(), c);
   std::vector<float> x(19);
-  snapshot->MapToInput(snapshot->ItemVector(2), x);
+  snapshot->MapToInput(snapshot->ItemVector(2).Values(), x);
   for (size_t a = 0; a < 19; ++a) {
     double expected = 0;
     for (size_t b = 0; b < 19; ++b) expected += double{c.input_map[a * 19 + b]} * c.item_vectors[2 * 19 + b];
@@ -162,9 +205,12 @@ TEST(ModelSnapshotTest, EncodesWithTheParametersThatWereWritten) {
   SnapshotContents c = RandomSnapshot({.num_items = 4, .dim = 8});
   const auto snapshot = WriteAndLoad(dir.path(), c);
   const EncoderSlot slots[] = {
-      {.kind = SlotKind::kLongTerm, .vector = snapshot->InputVector(0)},
-      {.kind = SlotKind::kContext, .vector = snapshot->InputVector(1)},
-      {.kind = SlotKind::kEvent, .event_class = 1, .position = 2, .vector = snapshot->InputVector(2)}};
+      {.kind = SlotKind::kLongTerm, .vector = snapshot->InputVector(0).Floats(nullptr)},
+      {.kind = SlotKind::kContext, .vector = snapshot->InputVector(1).Floats(nullptr)},
+      {.kind = SlotKind::kEvent,
+       .event_class = 1,
+       .position = 2,
+       .vector = snapshot->InputVector(2).Floats(nullptr)}};
   std::vector<float> user(8), weights(3), signs(3);
   snapshot->encoder().Encode(slots, user, weights, signs);
   const double logits[] = {c.long_term_logit, c.context_logit,

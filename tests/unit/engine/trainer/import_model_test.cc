@@ -62,7 +62,7 @@ TEST_F(ImportModelTest, ImportedVectorsComeBackFromTheSnapshotAndInspectShowsThe
   ASSERT_TRUE(published.ok()) << published.status();
   const auto snapshot = *ModelSnapshot::Load(published->path, {});
   const uint32_t row = *snapshot->FindRow(ItemKeyOf("y\xC3\xA4"));
-  EXPECT_THAT(snapshot->ItemVector(row), ElementsAre(4, 5, 6));
+  EXPECT_THAT(snapshot->ItemVector(row).Values(), ElementsAre(4, 5, 6));
   EXPECT_EQ(snapshot->Title(row), "Title Y");
   EXPECT_EQ(snapshot->manifest().embedding_space, "mine-1");
   EXPECT_EQ(snapshot->manifest().num_users, 2u);
