@@ -7,6 +7,7 @@
 #include "engine/base/status_macros.h"
 #include "engine/trainer/commands.h"
 #include "engine/trainer/import_model.h"
+#include "engine/trainer/input.h"
 #include "engine/trainer/progress.h"
 #include "engine/trainer/publish.h"
 #include "engine/trainer/write_model.h"
@@ -74,6 +75,7 @@ void AddImportCommand(CLI::App* app, Command* run) {
   command->add_option("--max-events", o.max_events, "Newest events of a history that count")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
+  AddRowsFlag(command, &o.row_type, "Options");
   command->add_option("--items", o.items.path,
                       "Items: CSV or TSV with item, title and categories (or genres)");
   command->add_option("--models", options->destination.models_dir, "Model directory to publish into");

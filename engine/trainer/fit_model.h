@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "engine/snapshot/manifest.h"
 #include "engine/trainer/als.h"
 #include "engine/trainer/attention_fit.h"
 #include "engine/trainer/dataset.h"
@@ -20,6 +21,7 @@ struct FitOptions {
   AlsOptions als;
   AttentionFitOptions attention;
   std::vector<ValueEdges> value_edges;
+  RowType row_type = RowType::kFloat32;  // what the snapshot stores; the fit itself is in float32
 };
 
 struct FittedModel {

@@ -211,6 +211,7 @@ absl::StatusOr<ImportedModel> ImportModel(const ImportOptions& options, int64_t 
   manifest.version = version;
   manifest.created_ms = manifest.trained_through_ms = now_ms;
   manifest.model_kind = "attention";
+  manifest.row_type = options.row_type;
   const EventTypeTable types = EventTypeTable::Default();
   manifest.event_types.assign(types.types().begin(), types.types().end());
   SWIFTLET_ASSIGN_OR_RETURN(manifest.training_fingerprint, ChecksumFile(path));

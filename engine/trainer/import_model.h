@@ -25,7 +25,8 @@ struct ImportOptions {
   std::string user_ids_path, user_id_tensor = "user.id";     // as for items
   std::string space;                                         // embedding space; empty: a new one
   uint32_t max_events = 50;
-  ItemFileOptions items;  // path empty: no metadata
+  RowType row_type = RowType::kFloat32;  // of the snapshot
+  ItemFileOptions items;                 // path empty: no metadata
 };
 
 struct ImportedModel {

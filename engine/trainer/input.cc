@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "engine/base/bf16.h"
 #include "engine/base/status_macros.h"
 #include "engine/trainer/interrupt.h"
 #include "engine/trainer/write_model.h"
@@ -84,6 +85,16 @@ void AddInputFlags(CLI::App* app, InputOptions* o) {
       ->group(group);
 }
 
+void AddRowsFlag(CLI::App* app, RowType* rows, const std::string& group) {
+  app->add_option_function<std::string>(
+         "--rows", [rows](const std::string& name) { *rows = ParseRowType(name).value_or(*rows); },
+         "How the snapshot stores item vectors: bf16 rounds them to 8 bits of precision and takes half "
+         "the memory")
+      ->check(CLI::IsMember({"float32", "bf16"}))
+      ->default_str(std::string(RowTypeName(*rows)))
+      ->group(group);
+}
+
 void AddModelFlags(CLI::App* app, ModelOptions* o) {
   const std::string group = "Model";
   AlsOptions& als = o->fit.als;
@@ -139,6 +150,7 @@ void AddModelFlags(CLI::App* app, ModelOptions* o) {
                   "Where to split a type's values into classes, such as rating:2.5,3.5,4.5 (default: "
                   "deciles); repeatable")
       ->group(group);
+  AddRowsFlag(app, &o->fit.row_type, group);
   app->add_option("--seed", o->seed, "Of all random numbers: the same seed and events make the same snapshot")
       ->capture_default_str()
       ->group(group);
@@ -262,7 +274,9 @@ absl::Status SaySizes(const Dataset& data, const FitOptions& options, Progress* 
                            (static_cast<double>(data.num_items()) * 10 +
                             static_cast<double>(data.num_users()) * 3 + examples) +
                        static_cast<double>(data.events.size() * 3 * sizeof(TrainingEvent));
-  const double snapshot = sizeof(float) * dim * static_cast<double>(data.num_items() * 2 + data.num_users());
+  const double row_bytes = dim * (options.row_type == RowType::kBf16 ? sizeof(Bf16) : sizeof(float));
+  const double snapshot = row_bytes * static_cast<double>(data.num_items() * 2) +
+                          sizeof(float) * dim * static_cast<double>(data.num_users());
   progress->Say(
       absl::StrFormat("training needs about %.0f MB of memory; the snapshot will take about %.0f MB",
                       std::ceil(bytes / 1e6), std::ceil(snapshot / 1e6)));

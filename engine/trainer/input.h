@@ -9,6 +9,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "engine/catalog_item.h"
+#include "engine/snapshot/manifest.h"
 #include "engine/trainer/dataset.h"
 #include "engine/trainer/evaluate.h"
 #include "engine/trainer/fit_model.h"
@@ -42,6 +43,8 @@ struct ModelOptions {
 
 void AddInputFlags(CLI::App* app, InputOptions* options);
 void AddModelFlags(CLI::App* app, ModelOptions* options);
+// --rows
+void AddRowsFlag(CLI::App* app, RowType* rows, const std::string& group);
 
 // What a server's database holds besides events.
 struct LiveState {

@@ -33,6 +33,21 @@ std::string FormatTime(int64_t ms) {
   return absl::FormatTime("%Y-%m-%d %H:%M:%S UTC", absl::FromUnixMillis(ms), absl::UTCTimeZone());
 }
 
+// What searching takes (vectors, their norms and biases, index), and everything, as bytes an item.
+std::string DescribeBytes(const ModelSnapshot& snapshot, const SafetensorsFile& file) {
+  uint64_t search = 0;
+  for (const auto& [name, tensor] : file.tensors()) {
+    const bool is_of_index = snapshot.manifest().index.has_value() && name.starts_with("index.");
+    if (is_of_index || name == "item.vectors" || name == "item.inverse_norms" || name == "item.bias") {
+      search += tensor.data.size();
+    }
+  }
+  const auto items = static_cast<double>(snapshot.num_items());
+  const double bytes = static_cast<double>(search) / items;
+  return absl::StrFormat("%.1f to search (%.2f a dimension), %.1f with all else", bytes,
+                         bytes / snapshot.dim(), static_cast<double>(snapshot.size_bytes()) / items);
+}
+
 absl::StatusOr<std::string> Neighbours(const ModelSnapshot& snapshot, const std::string& item_id,
                                        uint32_t k) {
   const std::optional<uint32_t> row = snapshot.FindRow(ItemKeyOf(item_id));
@@ -77,6 +92,8 @@ absl::StatusOr<std::string> InspectModel(const InspectOptions& options) {
   }
   SWIFTLET_ASSIGN_OR_RETURN(const std::shared_ptr<const ModelSnapshot> snapshot,
                             ModelSnapshot::Load(directory, {}));
+  SWIFTLET_ASSIGN_OR_RETURN(const std::unique_ptr<SafetensorsFile> model_file,
+                            SafetensorsFile::Open(absl::StrCat(directory, "/", kModelFile)));
   const Manifest& m = snapshot->manifest();
   absl::StrAppend(&text, "snapshot ", m.version, " in ", directory, "\n");
   const auto line = [&](const std::string& name, const std::string& value) {
@@ -84,6 +101,8 @@ absl::StatusOr<std::string> InspectModel(const InspectOptions& options) {
   };
   line("model", absl::StrCat(m.model_kind, ", dim ", m.dim, ", newest ", m.max_events, " events"));
   line("items", WithCommas(m.num_items));
+  line("rows", std::string(RowTypeName(m.row_type)));
+  line("bytes an item", DescribeBytes(*snapshot, *model_file));
   line("users", WithCommas(m.num_users));
   line("categories", WithCommas(m.num_categories));
   line("embedding space", m.embedding_space);
@@ -120,10 +139,8 @@ absl::StatusOr<std::string> InspectModel(const InspectOptions& options) {
     line("file", absl::StrCat(name, ", ", WithCommas(file.bytes), " bytes, xxh3-128 ", file.xxh3_128));
   }
   if (options.tensors) {
-    SWIFTLET_ASSIGN_OR_RETURN(const std::unique_ptr<SafetensorsFile> file,
-                              SafetensorsFile::Open(absl::StrCat(directory, "/", kModelFile)));
     absl::StrAppend(&text, "\ntensors of ", kModelFile, "\n");
-    for (const auto& [name, tensor] : file->tensors()) {
+    for (const auto& [name, tensor] : model_file->tensors()) {
       absl::StrAppend(&text,
                       absl::StrFormat("  %-28s %-4s [%s]\n", name, std::string(DTypeName(tensor.dtype)),
                                       absl::StrJoin(tensor.shape, ", ")));

@@ -100,6 +100,7 @@ SnapshotContents ContentsOf(const Dataset& data, const FittedModel& model, const
   contents.context_logit = model.mean_class_logit + m.position_logits[0] + m.recency_logits[0];
   contents.manifest.event_classes = model.classes;
   contents.manifest.max_events = options.attention.max_events;
+  contents.manifest.row_type = options.row_type;
   std::map<std::string, std::string>& p = contents.manifest.training_parameters;
   p["als.lambda"] = absl::StrCat(model.als_lambda);
   p["als.alpha0"] = absl::StrCat(options.als.alpha0);

@@ -155,13 +155,14 @@ void ExpectSameAnswers(ServerProcess* server, const std::vector<Event>& events,
   EXPECT_EQ(different_users, 0u) << "of " << users.size() << " users";
 }
 
-// Trains on `events`, serves the model, and compares.
-void CompareTrainerAndServer(const std::vector<Event>& events, const std::string& epochs) {
+// Trains on `events`, serves the model, and compares. rows: as train takes it.
+void CompareTrainerAndServer(const std::vector<Event>& events, const std::string& epochs,
+                             const std::string& rows = "float32") {
   testing::TempDir dir;
   const std::string path = dir.File("events.tsv"), log = dir.File("trainer.log");
   ASSERT_NO_FATAL_FAILURE(WriteEvents(path, events));
   ASSERT_NO_FATAL_FAILURE(RunTrainer({"train", "--events", path, "--models", dir.File("models"),
-                                      "--no-holdout", "--dim", "32", "--epochs", epochs},
+                                      "--no-holdout", "--dim", "32", "--epochs", epochs, "--rows", rows},
                                      log));
   const std::string snapshot = dir.File("models/1");
   ASSERT_TRUE(std::filesystem::exists(snapshot + "/user_vectors.sst"));
@@ -224,6 +225,10 @@ std::vector<Event> SyntheticEvents() {
 
 TEST(SkewTest, ServerAndTrainerAgreeOnEveryUserOfASyntheticSet) {
   CompareTrainerAndServer(SyntheticEvents(), "3");
+}
+
+TEST(SkewTest, ServerAndTrainerAgreeOnEveryUserWithRowsOfBf16) {
+  CompareTrainerAndServer(SyntheticEvents(), "3", "bf16");
 }
 
 TEST(SkewTest, ServerAndTrainerAgreeOnEveryUserOfMovieLens100k) {
