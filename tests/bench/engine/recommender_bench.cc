@@ -8,6 +8,7 @@
 #include <memory>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -20,13 +21,15 @@ namespace {
 
 constexpr uint32_t kDim = 64;
 
-std::shared_ptr<const ModelSnapshot> Snapshot(uint32_t num_items) {
-  static auto* const snapshots = new std::map<uint32_t, std::shared_ptr<const ModelSnapshot>>();
-  std::shared_ptr<const ModelSnapshot>& snapshot = (*snapshots)[num_items];
+std::shared_ptr<const ModelSnapshot> Snapshot(uint32_t num_items, RowType row_type = RowType::kFloat32) {
+  static auto* const snapshots =
+      new std::map<std::pair<uint32_t, RowType>, std::shared_ptr<const ModelSnapshot>>();
+  std::shared_ptr<const ModelSnapshot>& snapshot = (*snapshots)[{num_items, row_type}];
   if (snapshot == nullptr) {
     testing::TempDir dir;  // the files stay mapped after they are unlinked
-    snapshot = testing::WriteAndLoad(dir.File("model"),
-                                     testing::RandomSnapshot({.num_items = num_items, .dim = kDim}));
+    snapshot = testing::WriteAndLoad(
+        dir.File("model"),
+        testing::RandomSnapshot({.num_items = num_items, .dim = kDim, .row_type = row_type}));
   }
   return snapshot;
 }
@@ -43,7 +46,8 @@ std::vector<CatalogItem> NewItems(int n) {
 }
 
 struct Request {
-  explicit Request(uint32_t num_items) : snapshot(Snapshot(num_items)) {
+  explicit Request(uint32_t num_items, RowType row_type = RowType::kFloat32)
+      : snapshot(Snapshot(num_items, row_type)) {
     std::mt19937 random(6);
     for (int i = 0; i < 200; ++i) {
       history.push_back({.item_key = ItemKeyOf(absl::StrCat("item-", random() % num_items)),
@@ -62,7 +66,7 @@ struct Request {
 };
 
 void BM_Recommend(benchmark::State& state) {
-  Request r(static_cast<uint32_t>(state.range(0)));
+  Request r(static_cast<uint32_t>(state.range(0)), state.range(3) != 0 ? RowType::kBf16 : RowType::kFloat32);
   const auto view = CatalogView::Build(*r.snapshot, NewItems(static_cast<int>(state.range(1))));
   const RecommendQuery query{.k = 10, .explain = state.range(2) != 0};
   for (auto _ : state) {
@@ -72,12 +76,15 @@ void BM_Recommend(benchmark::State& state) {
   state.SetLabel(ActiveCpuTarget());
 }
 BENCHMARK(BM_Recommend)
-    ->ArgNames({"items", "added", "explain"})
-    ->Args({1000, 0, 0})
-    ->Args({1000, 0, 1})
-    ->Args({10'000, 0, 0})
-    ->Args({10'000, 1000, 0})
-    ->Args({100'000, 0, 0})
+    ->ArgNames({"items", "added", "explain", "bf16"})
+    ->Args({1000, 0, 0, 0})
+    ->Args({1000, 0, 0, 1})
+    ->Args({1000, 0, 1, 0})
+    ->Args({1000, 0, 1, 1})
+    ->Args({10'000, 0, 0, 0})
+    ->Args({10'000, 1000, 0, 0})
+    ->Args({100'000, 0, 0, 0})
+    ->Args({100'000, 0, 0, 1})
     ->Unit(benchmark::kMicrosecond);
 
 void BM_RecommendPopular(benchmark::State& state) {
