@@ -165,7 +165,8 @@ void Search(const ModelSnapshot& snapshot, const CatalogView& view, const Recomm
                         .similarity = similarity,
                         .max_rows = query.search.max_rows,
                         .max_us = query.search.max_us};
-  if (query.search.mode == SearchMode::kApproximate) search.bound_scale = snapshot.approximate_scale(similarity);
+  if (query.search.mode == SearchMode::kApproximate)
+    search.bound_scale = snapshot.approximate_scale(similarity);
   if (query.search.mode == SearchMode::kFullScan) {
     const ItemMatrix items = MatrixFor(similarity, snapshot.items(), snapshot.inverse_norms());
     *stats = SearchExact({&items, 1}, search, scratch.retrieval, scratch.results);

@@ -126,7 +126,8 @@ class ServerMetrics::GaugeCollector final : public prometheus::Collectable {
     gauge("process_resident_memory_bytes", "Resident memory size in bytes.",
           static_cast<double>(ResidentBytes()));
     if (const std::optional<AllocatorStats> heap = ReadAllocatorStats(); heap.has_value()) {
-      gauge("swiftlet_heap_allocated_bytes", "Bytes of the heap in use.", static_cast<double>(heap->allocated));
+      gauge("swiftlet_heap_allocated_bytes", "Bytes of the heap in use.",
+            static_cast<double>(heap->allocated));
       gauge("swiftlet_heap_active_bytes", "Bytes of heap pages with anything in use.",
             static_cast<double>(heap->active));
       gauge("swiftlet_heap_resident_bytes",

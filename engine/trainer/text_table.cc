@@ -56,8 +56,8 @@ absl::StatusOr<std::unique_ptr<TextTable>> TextTable::Open(const std::string& pa
   table->delimiter_ = delimiter != 0 ? delimiter : DelimiterOfName(path);
   if (table->delimiter_ == 0) table->delimiter_ = header.find('\t') != std::string::npos ? '\t' : ',';
 
-  // The header is parsed like any record; put it back before what was read ahead. With the whole line end: one more
-  // carriage return before it belongs to the header and must not be taken for half of "\r\n" now.
+  // The header is parsed like any record; put it back before what was read ahead. With the whole line end:
+  // one more carriage return before it belongs to the header and must not be taken for half of "\r\n" now.
   table->buffer_ = header + "\r\n" + table->buffer_.substr(table->buffer_begin_);
   table->buffer_begin_ = 0;
   table->next_line_ = 1;

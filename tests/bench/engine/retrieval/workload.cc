@@ -103,8 +103,8 @@ Workload FactorModel(const FactorModelOptions& options) {
     }
     for (size_t p = 0; p < num_parts; ++p) {
       const std::vector<uint32_t>& from = members[clusters[p % num_clusters]];
-      AddScaled(1.0f / static_cast<float>(num_parts), &w.items[from[query_random.Below(from.size())] * dim], dim,
-                x);
+      AddScaled(1.0f / static_cast<float>(num_parts), &w.items[from[query_random.Below(from.size())] * dim],
+                dim, x);
     }
     AddNoise(query_random, dim, x);
   }
