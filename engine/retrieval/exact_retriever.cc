@@ -80,6 +80,18 @@ RetrievalStats SearchExact(std::span<const ItemMatrix> parts, const RetrievalQue
   return stats;
 }
 
+void ScoreRows(const ItemMatrix& items, const float* query, const uint32_t* rows, size_t n,
+               RetrievalScratch& scratch, float* scores) {
+  items.DotRowsOf(query, rows, n, scores);
+  const auto gather = [&](const float* values, AlignedVector<float>& buffer) -> const float* {
+    if (values == nullptr) return nullptr;
+    for (size_t i = 0; i < n; ++i) buffer[i] = values[rows[i]];
+    return buffer.data();
+  };
+  const float* const scale = gather(items.scale, scratch.scale);
+  ScaleAndShift(scale, gather(items.bias, scratch.bias), n, scores);
+}
+
 RetrievalStats SearchRows(const ItemMatrix& items, std::span<const uint32_t> rows,
                           const RetrievalQuery& query, RetrievalScratch& scratch,
                           std::vector<ScoredRow>& results) {
@@ -107,14 +119,7 @@ RetrievalStats SearchRows(const ItemMatrix& items, std::span<const uint32_t> row
     uint32_t local[kRowsAtATime];
     for (size_t i = 0; i < n; ++i) local[i] = rows[done + i] - items.first_row;
     float* const scores = scratch.scores.data();
-    items.DotRowsOf(query.vector.data(), local, n, scores);
-    const auto gather = [&](const float* values, AlignedVector<float>& buffer) -> const float* {
-      if (values == nullptr) return nullptr;
-      for (size_t i = 0; i < n; ++i) buffer[i] = values[local[i]];
-      return buffer.data();
-    };
-    const float* const scale = gather(items.scale, scratch.scale);
-    ScaleAndShift(scale, gather(items.bias, scratch.bias), n, scores);
+    ScoreRows(items, query.vector.data(), local, n, scratch, scores);
     for (size_t i = 0; i < n; ++i) {
       if (scores[i] >= threshold) candidates[count++] = {rows[done + i], scores[i]};
     }

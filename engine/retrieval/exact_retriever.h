@@ -38,6 +38,11 @@ RetrievalStats SearchRows(const ItemMatrix& items, std::span<const uint32_t> row
                           const RetrievalQuery& query, RetrievalScratch& scratch,
                           std::vector<ScoredRow>& results);
 
+// scores[i] = score(query, row rows[i] of the matrix), scale and bias included, i in [0, n). scratch.scale
+// and scratch.bias have room for n.
+void ScoreRows(const ItemMatrix& items, const float* query, const uint32_t* rows, size_t n,
+               RetrievalScratch& scratch, float* scores);
+
 }  // namespace swiftlet
 
 #endif  // SWIFTLET_ENGINE_RETRIEVAL_EXACT_RETRIEVER_H_

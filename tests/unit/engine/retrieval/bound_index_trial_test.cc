@@ -77,8 +77,7 @@ TEST(BoundIndexTrial, SaysTheSameTwiceWhateverTheThreads) {
   EXPECT_EQ(one.bytes_read, two.bytes_read);
 }
 
-TEST(BoundIndexTrial, WhereNothingIsToBeGainedItStaysExact) {
-  // On one line all of a score is along a cluster's direction: bounds leave nothing out.
+TEST(BoundIndexTrial, TakesItemsOnOneLineAndFewItems) {
   const Fixture f(CatalogueKind::kOneAxis, 3000);
   const BoundIndexTrial trial = f.Try({.num_queries = 32});
   EXPECT_EQ(trial.recall, 1.0);
