@@ -19,6 +19,7 @@ struct ThreadBuffers {
   Scratch scratch;
   Recommendation result;
   std::vector<HistoryEvent> history;
+  CachedUser user;
   std::vector<ItemKey> exclude_items, context_items;
   std::vector<std::string_view> any_of, none_of;
   std::vector<uint32_t> rows;
@@ -142,10 +143,9 @@ void RecommendationService::Serve(const Call& call, Request& request) {
     call.metrics().ObserveStage(Stage::kUserState, Since(start));
     return Answer(call, request, state, user);
   }
-  if (const std::shared_ptr<const CachedUser> user =
-          core_->users->Find(request.user_id(), state->user_vectors)) {
+  if (CachedUser& user = Buffers().user; core_->users->Find(request.user_id(), state->user_vectors, &user)) {
     call.metrics().ObserveStage(Stage::kUserState, Since(start));
-    return Answer(call, request, state, user->State());
+    return Answer(call, request, state, user.State());
   }
   state.reset();  // not kept while the call waits for a reader
   auto owned = std::make_shared<Request>();
@@ -164,11 +164,12 @@ void RecommendationService::ServeFromStore(const Call& call, const Request& requ
   // drain.
   const std::shared_ptr<const ServingState> state = core_->catalog->Acquire();
   if (state == nullptr) return call.Finish(NoSnapshot());
-  const absl::StatusOr<std::shared_ptr<const CachedUser>> user =
-      core_->users->Get(request.user_id(), state->user_vectors);
-  if (!user.ok()) return call.Finish(user.status());
+  CachedUser& user = Buffers().user;
+  if (absl::Status status = core_->users->Get(request.user_id(), state->user_vectors, &user); !status.ok()) {
+    return call.Finish(status);
+  }
   call.metrics().ObserveStage(Stage::kUserState, Since(start));
-  Answer(call, request, state, (*user)->State());
+  Answer(call, request, state, user.State());
 }
 
 void RecommendationService::Answer(const Call& call, const v1::RecommendRequest& request,

@@ -16,10 +16,13 @@ grpc::ServerUnaryReactor* UserService::GetUser(grpc::CallbackServerContext* cont
       core_->gate, Method::kGetUser, context, in, out, [this](const Call& call, v1::GetUserRequest& request) {
         if (absl::Status status = core_->validator.Check(request); !status.ok()) return call.Finish(status);
         const std::shared_ptr<const ServingState> state = core_->catalog->Acquire();
-        const absl::StatusOr<std::shared_ptr<const CachedUser>> user =
-            core_->users->Get(request.user_id(), state == nullptr ? UserVectorsId() : state->user_vectors);
-        if (!user.ok()) return call.Finish(user.status());
-        std::span<const HistoryEvent> history = (*user)->history;
+        CachedUser user;
+        if (absl::Status status = core_->users->Get(
+                request.user_id(), state == nullptr ? UserVectorsId() : state->user_vectors, &user);
+            !status.ok()) {
+          return call.Finish(status);
+        }
+        std::span<const HistoryEvent> history = user.history;
         if (history.empty()) {
           return call.Finish(
               absl::NotFoundError(absl::StrCat("user_id: ", Quoted(request.user_id()), " has no events")));
@@ -35,7 +38,7 @@ grpc::ServerUnaryReactor* UserService::GetUser(grpc::CallbackServerContext* cont
 
         v1::GetUserResponse response;
         response.set_user_id(request.user_id());
-        response.set_has_long_term_vector(!(*user)->long_term.empty());
+        response.set_has_long_term_vector(!user.long_term.empty());
         for (size_t i = history.size(); i-- > 0;) {
           v1::Event* event = response.add_events();
           std::string& id = (*ids)[i];

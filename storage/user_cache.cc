@@ -1,64 +1,27 @@
 #include "storage/user_cache.h"
 
-#include <xxhash.h>
-
 #include <algorithm>
 #include <bit>
+#include <deque>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/container/flat_hash_set.h"
 #include "engine/base/mutex.h"
 #include "engine/base/status_macros.h"
+#include "storage/packed_user.h"
+#include "storage/user_shard.h"
 
 namespace swiftlet {
 namespace {
 
-// A user id with its hash, computed once a call. Borrows the id.
-struct UserKey {
-  explicit UserKey(std::string_view id_in) : id(id_in), hash(XXH3_64bits(id_in.data(), id_in.size())) {}
-  std::string_view id;
-  uint64_t hash;
-  absl::string_view absl_id() const { return {id.data(), id.size()}; }
-  friend bool operator==(const UserKey& a, const UserKey& b) { return a.hash == b.hash && a.id == b.id; }
-};
-
-// A cached user, in the list of its shard from most to least recently used.
-struct Entry {
-  Entry(const UserKey& key_in, std::shared_ptr<const CachedUser> user_in)
-      : user_id(key_in.id), key(user_id), user(std::move(user_in)) {}
-  Entry(const Entry&) = delete;
-  Entry& operator=(const Entry&) = delete;
-
-  const std::string user_id;
-  const UserKey key;  // of user_id
-  std::shared_ptr<const CachedUser> user;
-  uint64_t last_arrival = 0;  // of the events that were appended here
-  size_t bytes = 0;
-  Entry *newer = nullptr, *older = nullptr;
-};
-
-struct HashKey {
-  using is_transparent = void;
-  size_t operator()(const UserKey& key) const { return key.hash; }
-  size_t operator()(const std::unique_ptr<Entry>& entry) const { return entry->key.hash; }
-};
-struct EqualKeys {
-  using is_transparent = void;
-  static const UserKey& KeyOf(const UserKey& key) { return key; }
-  static const UserKey& KeyOf(const std::unique_ptr<Entry>& entry) { return entry->key; }
-  template <typename A, typename B>
-  bool operator()(const A& a, const B& b) const {
-    return KeyOf(a) == KeyOf(b);
-  }
-};
-
 // One read of the store that several callers may wait for.
 struct Fill {
+  std::string user_id;
   UserVectorsId vectors;
   bool cacheable = true;  // no write of the user overlaps with it
   bool done = false;
-  absl::StatusOr<std::shared_ptr<const CachedUser>> result = absl::InternalError("not read");
+  absl::Status status;
+  CachedUser user;
 };
 
 // Per user: what is going on right now.
@@ -67,267 +30,211 @@ struct Activity {
   std::vector<std::shared_ptr<Fill>> fills;  // that a reader may join
 };
 
-// What malloc adds to a block, and the hash table's slot with its load factor.
-constexpr size_t kMallocOverhead = 16;
-constexpr size_t kFixedBytes =
-    sizeof(Entry) + sizeof(CachedUser) + 16 /* control block */ + 16 /* slot */ + 4 * kMallocOverhead;
-
-size_t BytesOf(const Entry& e) {
-  return kFixedBytes + e.user_id.capacity() + e.user->history.capacity() * sizeof(HistoryEvent) +
-         e.user->long_term.capacity() * sizeof(float);
-}
-
-// Objects that left a shard, to be freed after its lock.
-struct Garbage {
-  std::vector<std::unique_ptr<Entry>> entries;
-  std::vector<std::shared_ptr<const CachedUser>> users;
+// Events of one user in a call. Borrows the id.
+struct UserEvents {
+  explicit UserEvents(const UserKey& key_in) : key(key_in) {}
+  UserKey key;
+  std::span<const HistoryEvent> events = {};  // that were stored
+  uint64_t first_arrival = 0, last_arrival = 0;
 };
 
-// `old` with events appended by the rule of the store: by event time, then arrival, the newest `max_events`.
-std::vector<HistoryEvent> Append(const std::vector<HistoryEvent>& old, std::span<const HistoryEvent> added,
-                                 size_t max_events) {
-  std::vector<HistoryEvent> all;
-  all.reserve(std::min(old.size() + added.size(), max_events + added.size()));
+// Appends events to a history by the rule of the store: by event time, then arrival, the newest `max_events`.
+void Append(std::span<const HistoryEvent> added, size_t max_events, std::vector<HistoryEvent>* history) {
   // Of the old events the last max_events are enough, whatever is added.
-  all.assign(old.end() - static_cast<ptrdiff_t>(std::min(old.size(), max_events)), old.end());
-  all.insert(all.end(), added.begin(), added.end());
+  if (history->size() > max_events) {
+    history->erase(history->begin(), history->end() - static_cast<ptrdiff_t>(max_events));
+  }
+  history->insert(history->end(), added.begin(), added.end());
   const auto earlier = [](const HistoryEvent& a, const HistoryEvent& b) {
     return a.timestamp_ms < b.timestamp_ms;
   };
-  if (!std::is_sorted(all.begin(), all.end(), earlier)) std::stable_sort(all.begin(), all.end(), earlier);
-  if (all.size() > max_events) all.erase(all.begin(), all.end() - static_cast<ptrdiff_t>(max_events));
-  return all;
+  if (!std::is_sorted(history->begin(), history->end(), earlier)) {
+    std::stable_sort(history->begin(), history->end(), earlier);
+  }
+  if (history->size() > max_events) {
+    history->erase(history->begin(), history->end() - static_cast<ptrdiff_t>(max_events));
+  }
 }
 
 struct Shard {
+  explicit Shard(size_t capacity_bytes) : users(capacity_bytes) {}
+
   mutable Mutex mu;
   CondVar filled;
-  absl::flat_hash_set<std::unique_ptr<Entry>, HashKey, EqualKeys> entries ABSL_GUARDED_BY(mu);
-  absl::flat_hash_map<std::string, Activity> active ABSL_GUARDED_BY(mu);
-  Entry *newest ABSL_GUARDED_BY(mu) = nullptr, *oldest ABSL_GUARDED_BY(mu) = nullptr;
-  size_t bytes ABSL_GUARDED_BY(mu) = 0;
-  uint64_t hits ABSL_GUARDED_BY(mu) = 0, misses ABSL_GUARDED_BY(mu) = 0, evictions ABSL_GUARDED_BY(mu) = 0;
+  UserShard users ABSL_GUARDED_BY(mu);
+  absl::flat_hash_map<uint64_t, Activity> active ABSL_GUARDED_BY(mu);  // by hash of the user id
+  uint64_t hits ABSL_GUARDED_BY(mu) = 0, misses ABSL_GUARDED_BY(mu) = 0;
 
-  Entry* FindEntry(const UserKey& key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
-    const auto it = entries.find(key);
-    return it == entries.end() ? nullptr : it->get();
-  }
-  void Unlink(Entry* e) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
-    (e->newer != nullptr ? e->newer->older : newest) = e->older;
-    (e->older != nullptr ? e->older->newer : oldest) = e->newer;
-    e->newer = e->older = nullptr;
-  }
-  void LinkNewest(Entry* e) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
-    e->older = newest;
-    (newest != nullptr ? newest->newer : oldest) = e;
-    newest = e;
-  }
-  void Remove(Entry* e, Garbage* garbage) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
-    Unlink(e);
-    bytes -= e->bytes;
-    auto node = entries.extract(entries.find(e->key));
-    garbage->entries.push_back(std::move(node.value()));
-  }
-  // Shows `user` for the key, as the most recently used one, and makes room.
-  void Store(const UserKey& key, std::shared_ptr<const CachedUser> user, uint64_t last_arrival,
-             size_t capacity, Garbage* garbage) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
-    Entry* e = FindEntry(key);
-    if (e == nullptr) {
-      e = entries.insert(std::make_unique<Entry>(key, std::move(user))).first->get();
-    } else {
-      Unlink(e);
-      bytes -= e->bytes;
-      garbage->users.push_back(std::exchange(e->user, std::move(user)));
-    }
-    e->last_arrival = std::max(e->last_arrival, last_arrival);
-    e->bytes = BytesOf(*e);
-    bytes += e->bytes;
-    LinkNewest(e);
-    while (bytes > capacity) {
-      ++evictions;
-      Remove(oldest, garbage);
-    }
+  bool Find(const UserKey& key, UserVectorsId vectors, CachedUser* user) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
+    PackedUser* const packed = users.Find(key);
+    if (packed == nullptr || (vectors.version != 0 && packed->vectors() != vectors)) return false;
+    UserShard::CountUse(packed);
+    ++hits;
+    packed->ReadHistory(&user->history);
+    user->long_term.clear();
+    if (vectors.version != 0) packed->ReadLongTerm(&user->long_term);
+    user->vectors = vectors;
+    return true;
   }
 };
 
 }  // namespace
 
 struct UserCache::Impl {
-  Impl(UserStore* store_in, const Options& options_in)
-      : store(store_in),
-        options(options_in),
-        shards(std::bit_ceil(std::max<uint32_t>(1, options_in.num_shards))),
-        capacity_per_shard(static_cast<size_t>(std::max<int64_t>(0, options_in.capacity_bytes)) /
-                           shards.size()) {}
+  Impl(UserStore* store_in, const Options& options_in) : store(store_in), options(options_in) {
+    const size_t num_shards = std::bit_ceil(std::max<uint32_t>(1, options.num_shards));
+    const auto capacity = static_cast<size_t>(std::max<int64_t>(0, options.capacity_bytes));
+    for (size_t i = 0; i < num_shards; ++i) shards.emplace_back(capacity / num_shards);
+  }
 
   Shard& ShardOf(const UserKey& key) { return shards[(key.hash >> 40) & (shards.size() - 1)]; }
-  std::shared_ptr<const CachedUser> FindInShard(Shard& shard, const UserKey& key, UserVectorsId vectors)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mu);
-  absl::StatusOr<std::shared_ptr<const CachedUser>> ReadStore(std::string_view user_id, UserVectorsId vectors,
-                                                              const CachedUser* known, bool* cacheable);
+  // known_history: user->history is good, only the vector is missing. *cacheable becomes false when the
+  // result must not be kept.
+  absl::Status ReadStore(std::string_view user_id, UserVectorsId vectors, bool known_history,
+                         CachedUser* user, bool* cacheable);
   void BeginWrite(const UserKey& key);
-  // Applies events that the store has recorded (none: forget the user) and ends the write.
-  void EndWrite(const UserKey& key, bool forget, std::span<const HistoryEvent> events,
-                std::span<const uint64_t> arrivals);
+  // Applies events that the store has recorded (none: `forget` says whether to forget the user) and ends the
+  // write.
+  void EndWrite(const UserEvents& write, bool forget);
 
   UserStore* const store;
   const Options options;
-  std::vector<Shard> shards;
-  const size_t capacity_per_shard;
+  std::deque<Shard> shards;  // constant in number; shards do not move
 };
 
 UserCache::UserCache(UserStore* store, const Options& options)
     : impl_(std::make_unique<Impl>(store, options)) {}
 UserCache::~UserCache() = default;
 
-std::shared_ptr<const CachedUser> UserCache::Impl::FindInShard(Shard& shard, const UserKey& key,
-                                                               UserVectorsId vectors) {
-  Entry* e = shard.FindEntry(key);
-  if (e == nullptr || (vectors.version != 0 && e->user->vectors != vectors)) return nullptr;
-  if (shard.newest != e) {
-    shard.Unlink(e);
-    shard.LinkNewest(e);
-  }
-  ++shard.hits;
-  if (vectors.version == e->user->vectors.version) return e->user;
-  return std::make_shared<const CachedUser>(
-      CachedUser{.history = e->user->history, .long_term = {}, .vectors = {}});
-}
-
-std::shared_ptr<const CachedUser> UserCache::Find(std::string_view user_id, UserVectorsId vectors) {
+bool UserCache::Find(std::string_view user_id, UserVectorsId vectors, CachedUser* user) {
   const UserKey key(user_id);
   Shard& shard = impl_->ShardOf(key);
   MutexLock lock(shard.mu);
-  auto user = impl_->FindInShard(shard, key, vectors);
-  if (user == nullptr) ++shard.misses;
-  return user;
+  if (shard.Find(key, vectors, user)) return true;
+  ++shard.misses;
+  return false;
 }
 
-absl::StatusOr<std::shared_ptr<const CachedUser>> UserCache::Impl::ReadStore(std::string_view user_id,
-                                                                             UserVectorsId vectors,
-                                                                             const CachedUser* known,
-                                                                             bool* cacheable) {
-  auto user = std::make_shared<CachedUser>();
+absl::Status UserCache::Impl::ReadStore(std::string_view user_id, UserVectorsId vectors, bool known_history,
+                                        CachedUser* user, bool* cacheable) {
   user->vectors = vectors;
-  if (known != nullptr) {
-    user->history = known->history;
-  } else {
-    SWIFTLET_RETURN_IF_ERROR(store->ReadHistory(user_id, &user->history));
-    user->history.shrink_to_fit();
+  if (!known_history) SWIFTLET_RETURN_IF_ERROR(store->ReadHistory(user_id, &user->history));
+  if (vectors.version == 0) return absl::OkStatus();
+  absl::Status status = store->ReadLongTerm(vectors.version, user_id, &user->long_term);
+  // Damaged vectors: better an answer without than none.
+  if (absl::IsNotFound(status) || absl::IsDataLoss(status)) {
+    user->long_term.clear();
+    *cacheable = false;
+    return absl::OkStatus();
   }
-  if (vectors.version != 0) {
-    absl::Status status = store->ReadLongTerm(vectors.version, user_id, &user->long_term);
-    // Damaged vectors: better an answer without than none.
-    if (absl::IsNotFound(status) || absl::IsDataLoss(status)) {
-      user->long_term.clear();
-      *cacheable = false;
-    } else if (!status.ok()) {
-      return status;
-    }
-  }
-  return std::shared_ptr<const CachedUser>(std::move(user));
+  return status;
 }
 
-absl::StatusOr<std::shared_ptr<const CachedUser>> UserCache::Get(std::string_view user_id,
-                                                                 UserVectorsId vectors) {
+absl::Status UserCache::Get(std::string_view user_id, UserVectorsId vectors, CachedUser* user) {
   const UserKey key(user_id);
   Shard& shard = impl_->ShardOf(key);
-  auto fill = std::make_shared<Fill>();
-  std::shared_ptr<const CachedUser> known;
+  const auto fill = std::make_shared<Fill>();
+  bool known_history = false;
   {
     MutexLock lock(shard.mu);
-    if (auto user = impl_->FindInShard(shard, key, vectors)) return user;
-    if (Entry* e = shard.FindEntry(key)) known = e->user;  // other vectors: the history is good
-    Activity& activity = shard.active[key.absl_id()];
+    if (shard.Find(key, vectors, user)) return absl::OkStatus();
+    Activity& activity = shard.active[key.hash];
     for (const std::shared_ptr<Fill>& other : activity.fills) {
-      if (other->vectors != vectors) continue;
+      if (other->vectors != vectors || other->user_id != user_id) continue;
       const std::shared_ptr<Fill> joined = other;  // `activity` may be gone after the wait
       while (!joined->done) shard.filled.Wait(shard.mu);
-      return joined->result;
+      *user = joined->user;
+      return joined->status;
     }
+    if (const PackedUser* packed = shard.users.Find(key); packed != nullptr) {
+      packed->ReadHistory(&fill->user.history);  // with other vectors: the history is good
+      known_history = true;
+    }
+    fill->user_id = user_id;
     fill->vectors = vectors;
     fill->cacheable = activity.writes == 0;
     activity.fills.push_back(fill);
   }
+  CachedUser read{.history = std::move(fill->user.history), .long_term = {}, .vectors = {}};
   bool version_exists = true;
-  auto result = impl_->ReadStore(user_id, vectors, known.get(), &version_exists);
-  Garbage garbage;
+  const absl::Status status = impl_->ReadStore(user_id, vectors, known_history, &read, &version_exists);
+  PackedUser::Ptr packed;
+  if (status.ok() && version_exists) packed = PackedUser::Create(key, read.history, read.long_term, vectors);
+  *user = read;
   MutexLock lock(shard.mu);
-  fill->result = result;
+  fill->user = std::move(read);
+  fill->status = status;
   fill->done = true;
-  if (const auto it = shard.active.find(key.absl_id()); it != shard.active.end()) {
+  if (const auto it = shard.active.find(key.hash); it != shard.active.end()) {
     std::erase(it->second.fills, fill);
     if (it->second.fills.empty() && it->second.writes == 0) shard.active.erase(it);
   }
   shard.filled.NotifyAll();
-  if (result.ok() && fill->cacheable && version_exists) {
-    shard.Store(key, *result, 0, impl_->capacity_per_shard, &garbage);
-  }
-  return result;
+  if (packed != nullptr && fill->cacheable) shard.users.Put(std::move(packed), 0);
+  return status;
 }
 
 void UserCache::Impl::BeginWrite(const UserKey& key) {
   Shard& shard = ShardOf(key);
   MutexLock lock(shard.mu);
-  Activity& activity = shard.active[key.absl_id()];
+  Activity& activity = shard.active[key.hash];
   ++activity.writes;
   for (const std::shared_ptr<Fill>& fill : activity.fills) fill->cacheable = false;
 }
 
-void UserCache::Impl::EndWrite(const UserKey& key, bool forget, std::span<const HistoryEvent> events,
-                               std::span<const uint64_t> arrivals) {
-  Shard& shard = ShardOf(key);
-  Garbage garbage;
+void UserCache::Impl::EndWrite(const UserEvents& write, bool forget) {
+  thread_local CachedUser user;
+  Shard& shard = ShardOf(write.key);
   MutexLock lock(shard.mu);
-  const auto it = shard.active.find(key.absl_id());
+  const auto it = shard.active.find(write.key.hash);
   // Reads in progress may not have seen the write: nobody joins them from now on.
   it->second.fills.clear();
   if (--it->second.writes == 0) shard.active.erase(it);
-  Entry* e = shard.FindEntry(key);
-  if (e == nullptr || (!forget && events.empty())) return;
+  PackedUser* const packed = shard.users.Find(write.key);
+  if (packed == nullptr || (!forget && write.events.empty())) return;
   // Arrival numbers of a user grow in the order of the store. A smaller one than what is here already means
   // that two writes came back in the other order: read the user again.
-  if (forget || arrivals.front() < e->last_arrival) {
-    shard.Remove(e, &garbage);
-    return;
-  }
-  auto user = std::make_shared<const CachedUser>(
-      CachedUser{.history = Append(e->user->history, events, options.max_history_events),
-                 .long_term = e->user->long_term,
-                 .vectors = e->user->vectors});
-  shard.Store(key, std::move(user), arrivals.back(), capacity_per_shard, &garbage);
+  if (forget || write.first_arrival < packed->links.last_arrival) return shard.users.Remove(packed);
+  packed->ReadHistory(&user.history);
+  packed->ReadLongTerm(&user.long_term);
+  Append(write.events, options.max_history_events, &user.history);
+  shard.users.Put(PackedUser::Create(write.key, user.history, user.long_term, packed->vectors()),
+                  write.last_arrival);
 }
 
 absl::StatusOr<RecordResult> UserCache::RecordEvents(std::span<const EventRecord> events, int64_t now_ms) {
-  struct UserWrite {
-    UserKey key;
-    std::vector<HistoryEvent> events;
-    std::vector<uint64_t> arrivals;
-  };
-  std::vector<UserWrite> writes;  // one for each user
-  std::vector<size_t> write_of(events.size());
-  absl::flat_hash_map<absl::string_view, size_t> index;
-  for (size_t i = 0; i < events.size(); ++i) {
-    const auto [it, added] = index.try_emplace(events[i].user_id, writes.size());
-    if (added) writes.push_back({UserKey(events[i].user_id), {}, {}});
-    write_of[i] = it->second;
+  std::vector<std::pair<UserKey, size_t>> by_user;  // with the index of the event
+  by_user.reserve(events.size());
+  for (size_t i = 0; i < events.size(); ++i) by_user.emplace_back(UserKey(events[i].user_id), i);
+  std::stable_sort(by_user.begin(), by_user.end(), [](const auto& a, const auto& b) {
+    return a.first.hash != b.first.hash ? a.first.hash < b.first.hash : a.first.id < b.first.id;
+  });
+  std::vector<UserEvents> writes;  // one for each user
+  for (const auto& [key, i] : by_user) {
+    if (writes.empty() || !(writes.back().key == key)) writes.emplace_back(key);
   }
-  for (const UserWrite& write : writes) impl_->BeginWrite(write.key);
+  for (const UserEvents& write : writes) impl_->BeginWrite(write.key);
   absl::StatusOr<RecordResult> result = impl_->store->RecordEvents(events, now_ms);
+  std::vector<HistoryEvent> stored;  // in the order of by_user
   if (result.ok()) {
-    for (size_t i = 0; i < events.size(); ++i) {
-      if (result->arrivals[i] == 0) continue;
-      UserWrite& write = writes[write_of[i]];
-      write.events.push_back({.item_key = ItemKeyOf(events[i].item_id),
-                              .timestamp_ms = events[i].timestamp_ms,
-                              .value = events[i].value,
-                              .type = events[i].type});
-      write.arrivals.push_back(result->arrivals[i]);
+    stored.reserve(events.size());
+    auto write = writes.begin();
+    for (const auto& [key, i] : by_user) {
+      if (!(write->key == key)) ++write;
+      const uint64_t arrival = result->arrivals[i];
+      if (arrival == 0) continue;
+      stored.push_back({.item_key = ItemKeyOf(events[i].item_id),
+                        .timestamp_ms = events[i].timestamp_ms,
+                        .value = events[i].value,
+                        .type = events[i].type});
+      if (write->events.empty()) write->first_arrival = arrival;
+      write->last_arrival = arrival;
+      write->events = std::span(&stored.back() - write->events.size(), write->events.size() + 1);
     }
   }
   // After an I/O error nobody knows what will be on disk. A bad argument wrote nothing.
   const bool forget = !result.ok() && !absl::IsInvalidArgument(result.status());
-  for (const UserWrite& write : writes) impl_->EndWrite(write.key, forget, write.events, write.arrivals);
+  for (const UserEvents& write : writes) impl_->EndWrite(write, forget);
   return result;
 }
 
@@ -335,7 +242,7 @@ absl::Status UserCache::DeleteUser(std::string_view user_id, int64_t now_ms) {
   const UserKey key(user_id);
   impl_->BeginWrite(key);
   absl::Status status = impl_->store->DeleteUser(user_id, now_ms);
-  impl_->EndWrite(key, /*forget=*/true, {}, {});
+  impl_->EndWrite(UserEvents(key), /*forget=*/true);
   return status;
 }
 
@@ -345,9 +252,9 @@ UserCacheStats UserCache::Stats() const {
     MutexLock lock(shard.mu);
     stats.hits += shard.hits;
     stats.misses += shard.misses;
-    stats.evictions += shard.evictions;
-    stats.entries += shard.entries.size();
-    stats.bytes += shard.bytes;
+    stats.evictions += shard.users.num_evictions();
+    stats.entries += shard.users.num_users();
+    stats.bytes += shard.users.bytes();
   }
   return stats;
 }

@@ -1,6 +1,14 @@
 // A sharded in-memory cache of users over a UserStore: histories, and the long-term vector of the version
 // and generation asked for.
 //
+// Users are kept packed (some 13 bytes an event of 24; packed_user.h) and unpacked into the caller's
+// CachedUser, so that a hit allocates nothing where that is used again. Who leaves when bytes run out is in
+// user_shard.h: a scan over many users, known or not, leaves those alone who are asked for again and again.
+//
+//   thread_local CachedUser user;
+//   if (!cache.Find("u", version, &user)) status = cache.Get("u", version, &user);   // Get: on a thread that
+//   may block
+//
 // Read your writes: RecordEvents and DeleteUser update the cache after the commit and before they return;
 // fills and writes of one user are ordered, so that a fill never brings back an older history. Thread-safe.
 #ifndef SWIFTLET_STORAGE_USER_CACHE_H_
@@ -32,7 +40,7 @@ struct UserVectorsId {
   uint64_t generation = 0;  // tells apart what the store held under this version at different times
 };
 
-// Immutable once shared.
+// A copy of what is known about a user at one moment, the caller's own.
 struct CachedUser {
   std::vector<HistoryEvent> history;
   std::vector<float> long_term;  // of `vectors`; empty when the user has none
@@ -49,21 +57,23 @@ struct UserCacheStats {
 class UserCache {
  public:
   struct Options {
-    int64_t capacity_bytes = int64_t{256} << 20;  // keys, histories, vectors and overhead, all counted
-    uint32_t max_history_events = 200;            // the store's
-    uint32_t num_shards = 64;                     // a power of two
+    // Of memory, with all that the users take: ids, histories, vectors, tables, what the allocator rounds up.
+    int64_t capacity_bytes = int64_t{256} << 20;
+    uint32_t max_history_events = 200;  // the store's
+    uint32_t num_shards = 64;           // a power of two
   };
   // `store` must outlive this.
   UserCache(UserStore* store, const Options& options);
   ~UserCache();
 
-  // What is cached for this user and these vectors (version and generation), or null. Version 0: no long-term
-  // vector is wanted, and the result has none; pass it for a snapshot without user vectors. Unknown users are
-  // cached too. Never blocks on I/O.
-  std::shared_ptr<const CachedUser> Find(std::string_view user_id, UserVectorsId vectors);
-  // The same, reading the store where needed; never null. Blocks on disk. Concurrent calls for one user share
-  // one read. A version that the store does not have gives an empty vector, which is not cached.
-  absl::StatusOr<std::shared_ptr<const CachedUser>> Get(std::string_view user_id, UserVectorsId vectors);
+  // Whether this user is cached with these vectors (version and generation); if so, replaces *user. Version
+  // 0: no long-term vector is wanted, and the result has none; pass it for a snapshot without user vectors.
+  // Unknown users are cached too. Never blocks on I/O.
+  bool Find(std::string_view user_id, UserVectorsId vectors, CachedUser* user);
+  // The same, reading the store where needed. Blocks on disk. Concurrent calls for one user share one read. A
+  // version that the store does not have gives an empty vector, which is not cached. After an error *user is
+  // unspecified.
+  absl::Status Get(std::string_view user_id, UserVectorsId vectors, CachedUser* user);
 
   // Through to the store, then to the cache. A user whose write failed or whose concurrent writes came back
   // out of order leaves the cache.

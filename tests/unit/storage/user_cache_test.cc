@@ -8,6 +8,7 @@
 #include <set>
 #include <thread>
 
+#include "count_allocations.h"
 #include "engine/base/mutex.h"
 #include "storage/training_reader.h"
 #include "storage/user_vector_file.h"
@@ -99,12 +100,28 @@ class FakeStore final : public UserStore {
   std::set<std::string> ids_ ABSL_GUARDED_BY(mu_);
 };
 
+// Null when the user is not cached.
+std::shared_ptr<const CachedUser> FindIn(UserCache& cache, std::string_view user_id,
+                                         UserVectorsId vectors = {}) {
+  auto user = std::make_shared<CachedUser>();
+  return cache.Find(user_id, vectors, user.get()) ? user : nullptr;
+}
+// Null after an error.
+std::shared_ptr<const CachedUser> GetIn(UserCache& cache, std::string_view user_id,
+                                        UserVectorsId vectors = {}) {
+  auto user = std::make_shared<CachedUser>();
+  const absl::Status status = cache.Get(user_id, vectors, user.get());
+  EXPECT_OK(status);
+  return status.ok() ? user : nullptr;
+}
+
 class UserCacheTest : public ::testing::Test {
  protected:
+  std::shared_ptr<const CachedUser> Find(std::string_view user, UserVectorsId vectors) {
+    return FindIn(cache_, user, vectors);
+  }
   std::shared_ptr<const CachedUser> Get(std::string_view user, UserVectorsId vectors = {}) {
-    auto result = cache_.Get(user, vectors);
-    EXPECT_OK(result.status());
-    return result.ok() ? *result : nullptr;
+    return GetIn(cache_, user, vectors);
   }
   void Record(const std::vector<EventRecord>& events) {
     EXPECT_OK(cache_.RecordEvents(events, kNow).status());
@@ -115,11 +132,11 @@ class UserCacheTest : public ::testing::Test {
 };
 
 TEST_F(UserCacheTest, MissesAreReadOnceAndUnknownUsersAreRemembered) {
-  EXPECT_EQ(cache_.Find("u", 0), nullptr);
+  EXPECT_EQ(Find("u", 0), nullptr);
   const auto user = Get("u");
   EXPECT_TRUE(user->history.empty());
-  EXPECT_EQ(cache_.Find("u", 0), user);
-  EXPECT_EQ(Get("u"), user);
+  EXPECT_NE(Find("u", 0), nullptr);
+  EXPECT_TRUE(Get("u")->history.empty());
   EXPECT_EQ(store_.num_history_reads, 1);
   const UserCacheStats stats = cache_.Stats();
   EXPECT_EQ(stats.hits, 2);
@@ -131,7 +148,7 @@ TEST_F(UserCacheTest, MissesAreReadOnceAndUnknownUsersAreRemembered) {
 TEST_F(UserCacheTest, AnotherVersionReadsOnlyTheVector) {
   Record({Event("u", "a", 1)});
   EXPECT_EQ(Get("u", 7)->long_term, (std::vector<float>{7, 1}));
-  EXPECT_EQ(cache_.Find("u", 8), nullptr);
+  EXPECT_EQ(Find("u", 8), nullptr);
   const auto eight = Get("u", 8);
   EXPECT_EQ(eight->long_term, (std::vector<float>{8, 1}));
   EXPECT_EQ(eight->history.size(), 1);
@@ -139,33 +156,33 @@ TEST_F(UserCacheTest, AnotherVersionReadsOnlyTheVector) {
   EXPECT_EQ(store_.num_history_reads, 1);
   EXPECT_EQ(store_.num_vector_reads, 2);
   // Version 0 wants no vector, and must not get one of some version.
-  const auto none = cache_.Find("u", 0);
+  const auto none = Find("u", 0);
   ASSERT_NE(none, nullptr);
   EXPECT_TRUE(none->long_term.empty());
   EXPECT_EQ(none->history, eight->history);
-  EXPECT_EQ(cache_.Find("u", 8), eight) << "and does not displace the one that is there";
+  EXPECT_EQ(Find("u", 8)->long_term, eight->long_term) << "and does not displace the one that is there";
   Record({Event("u", "b", 2)});
-  EXPECT_EQ(cache_.Find("u", 8)->long_term, eight->long_term) << "a write keeps the vector";
+  EXPECT_EQ(Find("u", 8)->long_term, eight->long_term) << "a write keeps the vector";
 }
 
 TEST_F(UserCacheTest, AReusedVersionNumberIsAnotherGenerationAndReadAgain) {
   Record({Event("u", "a", 1)});
   EXPECT_EQ(Get("u", {7, 1})->long_term.size(), 2);
   store_.dim = 3;  // the store's version 7 is another model's now
-  EXPECT_EQ(cache_.Find("u", {7, 2}), nullptr);
+  EXPECT_EQ(Find("u", {7, 2}), nullptr);
   const auto user = Get("u", {7, 2});
   EXPECT_EQ(user->long_term, (std::vector<float>{7, 1, 0}));
   EXPECT_EQ(user->history.size(), 1);
   Record({Event("u", "b", 2)});
-  EXPECT_EQ(cache_.Find("u", {7, 2})->vectors, (UserVectorsId{7, 2})) << "a write keeps the generation";
-  EXPECT_EQ(cache_.Find("u", {7, 1}), nullptr);
+  EXPECT_EQ(Find("u", {7, 2})->vectors, (UserVectorsId{7, 2})) << "a write keeps the generation";
+  EXPECT_EQ(Find("u", {7, 1}), nullptr);
   EXPECT_EQ(store_.num_history_reads, 1);
 }
 
 TEST_F(UserCacheTest, AVersionThatTheStoreDoesNotHaveIsNotCached) {
   const auto user = Get("u", FakeStore::kMissingVersion);
   EXPECT_TRUE(user->long_term.empty());
-  EXPECT_EQ(cache_.Find("u", FakeStore::kMissingVersion), nullptr);
+  EXPECT_EQ(Find("u", FakeStore::kMissingVersion), nullptr);
 }
 
 TEST_F(UserCacheTest, WritesAreSeenAtOnceInTheOrderOfTheStore) {
@@ -175,7 +192,7 @@ TEST_F(UserCacheTest, WritesAreSeenAtOnceInTheOrderOfTheStore) {
   for (int i = 0; i < 100; ++i) {
     all.push_back(Event("u", absl::StrCat("i", i), static_cast<int64_t>(rng() % 20)));
     Record({all.back()});
-    const auto found = cache_.Find("u", 0);
+    const auto found = Find("u", 0);
     ASSERT_NE(found, nullptr);
     ASSERT_EQ(found->history, Oracle(all, FakeStore::kLimit));
     ASSERT_EQ(found->history, HistoryOf(store_, "u"));
@@ -187,9 +204,9 @@ TEST_F(UserCacheTest, DuplicatesAreNotAppended) {
   Get("u");
   Record({Event("u", "a", 1, "e1"), Event("u", "b", 2, "e1"), Event("v", "c", 3, "e2")});
   Record({Event("u", "a", 1, "e1"), Event("u", "d", 1, "e3")});
-  EXPECT_EQ(cache_.Find("u", 0)->history, HistoryOf(store_, "u"));
-  EXPECT_EQ(cache_.Find("u", 0)->history.size(), 2);
-  EXPECT_EQ(cache_.Find("v", 0), nullptr) << "a write alone caches nobody";
+  EXPECT_EQ(Find("u", 0)->history, HistoryOf(store_, "u"));
+  EXPECT_EQ(Find("u", 0)->history.size(), 2);
+  EXPECT_EQ(Find("v", 0), nullptr) << "a write alone caches nobody";
 }
 
 TEST_F(UserCacheTest, DeletedUsersAreGoneAtOnceAndStartAfresh) {
@@ -205,10 +222,10 @@ TEST_F(UserCacheTest, AFailedWriteForgetsTheUserAndABadArgumentDoesNot) {
   Get("u");
   store_.next_error = absl::InvalidArgumentError("bad");
   EXPECT_FALSE(cache_.RecordEvents({{Event("u", "a", 1)}}, kNow).ok());
-  EXPECT_NE(cache_.Find("u", 0), nullptr);
+  EXPECT_NE(Find("u", 0), nullptr);
   store_.next_error = absl::UnavailableError("disk");
   EXPECT_FALSE(cache_.RecordEvents({{Event("u", "a", 1)}}, kNow).ok());
-  EXPECT_EQ(cache_.Find("u", 0), nullptr);
+  EXPECT_EQ(Find("u", 0), nullptr);
 }
 
 TEST_F(UserCacheTest, ConcurrentMissesShareOneRead) {
@@ -248,7 +265,7 @@ TEST_F(UserCacheTest, AFillNeverBringsBackAnOlderHistory) {
   go_on.Open();
   reader.join();
   EXPECT_EQ(Get("u")->history.size(), 1);
-  EXPECT_EQ(cache_.Find("u", 0)->history.size(), 1);
+  EXPECT_EQ(Find("u", 0)->history.size(), 1);
 }
 
 // A write commits, a read brings its event, then the write gets to the cache: the event must not be there
@@ -285,20 +302,20 @@ TEST_F(UserCacheTest, WritesThatComeBackOutOfOrderLeaveNoWrongHistory) {
   EXPECT_EQ(Get("u")->history[0].item_key, ItemKeyOf("first"));
 }
 
-TEST(UserCacheBudgetTest, TheLeastRecentlyUsedLeaveWhenBytesRunOut) {
+TEST(UserCacheBudgetTest, UsersNobodyAsksForLeaveWhenBytesRunOut) {
   FakeStore store;
   constexpr int64_t kBudget = 64 << 10;
   UserCache cache(&store, {.capacity_bytes = kBudget, .num_shards = 1});
   for (int i = 0; i < 2000; ++i) {
-    ASSERT_OK(cache.Get(absl::StrCat("user", i), 0).status());
-    ASSERT_NE(cache.Find("user0", 0), nullptr) << "used all the time";
+    ASSERT_NE(GetIn(cache, absl::StrCat("user", i)), nullptr);
+    ASSERT_NE(FindIn(cache, "user0", 0), nullptr) << "used all the time";
     ASSERT_LE(cache.Stats().bytes, kBudget);
   }
   const UserCacheStats stats = cache.Stats();
   EXPECT_GT(stats.entries, 50);
   EXPECT_EQ(stats.entries + stats.evictions, 2000);
-  EXPECT_EQ(cache.Find("user1", 0), nullptr);
-  EXPECT_NE(cache.Find("user1999", 0), nullptr);
+  EXPECT_EQ(FindIn(cache, "user1", 0), nullptr);
+  EXPECT_NE(FindIn(cache, "user1999", 0), nullptr);
   // Histories grow within the budget too.
   for (int i = 0; i < 300; ++i) {
     ASSERT_OK(cache.RecordEvents({{Event(absl::StrCat("user", 1999 - i % 50), "i", i)}}, kNow).status());
@@ -309,11 +326,47 @@ TEST(UserCacheBudgetTest, TheLeastRecentlyUsedLeaveWhenBytesRunOut) {
 TEST(UserCacheBudgetTest, AUserLargerThanTheCacheIsServedButNotKept) {
   FakeStore store;
   UserCache cache(&store, {.capacity_bytes = 100, .num_shards = 1});
-  ASSERT_OK(cache.Get("u", 0).status());
+  ASSERT_NE(GetIn(cache, "u"), nullptr);
   ASSERT_OK(cache.RecordEvents({{Event("u", "i", 1)}}, kNow).status());
-  EXPECT_EQ((*cache.Get("u", 0))->history.size(), 1);
+  EXPECT_EQ(GetIn(cache, "u", 0)->history.size(), 1);
   EXPECT_EQ(cache.Stats().entries, 0);
   EXPECT_EQ(cache.Stats().bytes, 0);
+}
+
+TEST(UserCacheBudgetTest, HitsIntoABufferThatIsUsedAgainAllocateNothing) {
+  FakeStore store;
+  store.dim = 64;
+  UserCache cache(&store, {.max_history_events = FakeStore::kLimit});
+  for (int i = 0; i < 5; ++i) ASSERT_OK(cache.RecordEvents({{Event("u", "i", i)}}, kNow).status());
+  CachedUser user;
+  ASSERT_OK(cache.Get("u", 7, &user));
+  const HistoryEvent* const history = user.history.data();
+  const float* const long_term = user.long_term.data();
+  const uint64_t before = storage_testing::NumAllocations();
+  ASSERT_GT(before, 0);
+  for (int i = 0; i < 100; ++i) ASSERT_TRUE(cache.Find("u", 7, &user));
+  EXPECT_EQ(storage_testing::NumAllocations(), before);
+  EXPECT_EQ(user.history.data(), history);
+  EXPECT_EQ(user.long_term.data(), long_term);
+  EXPECT_EQ(user.history.size(), 5);
+  EXPECT_EQ(user.long_term.size(), 64);
+}
+
+// Many callers for unknown users, one for users who exist: those stay, through the whole cache.
+TEST(UserCacheBudgetTest, AFloodOfUnknownUsersLeavesTheUsersInUse) {
+  FakeStore store;
+  UserCache cache(&store,
+                  {.capacity_bytes = 1 << 20, .max_history_events = FakeStore::kLimit, .num_shards = 4});
+  constexpr int kUsers = 1000;
+  for (int u = 0; u < kUsers; ++u) {
+    ASSERT_OK(cache.RecordEvents({{Event(absl::StrCat("u", u), "i", 1)}}, kNow).status());
+    for (int i = 0; i < 3; ++i) GetIn(cache, absl::StrCat("u", u));
+  }
+  for (int i = 0; i < 50'000; ++i) GetIn(cache, absl::StrCat("nobody", i));
+  EXPECT_GT(cache.Stats().evictions, 40'000);
+  int found = 0;
+  for (int u = 0; u < kUsers; ++u) found += FindIn(cache, absl::StrCat("u", u)) != nullptr ? 1 : 0;
+  EXPECT_EQ(found, kUsers);
 }
 
 // Everything at once over the real store: each thread sees its own writes at once, and in the end the cache,
@@ -355,11 +408,10 @@ TEST(UserCacheStressTest, CacheDiskAndLogAgree) {
         EXPECT_OK(cache.RecordEvents(batch, kNow).status());
         const int64_t version = 1 + static_cast<int64_t>(rng() % 2);
         const bool erased_before = erasure[u] == 2;
-        auto read = cache.Find(user, version);
+        auto read = FindIn(cache, user, version);
         if (read == nullptr) {
-          auto got = cache.Get(user, version);
-          ASSERT_OK(got.status());
-          read = *got;
+          read = GetIn(cache, user, version);
+          ASSERT_NE(read, nullptr);
         }
         const auto mine = std::count_if(read->history.begin(), read->history.end(),
                                         [&](const HistoryEvent& e) { return e.item_key == ItemKeyOf(item); });
@@ -383,13 +435,13 @@ TEST(UserCacheStressTest, CacheDiskAndLogAgree) {
   }));
   for (int u = 0; u < kUsers; ++u) {
     const std::string user = absl::StrCat("u", u);
-    const auto cached = cache.Find(user, 1) != nullptr ? cache.Find(user, 1) : cache.Find(user, 2);
+    const auto cached = FindIn(cache, user, 1) != nullptr ? FindIn(cache, user, 1) : FindIn(cache, user, 2);
     const std::vector<HistoryEvent> disk = HistoryOf(*db, user);
     EXPECT_EQ(disk, Oracle(log[user], kLimit)) << user;
     if (cached != nullptr) {
       EXPECT_EQ(cached->history, disk) << user;
     }
-    EXPECT_EQ((*cache.Get(user, 1))->history, disk) << user;
+    EXPECT_EQ(GetIn(cache, user, 1)->history, disk) << user;
   }
 }
 
@@ -405,8 +457,8 @@ TEST(UserCacheStressTest, EveryWriterReadsItsOwnWrite) {
       for (int c = 0; c < kCalls; ++c) {
         const std::string user = absl::StrCat("u", (t + c) % kUsers), item = absl::StrCat(t, "/", c);
         EXPECT_OK(cache.RecordEvents({{Event(user, item, c % 4)}}, kNow).status());
-        auto read = cache.Find(user, 0);
-        if (read == nullptr) read = *cache.Get(user, 0);
+        auto read = FindIn(cache, user, 0);
+        if (read == nullptr) read = GetIn(cache, user);
         EXPECT_EQ(std::count_if(read->history.begin(), read->history.end(),
                                 [&](const HistoryEvent& e) { return e.item_key == ItemKeyOf(item); }),
                   1);
