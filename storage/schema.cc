@@ -62,7 +62,13 @@ std::shared_ptr<rocksdb::TableFactory> Tables(const std::shared_ptr<rocksdb::Cac
   table.block_cache = block_cache;
   table.no_block_cache = block_cache == nullptr;
   table.block_size = block_size;
-  if (filter) table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
+  if (filter) {
+    table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
+    // In small blocks: the one filter of a large table would be larger than what a shard of the cache holds, and
+    // every get would read it from the file.
+    table.partition_filters = true;
+    table.index_type = rocksdb::BlockBasedTableOptions::kTwoLevelIndexSearch;
+  }
   // Index and filter blocks count against the cache's budget: an event log of any size needs no more memory.
   table.cache_index_and_filter_blocks = block_cache != nullptr;
   table.pin_l0_filter_and_index_blocks_in_cache = block_cache != nullptr;
