@@ -49,14 +49,13 @@ void KnownItemIds::Add(ItemKey key, std::string_view item_id) {
   shard.hashes[key] = FingerprintOf(item_id);
 }
 
-absl::Status Database::Impl::RegisterItemId(std::string_view item_id, std::string_view field,
-                                            rocksdb::WriteBatch* batch,
+absl::Status Database::Impl::RegisterItemId(std::string_view item_id, rocksdb::WriteBatch* batch,
                                             absl::flat_hash_map<ItemKey, std::string_view>* new_ids) {
   const ItemKey key = ItemKeyOf(item_id);
   const auto collides = [&](std::string_view other) {
     return absl::InvalidArgumentError(
-        absl::StrCat(Absl(field), ": \"", Absl(item_id), "\" and the known item", other.empty() ? "" : " \"",
-                     Absl(other), other.empty() ? "" : "\"", " have the same 64-bit key ", key));
+        absl::StrCat("\"", Absl(item_id), "\" and the known item", other.empty() ? "" : " \"", Absl(other),
+                     other.empty() ? "" : "\"", " have the same 64-bit key ", key));
   };
   switch (known_items.Find(key, item_id)) {
     case KnownItemIds::Answer::kSame:
@@ -132,26 +131,38 @@ absl::StatusOr<RecordResult> Database::RecordEvents(std::span<const EventRecord>
 
   rocksdb::WriteBatch batch;
   absl::flat_hash_map<ItemKey, std::string_view> new_ids;
-  absl::flat_hash_map<absl::string_view, std::vector<HistoryEvent>> histories;
+  std::vector<uint32_t> recorded;
+  recorded.reserve(result.num_recorded);
   std::string arrival_value;
   PutFixed<int64_t>(now_ms, &arrival_value);
   uint64_t arrival = s.NextArrivals(now_ms, result.num_recorded);
   for (size_t i = 0; i < events.size(); ++i) {
     if (duplicate[i]) continue;
     const EventRecord& e = events[i];
-    SWIFTLET_RETURN_IF_ERROR(
-        s.RegisterItemId(e.item_id, absl::StrCat("events[", i, "].item_id"), &batch, &new_ids));
+    if (absl::Status status = s.RegisterItemId(e.item_id, &batch, &new_ids); !status.ok()) {
+      return absl::IsInvalidArgument(status)
+                 ? BadEvent(i, absl::StrCat("item_id: ", std::string(status.message())))
+                 : status;
+    }
     batch.Put(s.events, EncodeKey64(arrival), EncodeEventRecord(now_ms, e));
     if (!e.event_id.empty()) batch.Put(s.event_ids, e.event_id, arrival_value);
-    histories[e.user_id].push_back(
-        {.item_key = ItemKeyOf(e.item_id), .timestamp_ms = e.timestamp_ms, .value = e.value, .type = e.type});
+    recorded.push_back(static_cast<uint32_t>(i));
     result.arrivals[i] = arrival++;
   }
-  for (auto& [user_id, history] : histories) {
-    std::stable_sort(history.begin(), history.end(), [](const HistoryEvent& a, const HistoryEvent& b) {
-      return a.timestamp_ms < b.timestamp_ms;
-    });
-    batch.Merge(s.users, rocksdb::Slice(user_id.data(), user_id.size()), EncodeHistory(history));
+  // One operand for each user, its events ordered by time, then arrival.
+  std::sort(recorded.begin(), recorded.end(), [&](uint32_t a, uint32_t b) {
+    const EventRecord &x = events[a], &y = events[b];
+    if (const int order = x.user_id.compare(y.user_id); order != 0) return order < 0;
+    return x.timestamp_ms != y.timestamp_ms ? x.timestamp_ms < y.timestamp_ms : a < b;
+  });
+  std::vector<HistoryEvent> history;
+  for (size_t i = 0; i < recorded.size(); ++i) {
+    const EventRecord& e = events[recorded[i]];
+    history.push_back(
+        {.item_key = ItemKeyOf(e.item_id), .timestamp_ms = e.timestamp_ms, .value = e.value, .type = e.type});
+    if (i + 1 < recorded.size() && events[recorded[i + 1]].user_id == e.user_id) continue;
+    batch.Merge(s.users, e.user_id, EncodeHistory(history));
+    history.clear();
   }
   SWIFTLET_RETURN_IF_ERROR(s.Write(&batch, "cannot record events"));
   for (const auto& [key, item_id] : new_ids) s.known_items.Add(key, item_id);

@@ -126,7 +126,7 @@ struct Database::Impl {
   absl::Status RememberWrite(absl::Status result) ABSL_LOCKS_EXCLUDED(last_write_mu);
   // Adds to `batch` what is missing in item_ids. INVALID_ARGUMENT when the key belongs to another id.
   // `new_ids` collects the key of what was added, for after the commit.
-  absl::Status RegisterItemId(std::string_view item_id, std::string_view field, rocksdb::WriteBatch* batch,
+  absl::Status RegisterItemId(std::string_view item_id, rocksdb::WriteBatch* batch,
                               absl::flat_hash_map<ItemKey, std::string_view>* new_ids);
 
   // --- user vectors (database_user_vectors.cc) ---

@@ -24,8 +24,11 @@ absl::Status Database::WriteItems(std::span<const CatalogItem> items) {
       if (!std::isfinite(x))
         return absl::InvalidArgumentError(absl::StrCat("items[", i, "].vector: holds ", x));
     }
-    SWIFTLET_RETURN_IF_ERROR(
-        s.RegisterItemId(item.item_id, absl::StrCat("items[", i, "].item_id"), &batch, &new_ids));
+    if (absl::Status status = s.RegisterItemId(item.item_id, &batch, &new_ids); !status.ok()) {
+      if (!absl::IsInvalidArgument(status)) return status;
+      return absl::InvalidArgumentError(
+          absl::StrCat("items[", i, "].item_id: ", std::string(status.message())));
+    }
     batch.Put(s.items, EncodeKey64(ItemKeyOf(item.item_id)), EncodeCatalogItem(item));
   }
   SWIFTLET_RETURN_IF_ERROR(s.Write(&batch, "cannot write items"));

@@ -64,8 +64,8 @@ std::shared_ptr<rocksdb::TableFactory> Tables(const std::shared_ptr<rocksdb::Cac
   table.block_size = block_size;
   if (filter) {
     table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
-    // In small blocks: the one filter of a large table would be larger than what a shard of the cache holds, and
-    // every get would read it from the file.
+    // In small blocks: the one filter of a large table would be larger than what a shard of the cache holds,
+    // and every get would read it from the file.
     table.partition_filters = true;
     table.index_type = rocksdb::BlockBasedTableOptions::kTwoLevelIndexSearch;
   }
@@ -116,6 +116,9 @@ rocksdb::ColumnFamilyOptions FamilyOptions(std::string_view name, const FamilySe
     options.table_factory = Tables(settings.block_cache, size_t{32} << 10, /*filter=*/false);  // only scanned
   } else if (name == kEventIdsFamily) {
     options.write_buffer_size = size_t{16} << 20;
+    // Nearly every look-up is for an id that is not there: some 15 bits a key say so without a search.
+    options.memtable_prefix_bloom_size_ratio = 0.03;
+    options.memtable_whole_key_filtering = true;
     if (settings.event_id_cutoff_ms != nullptr) {
       options.compaction_filter_factory = std::make_shared<EventIdFilterFactory>(settings.event_id_cutoff_ms);
       // Files are compacted, and so filtered, when they are this old, whatever is written.
