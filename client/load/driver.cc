@@ -85,6 +85,7 @@ WindowStats Driver::Run(const WindowOptions& options, const std::vector<CallSour
   schedule.rate = options.rate.value_or(0) / n;
   schedule.poisson = options.poisson;
   schedule.spin = options.spin;
+  schedule.event = options.event;
   const Clock::time_point start = Clock::now();
   schedule.begin = start + ToClock(options.warmup);
   const Clock::time_point planned_end = schedule.begin + ToClock(options.duration);

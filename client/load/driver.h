@@ -42,6 +42,9 @@ struct WindowOptions {
   // Open loop: calls beyond so many in flight wait in the client, and that counts as latency.
   int max_in_flight = 8192;
   uint64_t seed = 1;
+  // When set: true while something happens (a swap of snapshots) that calls are to be told apart by. Outlives
+  // the window.
+  const std::atomic<bool>* event = nullptr;
   // CPU seconds of the server so far; empty when not known.
   std::function<double()> server_cpu = {};
 };

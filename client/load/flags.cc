@@ -214,6 +214,8 @@ absl::StatusOr<SubjectOptions> ToSubjectOptions(const Flags& flags) {
   if (mix[static_cast<size_t>(Kind::kCold)] > 0 && flags.workload.num_cold_users == 0) {
     return absl::InvalidArgumentError("--mix: cold needs --cold-users");
   }
+  // Going round the versions goes back to older ones.
+  options.workload.allow_rollback |= !flags.swap_versions.empty();
   options.prepare = !flags.no_prepare;
   options.restart = flags.restart;
   return options;

@@ -32,6 +32,10 @@ struct Flags {
   // Measurements of several windows.
   int rounds = 3, max_concurrency = 256;
   double search_seconds = 2;
+  // Swaps during a run.
+  std::vector<int64_t> swap_versions;
+  double swap_every = 5;
+  int swaps = 0;
   // Output.
   std::string json, svg;
   bool quiet = false, allow_errors = false;

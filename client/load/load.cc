@@ -19,6 +19,7 @@
 #include "client/load/flags.h"
 #include "client/load/null_server.h"
 #include "client/load/report.h"
+#include "client/load/swapper.h"
 #include "client/rpc_status.h"
 #include "engine/base/status_macros.h"
 
@@ -28,6 +29,9 @@ namespace {
 using cli::kFailed;
 using cli::kOk;
 using cli::kUsage;
+
+// After the beginning of a window.
+constexpr absl::Duration kFirstSwap = absl::Seconds(1);
 
 constexpr char kDescription[] =
     "swiftlet-load puts a Swiftlet server under load, checks every answer, and says what it cost.\n"
@@ -116,6 +120,41 @@ absl::Status SetRate(const Context& context, Subject& subject, WindowOptions& wi
   return absl::OkStatus();
 }
 
+// Where a swap's window holds no slow call, its share of calls is too small to tell: see the number of calls.
+void PrintSwaps(const SwapReport& swaps, const WindowStats& stats, std::ostream& out) {
+  const Spread ready = SpreadOf(swaps.ready_seconds), window = SpreadOf(swaps.window_seconds);
+  out << absl::StrFormat(
+      "%s: ready after %.3f s (median; at most %.3f s), old one gone after %.3f s (at most %.3f s)\n",
+      cli::Count(swaps.num_swaps, "swap"), ready.median, ready.most, window.median, window.most);
+  const auto during = static_cast<double>(stats.during_event.Quantile(0.99));
+  const auto outside = static_cast<double>(stats.outside_event.Quantile(0.99));
+  out << absl::StrFormat("During swaps: %s, p50 %s, p99 %s; outside: %s, p50 %s, p99 %s",
+                         cli::Count(stats.during_event.count(), "call"),
+                         LatencyText(static_cast<double>(stats.during_event.Quantile(0.5))),
+                         LatencyText(during), cli::Count(stats.outside_event.count(), "call"),
+                         LatencyText(static_cast<double>(stats.outside_event.Quantile(0.5))),
+                         LatencyText(outside));
+  if (during > 0 && outside > 0) out << absl::StrFormat("; ratio of p99 %.2f", during / outside);
+  out << "\n";
+  for (const std::string& failure : swaps.failures) out << "Swap failed: " << cli::Printable(failure) << "\n";
+}
+
+nlohmann::json SwapsJson(const SwapReport& swaps, const WindowStats& stats) {
+  const auto us = [](const Histogram& h, double q) { return static_cast<double>(h.Quantile(q)) / 1e3; };
+  return {{"swaps", swaps.num_swaps},
+          {"ready_seconds", swaps.ready_seconds},
+          {"window_seconds", swaps.window_seconds},
+          {"failures", swaps.failures},
+          {"during",
+           {{"calls", stats.during_event.count()},
+            {"p50_us", us(stats.during_event, 0.5)},
+            {"p99_us", us(stats.during_event, 0.99)}}},
+          {"outside",
+           {{"calls", stats.outside_event.count()},
+            {"p50_us", us(stats.outside_event, 0.5)},
+            {"p99_us", us(stats.outside_event, 0.99)}}}};
+}
+
 int RunRun(Context& context) {
   absl::StatusOr<SubjectOptions> options = ToSubjectOptions(context.flags);
   if (!options.ok()) return context.Fail(options.status());
@@ -125,7 +164,17 @@ int RunRun(Context& context) {
   if (const absl::Status status = SetRate(context, **subject, window); !status.ok())
     return context.Fail(status);
   const int64_t memory_before = (*subject)->pid() ? ResidentBytes(*(*subject)->pid()) : 0;
+  std::unique_ptr<Swapper> swapper;
+  if (!context.flags.swap_versions.empty()) {
+    absl::StatusOr<std::unique_ptr<Swapper>> started =
+        Swapper::Start((*subject)->address(), context.flags.swap_versions, window.warmup + kFirstSwap,
+                       absl::Seconds(context.flags.swap_every), context.flags.swaps);
+    if (!started.ok()) return context.Fail(started.status());
+    swapper = *std::move(started);
+    window.event = &swapper->swapping();
+  }
   const WindowStats stats = (*subject)->Run(window);
+  const SwapReport swaps = swapper != nullptr ? swapper->Stop() : SwapReport();
   std::ostream& out = Text(context);
   out << (*subject)->description() << " at " << (*subject)->address() << "\n";
   out << (window.rate ? absl::StrFormat("open loop, %s", window.poisson ? "Poisson" : "constant rate")
@@ -143,6 +192,10 @@ int RunRun(Context& context) {
         << " after\n";
     json["resident_bytes"] = {{"before", memory_before}, {"after", memory}};
   }
+  if (swapper != nullptr) {
+    PrintSwaps(swaps, stats, out);
+    json["swaps"] = SwapsJson(swaps, stats);
+  }
   bool stale = false;
   if (const Workload* workload = (*subject)->workload(); workload != nullptr && workload->num_trials() > 0) {
     stale = workload->num_stale() > 0;
@@ -158,7 +211,7 @@ int RunRun(Context& context) {
   if (stats.Total().count() == 0 && !stats.interrupted) {
     return context.Fail(absl::UnavailableError("no call was sent inside the window"));
   }
-  return Acceptable(stats, context.flags) && !stale ? kOk : kFailed;
+  return Acceptable(stats, context.flags) && !stale && swaps.failures.empty() ? kOk : kFailed;
 }
 
 int RunSaturate(Context& context) {
@@ -346,6 +399,13 @@ void AddCommands(CLI::App& app, Context& context, NullFlags& null_flags) {
   AddServerFlags(run, flags);
   run->add_flag("--null", flags.null, "Start a null server and call that instead");
   AddLoadFlags(run, flags);
+  run->add_option("--swap-versions", flags.swap_versions,
+                  "Swap the server's snapshots during the run: these versions, round and round")
+      ->delimiter(',')
+      ->type_name("VERSION,...")
+      ->default_str("");
+  run->add_option("--swap-every", flags.swap_every, "Seconds between swaps")->check(cli::PositiveSeconds());
+  run->add_option("--swaps", flags.swaps, "Number of swaps; 0: until the end")->check(cli::WholeNumber(0));
   AddWorkloadFlags(run, flags);
   AddOutputFlags(run, flags);
 
@@ -439,7 +499,11 @@ int Run(std::vector<std::string> args, cli::CliIo& io) {
   } catch (const CLI::ParseError& error) {
     std::string name;
     for (const CLI::App* command : app.get_subcommands()) name = " " + command->get_name();
-    io.err << "swiftlet-load:" << name << (name.empty() ? " " : ": ") << cli::Printable(error.what())
+    std::string reason = error.what();
+    if (const std::vector<std::string> rest = app.remaining(); name.empty() && !rest.empty()) {
+      reason = absl::StrCat("there is no command \"", rest.front(), "\"");
+    }
+    io.err << "swiftlet-load:" << name << (name.empty() ? " " : ": ") << cli::Printable(reason)
            << "\nTry: swiftlet-load" << name << " --help\n";
     return kUsage;
   }

@@ -53,6 +53,8 @@ std::string Tail(const std::string& path) {
 }  // namespace
 
 double ProcessCpu(pid_t pid) {
+  constexpr pid_t kMaxPid = 1 << 22;  // Linux's; the clock's number of a larger one is another clock's
+  if (pid <= 0 || pid > kMaxPid) return -1;
   clockid_t clock;
   timespec time = {};
   if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &time) != 0) return -1;

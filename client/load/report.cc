@@ -101,6 +101,11 @@ void PrintWindow(const WindowStats& stats, std::ostream& out) {
     out << absl::StrFormat("Client CPU: %.1f us a call (%.2f cores)\n", stats.client_cpu_us(),
                            stats.client_cpu_seconds / stats.seconds);
   }
+  if (stats.refusal.count() > 0) {
+    out << absl::StrFormat("Calls that failed took %s (p50), %s (p99)\n",
+                           LatencyText(static_cast<double>(stats.refusal.Quantile(0.5))),
+                           LatencyText(static_cast<double>(stats.refusal.Quantile(0.99))));
+  }
   for (const auto& [reason, number] : stats.failures) {
     out << "Failed: " << cli::Printable(reason, 160) << " (" << cli::Count(number, "call") << ")\n";
   }
@@ -121,6 +126,10 @@ nlohmann::json WindowJson(const WindowStats& stats) {
   }
   json["server_cpu_us_per_call"] =
       stats.server_cpu_us() < 0 ? nlohmann::json(nullptr) : nlohmann::json(stats.server_cpu_us());
+  if (stats.refusal.count() > 0) {
+    json["failed_call_us"] = {{"p50", static_cast<double>(stats.refusal.Quantile(0.5)) / 1e3},
+                              {"p99", static_cast<double>(stats.refusal.Quantile(0.99)) / 1e3}};
+  }
   nlohmann::json kinds = nlohmann::json::object();
   for (int i = 0; i < kNumKinds; ++i) {
     if (stats.kinds[i].count() > 0) {

@@ -27,6 +27,9 @@ void WindowStats::Merge(const WindowStats& other) {
   if (by_second.size() < other.by_second.size())
     by_second.resize(other.by_second.size(), Histogram(kSecondBits));
   for (size_t i = 0; i < other.by_second.size(); ++i) by_second[i].Merge(other.by_second[i]);
+  during_event.Merge(other.during_event);
+  outside_event.Merge(other.outside_event);
+  refusal.Merge(other.refusal);
   send_lag.Merge(other.send_lag);
   unsent += other.unsent;
   completed += other.completed;

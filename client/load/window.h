@@ -32,6 +32,9 @@ struct WindowStats {
   std::array<KindStats, kNumKinds> kinds;
   // The good calls by the second of the window that they were to be sent in, all kinds together.
   std::vector<Histogram> by_second;
+  // Of the good calls, all kinds together, those that an event of WindowOptions touched, and the others.
+  Histogram during_event, outside_event;
+  Histogram refusal;                        // ns that calls took which failed by their status
   Histogram send_lag;                       // ns by which calls were sent late (open loop)
   int64_t unsent = 0;                       // open loop: never sent, because too many calls were in flight
   int64_t completed = 0;                    // calls that ended inside the window, failed ones too

@@ -22,6 +22,8 @@ namespace {
 
 // Looked at this often whether the sending thread is done.
 constexpr int kPollMs = 20;
+// A call that was to be sent just before the end of the window is still sent.
+constexpr auto kGrace = std::chrono::milliseconds(20);
 
 std::string_view View(const grpc_slice& slice) {
   return {reinterpret_cast<const char*>(GRPC_SLICE_START_PTR(slice)), GRPC_SLICE_LENGTH(slice)};
@@ -70,6 +72,7 @@ struct Worker::Slot {
   Call call;
   Channel* channel = nullptr;
   Clock::time_point intended;
+  bool began_in_event = false;
   grpc_call* handle = nullptr;
   grpc_byte_buffer* request = nullptr;
   grpc_byte_buffer* answer = nullptr;
@@ -121,6 +124,7 @@ void Worker::Start(Slot& slot, Clock::time_point intended) {
   Channel& channel = *channels_[next_channel_.fetch_add(1, std::memory_order_relaxed) % channels_.size()];
   slot.channel = &channel;
   slot.intended = intended;
+  slot.began_in_event = schedule_->event != nullptr && schedule_->event->load(std::memory_order_relaxed);
   slot.call.version_before = channel.newest_version.load(std::memory_order_relaxed);
   slot.initial.count = slot.trailing.count = 0;
   slot.answer = nullptr;
@@ -207,9 +211,14 @@ void Worker::Count(const Slot& slot, absl::StatusCode code, std::string_view mes
   if (slot.intended < begin || slot.intended >= end) return;
   KindStats& kind = stats_->kinds[static_cast<size_t>(slot.call.kind)];
   ++kind.by_code[static_cast<size_t>(code)];
+  const int64_t ns = std::chrono::duration_cast<std::chrono::nanoseconds>(now - slot.intended).count();
+  if (code != absl::StatusCode::kOk) stats_->refusal.Add(ns);
   if (good) {
-    const int64_t ns = std::chrono::duration_cast<std::chrono::nanoseconds>(now - slot.intended).count();
     kind.latency.Add(ns);
+    if (schedule_->event != nullptr) {
+      const bool during = slot.began_in_event || schedule_->event->load(std::memory_order_relaxed);
+      (during ? stats_->during_event : stats_->outside_event).Add(ns);
+    }
     const auto second = static_cast<size_t>((slot.intended - begin) / std::chrono::seconds(1));
     while (stats_->by_second.size() <= second) stats_->by_second.emplace_back(WindowStats::kSecondBits);
     stats_->by_second[second].Add(ns);
@@ -275,7 +284,7 @@ void Worker::RunSpinning(int slots, uint64_t seed) {
       }
     }
     const Clock::time_point now = Clock::now();
-    more = more && arrivals.next() < schedule_->End() && now < schedule_->End();
+    more = more && arrivals.next() < schedule_->End() && now < schedule_->End() + kGrace;
     if (!more || free.empty() || now < arrivals.next()) continue;
     if (!source_->Next(free.back()->call)) {
       more = false;
@@ -329,7 +338,7 @@ void Worker::SendOnTime(uint64_t seed) {
       SleepUntil(std::min(arrivals.next(), now + std::chrono::milliseconds(100)));
       now = Clock::now();
     }
-    if (now >= schedule_->End()) break;
+    if (now >= schedule_->End() + kGrace) break;
     Slot* slot = nullptr;
     {
       MutexLock lock(mu_);

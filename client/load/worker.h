@@ -29,6 +29,7 @@ struct Schedule {
   double rate = 0;              // of one worker; 0: closed loop
   bool poisson = true;
   bool spin = false;
+  const std::atomic<bool>* event = nullptr;  // see WindowOptions
 
   Clock::time_point End() const {
     return Clock::time_point(Clock::duration(end.load(std::memory_order_relaxed)));
