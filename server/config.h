@@ -42,6 +42,8 @@ struct ServerOptions {
   int32_t max_concurrent_requests = 1024;
   int64_t max_message_bytes = int64_t{4} << 20;
   int64_t user_cache_bytes = int64_t{256} << 20;
+  int num_commit_threads = 16;
+  int64_t max_pending_writes = 256;
   int64_t block_cache_bytes = int64_t{64} << 20;
   bool sync_writes = true;
   int64_t event_retention_ms = 0;

@@ -3,35 +3,79 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+
 namespace swiftlet {
 
 grpc::ServerUnaryReactor* EventService::RecordEvents(grpc::CallbackServerContext* context,
                                                      const grpc::ByteBuffer* in, grpc::ByteBuffer* out) {
-  return ServeOnWorker<v1::RecordEventsRequest>(
-      core_->gate, Method::kRecordEvents, context, in, out,
-      [this](const Call& call, v1::RecordEventsRequest& request) {
-        const int64_t now_ms = core_->now_ms();
-        if (absl::Status status = core_->validator.Check(request, now_ms); !status.ok()) {
-          return call.Finish(status);
-        }
-        std::vector<EventRecord> events;
-        events.reserve(request.events_size());
-        for (v1::Event& event : *request.mutable_events()) {
-          events.push_back({.user_id = std::move(*event.mutable_user_id()),
-                            .item_id = std::move(*event.mutable_item_id()),
-                            .event_id = std::move(*event.mutable_event_id()),
-                            .timestamp_ms = event.timestamp_ms() == 0 ? now_ms : event.timestamp_ms(),
-                            .value = event.value(),
-                            .type = core_->event_types.FindByName(event.type())->id});
-        }
-        const absl::StatusOr<RecordResult> result = core_->users->RecordEvents(events, now_ms);
-        if (!result.ok()) return call.Finish(result.status());
-        call.metrics().CountEvents(result->num_recorded, result->num_duplicates);
-        v1::RecordEventsResponse response;
-        response.set_num_recorded(static_cast<int32_t>(result->num_recorded));
-        response.set_num_duplicates(static_cast<int32_t>(result->num_duplicates));
-        call.Finish(response);
-      });
+  const Call call(&core_->gate, Method::kRecordEvents, context, out);
+  grpc::ServerUnaryReactor* reactor = call.reactor();
+  auto request = std::make_shared<v1::RecordEventsRequest>();
+  absl::Status status = call.Admit();
+  if (status.ok()) status = call.CheckAlive();
+  if (status.ok()) status = ParseRequest(*in, request.get());
+  const int64_t now_ms = core_->now_ms();
+  if (status.ok()) status = core_->validator.Check(*request, now_ms);
+  if (status.ok()) status = core_->writes->Enter();
+  if (!status.ok()) {
+    call.Refuse(status);
+    return reactor;
+  }
+  core_->writers->Schedule([this, call, now_ms, request = std::move(request)] {
+    const RequestScope scope;
+    // The caller may have given up while the call was queued.
+    if (absl::Status alive = call.CheckAlive(); !alive.ok()) {
+      core_->writes->Leave();
+      return call.Finish(alive);
+    }
+    const absl::StatusOr<RecordResult> result =
+        core_->users->RecordEvents(TakeEvents(request->mutable_events(), core_->event_types, now_ms), now_ms);
+    core_->writes->Leave();
+    if (!result.ok()) {
+      core_->writes->CountRefusal(result.status());
+      return call.Finish(result.status());
+    }
+    call.metrics().CountEvents(result->num_recorded, result->num_duplicates);
+    v1::RecordEventsResponse response;
+    response.set_num_recorded(static_cast<int32_t>(result->num_recorded));
+    response.set_num_duplicates(static_cast<int32_t>(result->num_duplicates));
+    call.Finish(response);
+  });
+  return reactor;
+}
+
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* EventService::LoadEvents(
+    grpc::CallbackServerContext* /*context*/) {
+  std::shared_ptr<EventLoadStream> stream;
+  absl::Status admitted;
+  {
+    MutexLock lock(mu_);
+    if (core_->gate.draining.load()) {
+      admitted = absl::UnavailableError("the server is shutting down");
+    } else if (streams_.size() >= kMaxStreams) {
+      admitted = absl::ResourceExhaustedError(
+          absl::StrCat(kMaxStreams, " streams of LoadEvents are open, retry later"));
+    }
+    stream = std::make_shared<EventLoadStream>(core_, [this](EventLoadStream* done) {
+      MutexLock done_lock(mu_);
+      streams_.erase(done);
+    });
+    if (admitted.ok()) streams_.emplace(stream.get(), stream);
+  }
+  stream->Start(admitted);
+  return stream.get();
+}
+
+void EventService::StopStreams() {
+  std::vector<std::shared_ptr<EventLoadStream>> open;
+  {
+    MutexLock lock(mu_);
+    for (const auto& [key, stream] : streams_) open.push_back(stream);
+  }
+  for (const std::shared_ptr<EventLoadStream>& stream : open) {
+    stream->Stop(absl::UnavailableError("the server is shutting down"));
+  }
 }
 
 }  // namespace swiftlet

@@ -26,12 +26,14 @@ namespace swiftlet {
 namespace {
 
 constexpr std::array<const char*, kNumMethods> kMethodNames = {
-    "Recommend", "SimilarItems", "ScoreItems", "RecordEvents",  "UpsertItems",  "DeleteItems",
-    "GetItems",  "GetUser",      "DeleteUser", "ListSnapshots", "LoadSnapshot", "GetStatus"};
+    "Recommend", "SimilarItems", "ScoreItems",    "RecordEvents", "UpsertItems", "DeleteItems", "GetItems",
+    "GetUser",   "DeleteUser",   "ListSnapshots", "LoadSnapshot", "GetStatus",   "LoadEvents"};
 constexpr std::array<const char*, kNumStages> kStageNames = {"user_state", "encode_retrieve", "respond"};
 constexpr std::array<const char*, 4> kSourceNames = {"history", "long_term", "context", "popular"};
 
 constexpr std::array<const char*, kNumSearchMethods> kSearchMethodNames = {"Recommend", "SimilarItems"};
+constexpr std::array<const char*, kNumWriteRefusals> kWriteRefusalNames = {"queue_full", "stalled",
+                                                                           "disk_full"};
 constexpr std::array<const char*, kNumSampleDrops> kSampleDropNames = {"busy", "swapped"};
 
 // From 20 microseconds up: a request takes well under a millisecond, and its stages a part of that.
@@ -90,6 +92,8 @@ class ServerMetrics::GaugeCollector final : public prometheus::Collectable {
           static_cast<double>(g.worker_queue_length));
     gauge("swiftlet_reader_queue_length", "Calls that wait for a thread to read a user from disk.",
           static_cast<double>(g.reader_queue_length));
+    gauge("swiftlet_pending_writes", "RecordEvents calls that wait for their commit or are in it.",
+          static_cast<double>(g.pending_writes));
     gauge("swiftlet_storage_writable", "0 from a failed write of the store until one succeeds again, else 1.",
           g.storage_writable ? 1 : 0);
     counter("swiftlet_user_cache_hits_total", "Users found in the cache.",
@@ -205,6 +209,13 @@ ServerMetrics::ServerMetrics(std::string cpu_target, std::function<int64_t()> no
   for (size_t r = 0; r < kNumSampleDrops; ++r) {
     sample_drops_[r] = &drops.Add({{"reason", kSampleDropNames[r]}});
   }
+  auto& write_refusals = prometheus::BuildCounter()
+                             .Name("swiftlet_write_refusals_total")
+                             .Help("Writes of events that were refused, by reason.")
+                             .Register(*registry_);
+  for (size_t r = 0; r < kNumWriteRefusals; ++r) {
+    write_refusals_[r] = &write_refusals.Add({{"reason", kWriteRefusalNames[r]}});
+  }
   auto counter = [&](const char* name, const char* help) {
     return &prometheus::BuildCounter().Name(name).Help(help).Register(*registry_).Add({});
   };
@@ -285,6 +296,10 @@ void ServerMetrics::CountSampleDrop(SampleDrop reason) {
 void ServerMetrics::CountEvents(uint32_t recorded, uint32_t duplicates) {
   events_recorded_->Increment(recorded);
   event_duplicates_->Increment(duplicates);
+}
+
+void ServerMetrics::CountWriteRefusal(WriteRefusal reason) {
+  write_refusals_[static_cast<size_t>(reason)]->Increment();
 }
 
 void ServerMetrics::CountSnapshotLoad(bool ok, absl::Duration duration) {

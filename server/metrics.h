@@ -37,8 +37,9 @@ enum class Method : uint8_t {
   kListSnapshots,
   kLoadSnapshot,
   kGetStatus,
+  kLoadEvents,
 };
-inline constexpr size_t kNumMethods = 12;
+inline constexpr size_t kNumMethods = 13;
 std::string_view MethodName(Method method);
 
 // Of the API's methods, those that search.
@@ -52,6 +53,14 @@ enum class SampleDrop : uint8_t {
 };
 inline constexpr size_t kNumSampleDrops = 2;
 
+// Why a write of events was refused.
+enum class WriteRefusal : uint8_t {
+  kQueueFull,  // storage.max_pending_writes
+  kStalled,    // RocksDB has stopped writes until its compactions catch up
+  kDiskFull,
+};
+inline constexpr size_t kNumWriteRefusals = 3;
+
 enum class Stage : uint8_t { kUserState, kEncodeRetrieve, kRespond };
 inline constexpr size_t kNumStages = 3;
 
@@ -60,6 +69,7 @@ struct Gauges {
   int64_t requests_in_flight = 0;
   uint64_t worker_queue_length = 0;
   uint64_t reader_queue_length = 0;
+  int64_t pending_writes = 0;
   bool storage_writable = true;
   UserCacheStats user_cache;
   int64_t snapshot_version = 0;  // 0: none serves
@@ -88,6 +98,7 @@ class ServerMetrics {
   void ObserveRecall(SearchMethod method, double recall);
   void CountSampleDrop(SampleDrop reason);
   void CountEvents(uint32_t recorded, uint32_t duplicates);
+  void CountWriteRefusal(WriteRefusal reason);
   void CountSnapshotLoad(bool ok, absl::Duration duration);
   void CountCatalogChanges(uint64_t upserted, uint64_t deleted);
 
@@ -113,6 +124,7 @@ class ServerMetrics {
   std::array<prometheus::Counter*, kNumSearchMethods> not_proven_, rows_scanned_, rows_scored_;
   std::array<prometheus::Histogram*, kNumSearchMethods> recall_;
   std::array<prometheus::Counter*, kNumSampleDrops> sample_drops_;
+  std::array<prometheus::Counter*, kNumWriteRefusals> write_refusals_;
   prometheus::Counter* events_recorded_;
   prometheus::Counter* event_duplicates_;
   prometheus::Counter* snapshot_loads_ok_;

@@ -173,7 +173,8 @@ struct Server::Impl {
   std::unique_ptr<SnapshotManager> snapshots;
   std::unique_ptr<RecallSampler> recall;
   std::unique_ptr<Upkeep> upkeep;
-  std::unique_ptr<ThreadPool> workers, readers;
+  std::unique_ptr<ThreadPool> workers, readers, writers;
+  std::unique_ptr<WriteGate> writes;
   std::unique_ptr<ServiceCore> core;
   std::unique_ptr<RecommendationService> recommendation_service;
   std::unique_ptr<EventService> event_service;
@@ -224,6 +225,9 @@ absl::Status Server::Impl::OpenStorage() {
                                            catalog.get(), &metrics);
   workers = std::make_unique<ThreadPool>(static_cast<size_t>(options.num_worker_threads));
   readers = std::make_unique<ThreadPool>(static_cast<size_t>(options.num_worker_threads));
+  writers = std::make_unique<ThreadPool>(static_cast<size_t>(options.num_commit_threads));
+  writes = std::make_unique<WriteGate>(
+      options.max_pending_writes, [this] { return database->WritesStopped(); }, &metrics);
   core.reset(new ServiceCore{
       .gate = CallGate(options.max_concurrent_requests, &metrics, workers.get(), readers.get()),
       .validator = RequestValidator(options.limits, options.event_types),
@@ -234,6 +238,8 @@ absl::Status Server::Impl::OpenStorage() {
       .start_time_ms = WallClockMs(),
       .database = database.get(),
       .users = users.get(),
+      .writes = writes.get(),
+      .writers = writers.get(),
       .catalog = catalog.get(),
       .snapshots = snapshots.get(),
       .recall = recall.get(),
@@ -315,6 +321,7 @@ Gauges Server::Impl::ReadGauges() {
   g.requests_in_flight = core->gate.in_flight.load();
   g.worker_queue_length = workers->QueueLength();
   g.reader_queue_length = readers->QueueLength();
+  g.pending_writes = writes->num_pending();
   g.user_cache = users->Stats();
   if (const std::shared_ptr<const ServingState> state = catalog->Acquire(); state != nullptr) {
     g.snapshot_version = state->snapshot->version();
@@ -354,6 +361,7 @@ void Server::Impl::DrainCalls() {
     }
   };
   gate.draining.store(true);
+  event_service->StopStreams();
   wait_for_no_arrivals(absl::Milliseconds(50), /*at_most=*/absl::Seconds(2));
   gate.Hold();
   wait_for_no_arrivals(absl::Milliseconds(50), /*at_most=*/absl::Milliseconds(500));
@@ -391,6 +399,7 @@ void Server::Impl::Shutdown() {
   metrics.ClearGaugeSource();
   workers.reset();
   readers.reset();
+  writers.reset();
   upkeep.reset();
   if (recall != nullptr) recall->Stop();
   if (snapshots != nullptr) snapshots->Stop();

@@ -11,6 +11,7 @@
 #include "server/snapshot_manager.h"
 #include "server/unary_call.h"
 #include "server/validation.h"
+#include "server/write_gate.h"
 #include "storage/database.h"
 #include "storage/user_cache.h"
 
@@ -27,6 +28,8 @@ struct ServiceCore {
   int64_t start_time_ms = 0;
   Database* database = nullptr;
   UserCache* users = nullptr;
+  WriteGate* writes = nullptr;
+  ThreadPool* writers = nullptr;  // for commits of events: those that run at once share an fsync
   CatalogManager* catalog = nullptr;
   SnapshotManager* snapshots = nullptr;
   RecallSampler* recall = nullptr;  // null: no answer is sampled

@@ -27,10 +27,17 @@ namespace fs = std::filesystem;
 namespace {
 
 // A function of its own so that its caller's name is in ThreadSanitizer's reports (tests/tsan.supp).
-ABSL_ATTRIBUTE_NOINLINE rocksdb::Status Commit(rocksdb::DB* db, bool sync, rocksdb::WriteBatch* batch) {
+ABSL_ATTRIBUTE_NOINLINE rocksdb::Status Commit(rocksdb::DB* db, bool sync, rocksdb::WriteBatch* batch,
+                                               bool no_slowdown = false) {
   rocksdb::WriteOptions options;
   options.sync = sync;
+  options.no_slowdown = no_slowdown;
   return db->Write(options, batch);
+}
+
+bool AreWritesStopped(rocksdb::DB* db) {
+  uint64_t stopped = 0;
+  return db->GetIntProperty(rocksdb::DB::Properties::kIsWriteStopped, &stopped) && stopped != 0;
 }
 
 }  // namespace
@@ -67,12 +74,20 @@ absl::Status Database::Impl::CheckStillThere() const {
 }
 
 absl::Status Database::Impl::Write(rocksdb::WriteBatch* batch, std::string_view what) {
-  if (stalls->stopped()) {
+  const auto refuse = [&] {
     return absl::ResourceExhaustedError(
         absl::StrCat(options.path, ": writes are stopped until compactions catch up"));
-  }
+  };
+  if (stalls->stopped()) return refuse();
   if (absl::Status there = CheckStillThere(); !there.ok()) return RememberWrite(std::move(there));
-  return AfterWrite(Commit(db.get(), options.sync_writes, batch), what);
+  // A write that meets a stop comes back at once; one that is to be slowed down goes in again and waits its
+  // turn.
+  rocksdb::Status status = Commit(db.get(), options.sync_writes, batch, /*no_slowdown=*/true);
+  if (status.IsIncomplete()) {
+    if (AreWritesStopped(db.get())) return refuse();
+    status = Commit(db.get(), options.sync_writes, batch);
+  }
+  return AfterWrite(status, what);
 }
 
 absl::Status Database::Impl::WriteSynced(rocksdb::WriteBatch* batch, std::string_view what) {
@@ -177,6 +192,8 @@ absl::Status Database::CheckWritable() {
   SWIFTLET_RETURN_IF_ERROR(s.WriteSynced(&batch, "cannot write"));
   return s.PrepareResume();
 }
+
+bool Database::WritesStopped() const { return impl_->stalls->stopped(); }
 
 absl::Status Database::LastWrite() const {
   MutexLock lock(impl_->last_write_mu);

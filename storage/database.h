@@ -131,6 +131,8 @@ class Database final : public UserStore {
   // this has been called (or RocksDB has found free space, which it looks for every few seconds after the
   // disk was full).
   absl::Status CheckWritable();
+  // Writes are refused because compactions are far behind. Quick.
+  bool WritesStopped() const;
   // How the latest write ended: an error from a failed write until one succeeds again (CheckWritable counts).
   absl::Status LastWrite() const;
   DatabaseStats Stats() const;

@@ -88,6 +88,8 @@ class TestServer {
                                 .start_time_ms = kNowMs,
                                 .database = database_.get(),
                                 .users = users_.get(),
+                                .writes = &writes_,
+                                .writers = &workers_,
                                 .catalog = catalog_.get(),
                                 .snapshots = snapshots_.get(),
                                 .recall = &*recall_});
@@ -166,6 +168,8 @@ class TestServer {
         return static_cast<void>(admin_->LoadSnapshot(context, in, out));
       case Method::kGetStatus:
         return static_cast<void>(admin_->GetStatus(context, in, out));
+      case Method::kLoadEvents:
+        break;  // a stream
     }
   }
 
@@ -179,6 +183,7 @@ class TestServer {
   std::unique_ptr<SnapshotManager> snapshots_;
   std::optional<RecallSampler> recall_;
   ThreadPool workers_{1}, readers_{1};
+  WriteGate writes_{10, [] { return false; }, &metrics_};
   std::unique_ptr<ServiceCore> core_;
   std::unique_ptr<RecommendationService> recommendations_;
   std::unique_ptr<EventService> events_;
@@ -409,10 +414,13 @@ auto WithTypes(Method method, const Visitor& visit) {
     case Method::kLoadSnapshot:
       return visit(v1::LoadSnapshotRequest(), v1::LoadSnapshotResponse());
     case Method::kGetStatus:
+    case Method::kLoadEvents:
       break;
   }
   return visit(v1::GetStatusRequest(), v1::GetStatusResponse());
 }
+
+constexpr size_t kNumUnaryMethods = static_cast<size_t>(Method::kLoadEvents);
 
 struct Step {
   Method method = Method::kRecommend;
@@ -423,7 +431,7 @@ std::vector<Step> ReadSteps(const uint8_t* data, size_t size) {
   InputReader input(data, size);
   std::vector<Step> steps;
   while (!input.empty() && steps.size() < kMaxCalls) {
-    const auto method = static_cast<Method>(input.Take<uint8_t>() % kNumMethods);
+    const auto method = static_cast<Method>(input.Take<uint8_t>() % kNumUnaryMethods);
     steps.push_back({method, std::string(input.TakeBytes(input.Take<uint16_t>()))});
   }
   return steps;

@@ -63,6 +63,8 @@ TEST(Config, TheShippedFileSaysWhatTheDefaultsAre) {
   EXPECT_EQ(shipped->max_concurrent_requests, defaults->max_concurrent_requests);
   EXPECT_EQ(shipped->max_message_bytes, defaults->max_message_bytes);
   EXPECT_EQ(shipped->user_cache_bytes, defaults->user_cache_bytes);
+  EXPECT_EQ(shipped->num_commit_threads, defaults->num_commit_threads);
+  EXPECT_EQ(shipped->max_pending_writes, defaults->max_pending_writes);
   EXPECT_EQ(shipped->block_cache_bytes, defaults->block_cache_bytes);
   EXPECT_EQ(shipped->sync_writes, defaults->sync_writes);
   EXPECT_EQ(shipped->event_retention_ms, defaults->event_retention_ms);
@@ -108,6 +110,10 @@ TEST(Config, ValuesOutOfRangeAreRefusedWithLineFieldAndValue) {
   EXPECT_THAT(ErrorOf("log {\n  level: \"loud\"\n}"),
               HasSubstr("c.textproto:2:3: log.level: \"loud\" is not one of debug, info, warn, error"));
   EXPECT_THAT(ErrorOf("log { format: \"xml\" }"), HasSubstr("log.format: \"xml\" is not one of text, json"));
+  EXPECT_THAT(ErrorOf("storage { num_commit_threads: 257 }"),
+              HasSubstr("storage.num_commit_threads: 257 is not in"));
+  EXPECT_THAT(ErrorOf("storage { max_pending_writes: -1 }"),
+              HasSubstr("storage.max_pending_writes: -1 is not in"));
   EXPECT_THAT(ErrorOf("storage { user_cache_bytes: -1 }"),
               HasSubstr("storage.user_cache_bytes: -1 is not in"));
   EXPECT_THAT(ErrorOf("data_dir: \"x\" model_dir: \"x\""), HasSubstr("they must differ"));

@@ -1,0 +1,44 @@
+// Lets so many writes wait for the disk, and refuses the others at once.
+//
+//   absl::Status status = gate.Enter();      // on the gRPC thread
+//   if (!status.ok()) return status;
+//   ... queue the write, commit it ...
+//   gate.Leave();
+#ifndef SWIFTLET_SERVER_WRITE_GATE_H_
+#define SWIFTLET_SERVER_WRITE_GATE_H_
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+
+#include "absl/status/status.h"
+#include "server/metrics.h"
+
+namespace swiftlet {
+
+// Thread-safe.
+class WriteGate {
+ public:
+  // writes_stopped: whether the store takes no writes for now; cheap. metrics: outlives this.
+  WriteGate(int64_t max_pending, std::function<bool()> writes_stopped, ServerMetrics* metrics)
+      : max_pending_(max_pending), writes_stopped_(std::move(writes_stopped)), metrics_(metrics) {}
+
+  // OK: one more write is pending, until Leave. RESOURCE_EXHAUSTED, counted by its reason, when too many are
+  // or when the store takes none.
+  absl::Status Enter();
+  void Leave() { pending_.fetch_sub(1, std::memory_order_relaxed); }
+  // Counts a write that was let in and that the store refused with this status.
+  void CountRefusal(const absl::Status& status);
+
+  int64_t num_pending() const { return pending_.load(std::memory_order_relaxed); }
+
+ private:
+  const int64_t max_pending_;
+  const std::function<bool()> writes_stopped_;
+  ServerMetrics* const metrics_;
+  std::atomic<int64_t> pending_{0};
+};
+
+}  // namespace swiftlet
+
+#endif  // SWIFTLET_SERVER_WRITE_GATE_H_
