@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "client/cli/text.h"
 #include "client/client.h"
 #include "client/load/catalogue.h"
@@ -37,7 +38,9 @@ absl::Status Subject::StartServer(const TargetOptions& target) {
                                              "--model-dir", target.model_dir, "--data-dir", data});
     options.args.insert(options.args.end(), target.args.begin(), target.args.end());
   }
+  const absl::Time start = absl::Now();
   SWIFTLET_ASSIGN_OR_RETURN(server_, ManagedServer::Start(options));
+  start_seconds_ = absl::ToDoubleSeconds(absl::Now() - start);
   address_ = server_->address();
   pid_ = server_->pid();
   return absl::OkStatus();
@@ -157,6 +160,14 @@ absl::Status Subject::RunToEnd(CallSource& source, int concurrency, std::string_
   if (stats.failures.empty()) return absl::OkStatus();
   return absl::InternalError(
       absl::StrCat(std::string(what), ": ", stats.failures.begin()->first, " [", address_, "]"));
+}
+
+int64_t Subject::CachedUsers() const {
+  const absl::StatusOr<std::unique_ptr<Client>> client =
+      Client::Connect({.address = address_, .max_attempts = 1});
+  if (!client.ok()) return -1;
+  const absl::StatusOr<v1::GetStatusResponse> status = (*client)->GetStatus();
+  return status.ok() ? status->user_cache_entries() : -1;
 }
 
 WindowStats Subject::Run(WindowOptions options) {

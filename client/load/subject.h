@@ -68,6 +68,10 @@ class Subject {
   WindowStats Run(WindowOptions options);
 
   const std::string& address() const { return address_; }
+  // From the start of the process until it listened, the last time; 0 for a server that was there before.
+  double start_seconds() const { return start_seconds_; }
+  // Users in the server's cache now; -1 when not known.
+  int64_t CachedUsers() const;
   std::optional<pid_t> pid() const { return pid_; }
   // Null for a null server.
   const Workload* workload() const { return workload_.get(); }
@@ -88,6 +92,7 @@ class Subject {
   std::unique_ptr<ManagedServer> server_;
   std::string address_;
   std::optional<pid_t> pid_;
+  double start_seconds_ = 0;
   std::string description_;
   std::unique_ptr<Workload> workload_;
   std::unique_ptr<Driver> driver_;
