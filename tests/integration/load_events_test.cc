@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "server_process.h"
+#include "tests/testing/random_snapshot.h"
 #include "tests/testing/temp_dir.h"
 
 namespace swiftlet::testing {
@@ -224,6 +225,37 @@ TEST(LoadEventsTest, TooManyStreamsAreRefusedAndCancelledOnesMakeRoom) {
     ASSERT_OK(streams[s]->Finish());
   }
   EXPECT_EQ(server.Terminate(), 0);
+}
+
+// An event for an item that no snapshot knows is kept, and counts as soon as one does, also for a user in the
+// cache.
+TEST(LoadEventsTest, EventsForUnknownItemsBecomeKnownWithALaterSnapshot) {
+  TempDir dir;
+  const ModelDirectory models(dir.path() + "/models");
+  ASSERT_TRUE(PublishRandomSnapshot(models, {.num_items = 50, .version = 1}).ok());
+  ServerProcess server({.dir = dir.path()});
+  ASSERT_TRUE(server.running());
+  ASSERT_TRUE(server.WaitForVersion(1));
+  v1::RecordEventsResponse recorded;
+  ASSERT_OK(server.RecordEvents(Batch({MakeEvent("u", "item-80", "like")}), &recorded));
+  EXPECT_EQ(recorded.num_recorded(), 1);
+  const Loaded loaded = Load(server.NewChannel(), 1, [](int) {
+    v1::LoadEventsRequest batch;
+    *batch.add_events() = MakeEvent("u", "item-81", "like");
+    return batch;
+  });
+  ASSERT_OK(loaded.status);
+  v1::RecommendResponse response;
+  ASSERT_OK(server.Recommend(UserRequest("u", 5), &response));
+  EXPECT_EQ(response.num_history_events_used(), 0);
+  EXPECT_EQ(response.items(0).source(), v1::SOURCE_POPULAR);
+  EXPECT_EQ(HistorySize(server, "u"), 2);
+  ASSERT_TRUE(PublishRandomSnapshot(models, {.num_items = 100, .seed = 2, .version = 2}).ok());
+  ASSERT_TRUE(server.WaitForVersion(2));
+  ASSERT_OK(server.Recommend(UserRequest("u", 5), &response));
+  EXPECT_EQ(response.snapshot_version(), 2);
+  EXPECT_EQ(response.num_history_events_used(), 2);
+  EXPECT_EQ(response.items(0).source(), v1::SOURCE_HISTORY);
 }
 
 TEST(BackPressureTest, CallsBeyondThePendingWritesAreRefusedAndCounted) {

@@ -267,7 +267,8 @@ TEST(Admission, TooManyCallsAtOnceAreRefusedAsExhausted) {
 TEST(Reads, OfUsersOnDiskDoNotWaitForWrites) {
   TempDir dir;
   ASSERT_TRUE(PublishRandomSnapshot(ModelDirectory(dir.path() + "/models"), {.version = 1}).ok());
-  ServerProcess server({.dir = dir.path(), .config = "num_worker_threads: 1"});
+  ServerProcess server(
+      {.dir = dir.path(), .config = "num_worker_threads: 1 storage { num_commit_threads: 1 }"});
   ASSERT_TRUE(server.running());
   v1::RecordEventsResponse recorded;
   ASSERT_OK(server.RecordEvents(Batch({MakeEvent("reader", "item-1")}), &recorded));
@@ -303,7 +304,7 @@ TEST(Reads, OfUsersOnDiskDoNotWaitForWrites) {
     }
   });
   const absl::Cleanup join = [&] { waiter.join(); };
-  while (server.Metric("swiftlet_worker_queue_length") < kCalls / 4 && num_done < kCalls) {
+  while (server.Metric("swiftlet_pending_writes") < kCalls / 4 && num_done < kCalls) {
     std::this_thread::yield();
   }
   v1::RecommendResponse response;
@@ -313,7 +314,7 @@ TEST(Reads, OfUsersOnDiskDoNotWaitForWrites) {
   v1::GetUserResponse user;
   ASSERT_OK(server.GetUser(get, &user));
   EXPECT_EQ(user.events_size(), 1);
-  EXPECT_GT(server.Metric("swiftlet_worker_queue_length"), 0) << "the reads came after every write";
+  EXPECT_GT(server.Metric("swiftlet_pending_writes"), 0) << "the reads came after every write";
   EXPECT_GE(server.Metric("swiftlet_user_cache_misses_total"), 1);
 }
 

@@ -111,9 +111,11 @@ struct Filled {
   std::vector<std::string> ids;
 };
 
-// A hit of a random one of 100,000 users (50 events; dim 0: no long-term vector).
+// A hit of a random one of 100 users (in the processor's caches) or of 100,000; 50 events; dim 0: no
+// long-term vector.
 void BM_Find(benchmark::State& state) {
   const auto dim = static_cast<uint32_t>(state.range(0));
+  const auto num_users = static_cast<uint64_t>(state.range(1));
   static auto* const without = new Filled(0);
   static auto* const with = new Filled(64);
   Filled& filled = dim == 0 ? *without : *with;
@@ -122,14 +124,19 @@ void BM_Find(benchmark::State& state) {
   CachedUser user;
   for (auto _ : state) {
     const bool found =
-        filled.cache.Find(filled.ids[random() % Filled::kUsers], UserVectorsId(dim > 0 ? 1 : 0), &user);
+        filled.cache.Find(filled.ids[random() % num_users], UserVectorsId(dim > 0 ? 1 : 0), &user);
     bad += !found || user.history.size() != kNumEvents;
     for (const HistoryEvent& e : user.history) sum += e.item_key;  // as an encoder would
   }
   benchmark::DoNotOptimize(sum);
   if (bad > 0) state.SkipWithError("not a hit");
 }
-BENCHMARK(BM_Find)->Arg(0)->Arg(64)->ArgName("dim")->Threads(1)->Threads(2)->UseRealTime();
+BENCHMARK(BM_Find)
+    ->ArgsProduct({{0, 64}, {100, 100'000}})
+    ->ArgNames({"dim", "users"})
+    ->Threads(1)
+    ->Threads(2)
+    ->UseRealTime();
 
 // Zipf (exponent 1) users of `users`, after Gray et al., "Quickly generating billion-record synthetic
 // databases", SIGMOD 1994, with the exponent a little below 1.
