@@ -60,25 +60,36 @@ bool CpuHasVnni() {
   return has;
 }
 
-SWIFTLET_VNNI void MatchGroupsVnni(const CodeSection& first, const CodeSection& second,
-                                   const uint32_t* groups, const int32_t* limits, size_t n, uint16_t* masks,
-                                   int32_t* sums) {
-  if (first.quads == 4 && second.quads == 0 && sums == nullptr)
-    return MatchFourQuads(first, groups, limits, n, masks);
-  for (size_t i = 0; i < std::min(n, kAhead); ++i) {
-    PrefetchSection(first, groups[i]);
-    PrefetchSection(second, groups[i]);
-  }
+SWIFTLET_VNNI void MatchGroupsVnni(const CodeSection& section, const uint32_t* groups, const int32_t* limits,
+                                   size_t n, uint16_t* masks) {
+  if (section.quads == 4) return MatchFourQuads(section, groups, limits, n, masks);
+  for (size_t i = 0; i < std::min(n, kAhead); ++i) PrefetchSection(section, groups[i]);
   for (size_t i = 0; i < n; ++i) {
-    if (i + kAhead < n) {
-      PrefetchSection(first, groups[i + kAhead]);
-      PrefetchSection(second, groups[i + kAhead]);
-    }
-    const __m512i a = AddSection(first, groups[i], _mm512_setzero_si512());
-    const __m512i b = AddSection(second, groups[i], _mm512_setzero_si512());
-    const __m512i sum = _mm512_add_epi32(a, b);
+    if (i + kAhead < n) PrefetchSection(section, groups[i + kAhead]);
+    const __m512i sum = AddSection(section, groups[i], _mm512_setzero_si512());
     masks[i] = _mm512_cmpge_epi32_mask(sum, _mm512_set1_epi32(limits[i]));
-    if (sums != nullptr) _mm512_storeu_si512(sums + i * kGroupRows, sum);
+  }
+}
+
+SWIFTLET_VNNI void DotCodesVnni(const uint8_t* codes, const CodeQuery& query, const uint32_t* rows, size_t n,
+                                uint32_t* sums) {
+  const size_t bytes = query.bytes, whole = bytes / 64 * 64;
+  const auto tail = static_cast<__mmask64>(bytes == whole ? 0 : ~uint64_t{0} >> (64 - (bytes - whole)));
+  for (size_t i = 0; i < n; ++i) {
+    const uint8_t* const row = codes + size_t{rows[i]} * bytes;
+    __m512i high = _mm512_setzero_si512(), low = _mm512_setzero_si512();
+    for (size_t j = 0; j < whole; j += 64) {
+      const __m512i values = _mm512_loadu_si512(row + j);
+      high = _mm512_dpbusd_epi32(high, values, _mm512_load_si512(query.high + j));
+      low = _mm512_dpbusd_epi32(low, values, _mm512_load_si512(query.low + j));
+    }
+    if (tail != 0) {
+      const __m512i values = _mm512_maskz_loadu_epi8(tail, row + whole);
+      high = _mm512_dpbusd_epi32(high, values, _mm512_load_si512(query.high + whole));
+      low = _mm512_dpbusd_epi32(low, values, _mm512_load_si512(query.low + whole));
+    }
+    sums[i] =
+        static_cast<uint32_t>(_mm512_reduce_add_epi32(_mm512_add_epi32(_mm512_slli_epi32(high, 8), low)));
   }
 }
 
@@ -86,10 +97,8 @@ SWIFTLET_VNNI void MatchGroupsVnni(const CodeSection& first, const CodeSection& 
 
 bool CpuHasVnni() { return false; }
 
-void MatchGroupsVnni(const CodeSection&, const CodeSection&, const uint32_t*, const int32_t*, size_t,
-                     uint16_t*, int32_t*) {
-  std::abort();
-}
+void MatchGroupsVnni(const CodeSection&, const uint32_t*, const int32_t*, size_t, uint16_t*) { std::abort(); }
+void DotCodesVnni(const uint8_t*, const CodeQuery&, const uint32_t*, size_t, uint32_t*) { std::abort(); }
 
 #endif
 

@@ -1,4 +1,4 @@
-// MatchGroups with AVX-512 VNNI, which Highway's targets do not have. Private to this folder.
+// MatchGroups and DotCodes with AVX-512 VNNI, which Highway's targets do not have. Private to this folder.
 #ifndef SWIFTLET_ENGINE_KERNELS_CODE_MATCH_VNNI_H_
 #define SWIFTLET_ENGINE_KERNELS_CODE_MATCH_VNNI_H_
 
@@ -6,11 +6,13 @@
 
 namespace swiftlet {
 
-// Whether this CPU runs the function below. Always false on other architectures.
+// Whether this CPU runs the functions below. Always false on other architectures.
 bool CpuHasVnni();
-// Requires CpuHasVnni().
-void MatchGroupsVnni(const CodeSection& first, const CodeSection& second, const uint32_t* groups,
-                     const int32_t* limits, size_t n, uint16_t* masks, int32_t* sums);
+// Both require CpuHasVnni().
+void MatchGroupsVnni(const CodeSection& section, const uint32_t* groups, const int32_t* limits, size_t n,
+                     uint16_t* masks);
+void DotCodesVnni(const uint8_t* codes, const CodeQuery& query, const uint32_t* rows, size_t n,
+                  uint32_t* sums);
 
 }  // namespace swiftlet
 

@@ -1,6 +1,7 @@
 #include "engine/kernels/top_k.h"
 
 #include <algorithm>
+#include <limits>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "engine/kernels/top_k.cc"
@@ -60,6 +61,20 @@ size_t CollectImpl(const float* scores, size_t n, float threshold, uint32_t firs
   return count;
 }
 
+float LargestImpl(const float* scores, size_t n) {
+  const hn::ScalableTag<float> d;
+  const size_t lanes = hn::Lanes(d);
+  float largest = -std::numeric_limits<float>::infinity();
+  auto largest0 = hn::Set(d, largest), largest1 = largest0;
+  size_t i = 0;
+  for (; i + 2 * lanes <= n; i += 2 * lanes) {
+    largest0 = hn::Max(largest0, hn::LoadU(d, scores + i));
+    largest1 = hn::Max(largest1, hn::LoadU(d, scores + i + lanes));
+  }
+  for (; i < n; ++i) largest = std::max(largest, scores[i]);
+  return std::max(largest, hn::GetLane(hn::MaxOfLanes(d, hn::Max(largest0, largest1))));
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace swiftlet
 HWY_AFTER_NAMESPACE();
@@ -68,6 +83,7 @@ HWY_AFTER_NAMESPACE();
 namespace swiftlet {
 
 HWY_EXPORT(CollectImpl);
+HWY_EXPORT(LargestImpl);
 
 static_assert(sizeof(ScoredRow) == 8 && offsetof(ScoredRow, score) == 4, "StoreInterleaved2 relies on this");
 
@@ -75,15 +91,26 @@ size_t CollectAtLeast(const float* scores, size_t n, float threshold, uint32_t f
   return HWY_DYNAMIC_DISPATCH(CollectImpl)(scores, n, threshold, first_row, out);
 }
 
+float LargestOf(const float* scores, size_t n) { return HWY_DYNAMIC_DISPATCH(LargestImpl)(scores, n); }
+
+namespace {
+
+// A type of its own, so that algorithms inline the comparison.
+struct Better {
+  bool operator()(const ScoredRow& a, const ScoredRow& b) const { return IsBetter(a, b); }
+};
+
+}  // namespace
+
 size_t PartitionTopK(ScoredRow* rows, size_t n, size_t k) {
   k = std::min(k, n);
-  if (k > 0) std::nth_element(rows, rows + (k - 1), rows + n, IsBetter);
+  if (k > 0) std::nth_element(rows, rows + (k - 1), rows + n, Better{});
   return k;
 }
 
 size_t SelectTopK(ScoredRow* rows, size_t n, size_t k) {
   if (k < n) n = PartitionTopK(rows, n, k);
-  std::sort(rows, rows + n, IsBetter);
+  std::sort(rows, rows + n, Better{});
   return n;
 }
 

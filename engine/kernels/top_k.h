@@ -25,6 +25,9 @@ inline bool IsBetter(const ScoredRow& a, const ScoredRow& b) {
 // compress.
 size_t CollectAtLeast(const float* scores, size_t n, float threshold, uint32_t first_row, ScoredRow* out);
 
+// The largest of scores[0, n); -infinity for n = 0. No score is NaN. SIMD.
+float LargestOf(const float* scores, size_t n);
+
 // Moves the best min(k, n) of rows[0, n) to the front, best first, and returns min(k, n). No score is NaN
 // (CollectAtLeast drops them); no row number occurs twice, so that the order is total.
 size_t SelectTopK(ScoredRow* rows, size_t n, size_t k);

@@ -7,15 +7,19 @@
 //
 //     <q, v> = a x + <q', v' - a c>  <=  a x + r y                                          (box of a group)
 //
-// which leaves a few per cent of the rows. Each row then has two codes of 8-bit coordinates: the first axes
-// v'_1..v'_h, where most energy is, the length a_t along the tail of the cluster's direction, and r_t, the
-// rest of the tail, so that
+// which leaves a few per cent of the rows. Each row then has two codes of 8-bit coordinates. The coarse code
+// holds the first axes v'_1..v'_h, h = 14, where most energy is, the length a_t along the tail of the
+// cluster's direction, and r_t, the rest of the tail, so that
 //
-//     <q, v> <= <q'_h, v'_h> + a_t x_t + r_t y_t + what rounding to 8 bits may have lost    (code of a row)
+//     <q, v> <= <q'_h, v'_h> + a_t x_t + r_t y_t + what rounding to 8 bits may have lost    (coarse code)
 //
-// The coarse code has h = 14, the fine code adds fourteen axes or more. What still may reach the k-th best
-// score is scored by the float kernel. Every bound counts the quantisation error, the rounding of rotation
-// and of float arithmetic: the answer is the one that a scan of all rows gives, to the last bit.
+// The fine code holds all axes, so that only rounding is left to be bounded:
+//
+//     <q, v> <= <q', v^> + |q| |v' - v^|,  v^ the rounded v'                                (fine code)
+//
+// What still may reach the k-th best score is scored by the float kernel. Every bound counts the
+// quantisation error, the rounding of rotation and of float arithmetic: the answer is the one that a scan of
+// all rows gives, to the last bit.
 //
 // Rotation and codes follow LEMP (Teflioudi, Gemulla, SIGMOD 2015) and FEXIPRO (Li et al., SIGMOD 2017).
 #ifndef SWIFTLET_ENGINE_RETRIEVAL_BOUND_INDEX_H_
@@ -33,6 +37,8 @@ namespace swiftlet {
 
 inline constexpr size_t kCoarseAxes = 14;  // and two bytes for the tail
 inline constexpr size_t kCoarseQuads = 4;
+// Bytes of a row's fine code: its coordinates, then codes of zero up to a multiple of 16.
+constexpr size_t FineBytes(size_t dim) { return (dim + 15) / 16 * 16; }
 inline constexpr uint32_t kNoSlotRow = ~uint32_t{0};  // a slot that pads the last group of a cluster
 // Vectors whose coordinates are larger in absolute value, and dims above the second, get no index: their
 // bounds would mean nothing in float, or cost too much to verify.
@@ -41,14 +47,13 @@ inline constexpr size_t kMaxIndexedDim = 512;
 
 // What the bounds of a group need besides its box. All >= 0 but max_bias.
 struct GroupFacts {
-  float scale = 0;  // a coordinate is scale * (code - 128), the rest of the tail scale * code
-  float coarse_error =
-      0;  // what the coarse codes of its rows miss of the head and of a_t, at most, as a length
-  float fine_error = 0;  // the same for the fine codes
-  float max_norm = 0;    // the largest |v|
-  float max_bias = 0;    // 0 without biases
+  float coarse_scale = 0;  // a coordinate is coarse_scale * (code - 128), the rest of the tail scale * code
+  float coarse_error = 0;  // what the coarse codes of its rows miss of head and a_t, at most, as a length
+  float fine_scale = 0;    // a coordinate is fine_scale * (code - 128)
+  float fine_error = 0;    // what the fine codes of its rows miss, at most, as a length
+  float max_norm = 0;      // the largest |v|
+  float max_bias = 0;      // 0 without biases
   float min_inverse_norm = 0, max_inverse_norm = 0;
-  float unused = 0;
 };
 static_assert(sizeof(GroupFacts) == 32);
 
@@ -64,7 +69,7 @@ struct BoundIndexView {
       cluster_groups;                  // [C + 1]: groups of cluster c are [cluster_groups[c], .. [c + 1])
   std::span<const uint32_t> rows;      // [G, 16]: item row of a slot, or kNoSlotRow; each row stands once
   std::span<const uint8_t> coarse;     // [G, kCoarseQuads, 16, 4]
-  std::span<const uint8_t> fine;       // [G, FineQuads(dim), 16, 4]
+  std::span<const uint8_t> fine;       // [G, 16, FineBytes(dim)]
   std::span<const float> boxes;        // [kNumBoxRows, G]: upper ends of a, r, bias, a / |v|, r / |v|
   std::span<const GroupFacts> groups;  // [G]
 
@@ -76,11 +81,6 @@ struct BoundIndexView {
            coarse.size_bytes() + fine.size_bytes() + boxes.size_bytes() + groups.size_bytes();
   }
 };
-
-// Quads of a fine code: fourteen more axes up to dim 64, 30 beyond.
-constexpr size_t FineQuads(size_t dim) { return dim <= 64 ? 4 : 8; }
-// Axes that a code of `quads` quads beyond `axes_before` covers, tail aside.
-constexpr size_t FineAxes(size_t dim) { return kCoarseAxes + FineQuads(dim) * 4 - 2; }
 
 // Relative error that bounds allow for: rotating, summing up to 512 products in float, directions that are
 // almost unit vectors. Several times the worst case (dim + a few) * 2^-24.

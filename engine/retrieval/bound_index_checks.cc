@@ -35,9 +35,11 @@ absl::Status CheckFinite(std::string_view array, std::span<const float> values) 
 absl::Status CheckFacts(const BoundIndexView& index) {
   for (size_t g = 0; g < index.num_groups(); ++g) {
     const GroupFacts& f = index.groups[g];
-    if (!(f.scale > 0)) return Bad("groups", g, "a scale above 0", absl::StrCat(f.scale));
-    for (const float x :
-         {f.scale, f.coarse_error, f.fine_error, f.max_norm, f.min_inverse_norm, f.max_inverse_norm}) {
+    for (const float scale : {f.coarse_scale, f.fine_scale}) {
+      if (!(scale > 0)) return Bad("groups", g, "a scale above 0", absl::StrCat(scale));
+    }
+    for (const float x : {f.coarse_scale, f.fine_scale, f.coarse_error, f.fine_error, f.max_norm,
+                          f.min_inverse_norm, f.max_inverse_norm}) {
       if (!(x >= 0 && std::isfinite(x)))
         return Bad("groups", g, "finite numbers of at least 0", absl::StrCat(x));
     }
@@ -103,32 +105,28 @@ class RowChecker {
           facts.min_inverse_norm <= inverse_norms_[row] && facts.max_inverse_norm >= inverse_norms_[row])) {
       return "groups";
     }
-    const size_t coarse_axes = std::min(kCoarseAxes, index_.dim),
-                 fine_axes = std::min(FineAxes(index_.dim), index_.dim);
-    const auto coarse = [&](size_t j) { return index_.coarse[CodePosition(group, kCoarseQuads, slot, j)]; };
-    const size_t quads = FineQuads(index_.dim);
-    const auto fine = [&](size_t j) { return index_.fine[CodePosition(group, quads, slot, j)]; };
-    const double scale = double{facts.scale};
-    const auto missed = [&](float value, uint8_t code) {
-      const double difference = double{value} - scale * (int{code} - 128);
+    const auto missed = [](float value, float scale, uint8_t code) {
+      const double difference = double{value} - double{scale} * (int{code} - 128);
       return difference * difference;
     };
-    const auto tail = [&](size_t begin) {
-      return Decompose(rotated_.data(), centre, double{InverseTailNorm(centre, begin, index_.dim)}, begin,
-                       index_.dim);
-    };
-    double lost = 0;
-    for (size_t j = 0; j < coarse_axes; ++j) lost += missed(rotated_[j], coarse(j));
-    AlongAcross t = tail(coarse_axes);
-    if (!(std::sqrt(lost + missed(t.along, coarse(kCoarseAxes))) <= double{facts.coarse_error} + slack &&
-          scale * coarse(kCoarseAxes + 1) >= double{t.across} - slack)) {
+    const size_t coarse_axes = std::min(kCoarseAxes, index_.dim);
+    const auto coarse = [&](size_t j) { return index_.coarse[CoarsePosition(group, slot, j)]; };
+    const AlongAcross tail =
+        Decompose(rotated_.data(), centre, double{InverseTailNorm(centre, coarse_axes, index_.dim)},
+                  coarse_axes, index_.dim);
+    double lost = missed(tail.along, facts.coarse_scale, coarse(kCoarseAxes));
+    for (size_t j = 0; j < coarse_axes; ++j) lost += missed(rotated_[j], facts.coarse_scale, coarse(j));
+    if (!(std::sqrt(lost) <= double{facts.coarse_error} + slack &&
+          double{facts.coarse_scale} * coarse(kCoarseAxes + 1) >= double{tail.across} - slack)) {
       return "coarse";
     }
-    for (size_t j = coarse_axes; j < fine_axes; ++j) lost += missed(rotated_[j], fine(j - kCoarseAxes));
-    t = tail(fine_axes);
-    if (!(std::sqrt(lost + missed(t.along, fine(quads * 4 - 2))) <= double{facts.fine_error} + slack &&
-          scale * fine(quads * 4 - 1) >= double{t.across} - slack)) {
-      return "fine";
+    const uint8_t* const fine = index_.fine.data() + FinePosition(group, slot, index_.dim);
+    lost = 0;
+    for (size_t j = 0; j < index_.dim; ++j) lost += missed(rotated_[j], facts.fine_scale, fine[j]);
+    if (!(std::sqrt(lost) <= double{facts.fine_error} + slack)) return "fine";
+    // The query has zeros there, but a code that should be zero and is not is damage.
+    for (size_t j = index_.dim; j < FineBytes(index_.dim); ++j) {
+      if (fine[j] != 128) return "fine";
     }
     return nullptr;
   }
@@ -155,7 +153,7 @@ absl::Status CheckBoundIndexStructure(const BoundIndexView& index, size_t num_it
   SWIFTLET_RETURN_IF_ERROR(
       CheckSize("coarse", num_groups * kGroupRows * kCoarseQuads * 4, index.coarse.size()));
   SWIFTLET_RETURN_IF_ERROR(
-      CheckSize("fine", num_groups * kGroupRows * FineQuads(index.dim) * 4, index.fine.size()));
+      CheckSize("fine", num_groups * kGroupRows * FineBytes(index.dim), index.fine.size()));
   SWIFTLET_RETURN_IF_ERROR(CheckSize("boxes", num_groups * kNumBoxRows, index.boxes.size()));
 
   if (index.cluster_groups.front() != 0) {

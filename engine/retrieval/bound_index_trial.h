@@ -33,8 +33,9 @@ struct BoundIndexTrial {
   double bytes_read = 0;
   Calibration dot, cosine;
 
-  // A full scan streams through memory, an index jumps: it must read much less to be faster.
-  bool IsWorthIt() const { return bytes_read < 0.5; }
+  // A full scan streams through memory, an index jumps: measured at 20,000 shapeless rows of dims 32 to 128,
+  // it is as fast when it reads a sixth of the bytes.
+  bool IsWorthIt() const { return bytes_read < 0.2; }
 };
 
 struct BoundIndexTrialOptions {

@@ -64,9 +64,13 @@ inline AlongAcross Decompose(const float* x, const float* centre, double scale, 
   return {static_cast<float>(along), static_cast<float>(std::sqrt(rest0 + rest1))};
 }
 
-// Position of coordinate `coordinate` of row `slot` in a code section of `quads` quads.
-inline size_t CodePosition(size_t group, size_t quads, size_t slot, size_t coordinate) {
-  return ((group * quads + coordinate / 4) * kGroupRows + slot) * 4 + coordinate % 4;
+// Position of a coordinate of row `slot` of a group in the coarse codes.
+inline size_t CoarsePosition(size_t group, size_t slot, size_t coordinate) {
+  return ((group * kCoarseQuads + coordinate / 4) * kGroupRows + slot) * 4 + coordinate % 4;
+}
+// Where the fine code of a row begins.
+inline size_t FinePosition(size_t group, size_t slot, size_t dim) {
+  return (group * kGroupRows + slot) * FineBytes(dim);
 }
 
 }  // namespace swiftlet

@@ -25,15 +25,10 @@ class BoundRetriever final : public Retriever {
  private:
   friend class BoundSearch;
 
-  // 1 / |tail of a cluster's direction| for both codes.
-  struct Cluster {
-    float coarse_inverse_tail = 0, fine_inverse_tail = 0;
-  };
-
   const ItemMatrix items_;
   const std::span<const float> inverse_norms_;
   const BoundIndexView index_;
-  std::vector<Cluster> clusters_;
+  std::vector<float> inverse_tails_;                 // of each cluster: 1 / |tail of its direction|, or 0
   AlignedVector<float> cluster_boxes_[kNumBoxRows];  // of each cluster: upper ends over its groups
   size_t max_cluster_groups_ = 0;
   size_t max_direct_rows_ = 0;  // a filter that allows no more: those are scored, without the index

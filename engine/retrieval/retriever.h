@@ -84,8 +84,8 @@ struct RetrievalScratch {
   // Of an index.
   AlignedVector<float> rotated, along, across, bounds, expected, scale, bias;
   std::vector<ScoredRow> clusters;  // with what is expected of them, or their bounds
-  std::vector<uint32_t> groups, kept_groups, rows;
-  std::vector<int32_t> limits, sums;
+  std::vector<uint32_t> groups, slots, rows, sums;
+  std::vector<int32_t> limits;
   std::vector<ScoredRow> pending;  // rows with upper bounds of their scores
   std::vector<uint16_t> masks;
   std::vector<uint32_t> allowed;  // rows of a filter that allows few

@@ -18,7 +18,7 @@
 //     "event_classes": [{"type": 6, "min_value": null, "sign": 1}, {"type": 6, "min_value": 3.5, "sign": 1}],
 //     "training": {"fingerprint": "xxh3-128 hex of the events in training order", "num_events": 100004,
 //                  "parameters": {...}},             // free-form, for people
-//     "index": {"kind": "bound", "num_clusters": 95, "sample_queries": 32, "sample_recall": 1,
+//     "index": {"kind": "bound-2", "num_clusters": 95, "sample_queries": 32, "sample_recall": 1,
 //               "sample_rows_scanned": 0.03, "sample_bytes_read": 0.01,
 //               "dot": {"box_scale": 0.7, "code_scale": 0.5, "recall": 0.996, "rows_scanned": 0.01},
 //               "cosine": {...}},                    // optional; without it the index tensors are not used.
@@ -48,7 +48,9 @@ namespace swiftlet {
 inline constexpr int kSnapshotFormatVersion = 1;
 inline constexpr char kManifestFile[] = "manifest.json";
 inline constexpr char kModelFile[] = "model.safetensors";
-inline constexpr char kBoundIndexKind[] = "bound";
+// A snapshot with an index of another kind (such as "bound", which had shorter codes) is searched by full
+// scans.
+inline constexpr char kBoundIndexKind[] = "bound-2";
 inline constexpr char kUserVectorsFile[] = "user_vectors.sst";
 
 // What the numbers of the item tables are stored as.
@@ -72,7 +74,7 @@ struct ManifestCalibration {
 
 // The index over item vectors that model.safetensors holds.
 struct ManifestIndex {
-  std::string kind = "bound";
+  std::string kind = kBoundIndexKind;
   uint32_t num_clusters = 0;
   uint32_t sample_queries = 0;
   double sample_recall = 0, sample_rows_scanned = 0, sample_bytes_read = 0;

@@ -80,7 +80,7 @@ void BindIndex(TensorBinder& binder, SnapshotTensors* t) {
   std::span<const float> facts;
   binder.Required("index.rows", {groups, kGroupRows}, &view.rows);
   binder.Required("index.coarse", {groups, kCoarseQuads, kGroupRows, 4}, &view.coarse);
-  binder.Required("index.fine", {groups, FineQuads(m.dim), kGroupRows, 4}, &view.fine);
+  binder.Required("index.fine", {groups, kGroupRows, FineBytes(m.dim)}, &view.fine);
   binder.Required("index.boxes", {kNumBoxRows, groups}, &view.boxes);
   binder.Required("index.groups", {groups, kFacts}, &facts);
   if (!binder.status().ok()) return;

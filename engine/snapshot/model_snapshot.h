@@ -35,13 +35,13 @@
 //   attention.slot_logits     F32 [2]      long-term slot, context slot
 //
 // With "index" in the manifest, an index over item.vectors (engine/retrieval/bound_index.h): K clusters, G groups of
-// sixteen rows, F = FineQuads(d).
+// sixteen rows, F = FineBytes(d).
 //   index.rotation            F32 [d, s]   principal axes, orthonormal rows
 //   index.centres             F32 [K, s]   directions of clusters along those axes, of length 1 or 0
 //   index.cluster_groups      U32 [K + 1]  groups of cluster c: [cluster_groups[c], cluster_groups[c + 1])
 //   index.rows                U32 [G, 16]  item rows of a group; each row once; 2^32 - 1: none
 //   index.coarse              U8  [G, 4, 16, 4]  8-bit codes
-//   index.fine                U8  [G, F, 16, 4]
+//   index.fine                U8  [G, 16, F]
 //   index.boxes               F32 [5, G]   upper ends of a, r, bias, a / |v|, r / |v|
 //   index.groups              F32 [G, 8]   GroupFacts
 // clang-format on

@@ -322,7 +322,7 @@ std::vector<NamedTensor> NameTensors(const SnapshotContents& c, const DerivedTen
     add_list("index.cluster_groups", DType::kU32, v.cluster_groups);
     add("index.rows", DType::kU32, {groups, kGroupRows}, v.rows);
     add("index.coarse", DType::kU8, {groups, kCoarseQuads, kGroupRows, 4}, v.coarse);
-    add("index.fine", DType::kU8, {groups, FineQuads(c.dim), kGroupRows, 4}, v.fine);
+    add("index.fine", DType::kU8, {groups, kGroupRows, FineBytes(c.dim)}, v.fine);
     add("index.boxes", DType::kF32, {kNumBoxRows, groups}, v.boxes);
     add("index.groups", DType::kF32, {groups, sizeof(GroupFacts) / sizeof(float)}, v.groups);
   }

@@ -81,33 +81,60 @@ void BM_DotRows(benchmark::State& state) {
   });
 }
 
-// Coarse codes alone (quads 4), or coarse and fine ones from two sections (4 and 4, 4 and 8), in the order in
-// which they stand, or scattered. Limits that no row reaches.
+constexpr size_t kBatch = 32;  // groups or rows at a time, as in a search
+
+std::string CodeTarget() { return ActiveCpuTarget() + (UsesVnni() ? " VNNI" : ""); }
+
+std::vector<uint32_t> Order(size_t n, bool scattered) {
+  std::vector<uint32_t> order(n);
+  std::iota(order.begin(), order.end(), 0u);
+  if (scattered) std::shuffle(order.begin(), order.end(), std::mt19937(2));
+  return order;
+}
+
+// Coarse codes of groups, in the order in which they stand, or scattered. Limits that no row reaches.
 void BM_MatchGroups(benchmark::State& state) {
-  const auto bytes = static_cast<size_t>(state.range(0)), fine = static_cast<size_t>(state.range(1));
-  constexpr size_t kCoarse = 4, kBatch = 32;  // groups at a time, as in a search
-  const size_t num_groups = bytes / (64 * (kCoarse + fine)) / kBatch * kBatch;
-  std::vector<uint32_t> groups(num_groups);
-  std::iota(groups.begin(), groups.end(), 0u);
-  if (state.range(2) != 0) std::shuffle(groups.begin(), groups.end(), std::mt19937(2));
+  constexpr size_t kQuads = 4;
+  const size_t num_groups = static_cast<size_t>(state.range(0)) / (64 * kQuads);
+  const std::vector<uint32_t> groups = Order(num_groups, state.range(1) != 0);
   const std::vector<int32_t> limits(kBatch, std::numeric_limits<int32_t>::max());
-  const std::vector<int8_t> query(4 * (kCoarse + fine), 3);
+  const std::vector<int8_t> query(4 * kQuads, 3);
   std::vector<uint16_t> masks(kBatch);
-  const auto* const codes = reinterpret_cast<const uint8_t*>(Buffer().data());
-  const CodeSection first{.codes = codes, .query = query.data(), .quads = kCoarse};
-  const CodeSection second{
-      .codes = codes + num_groups * kCoarse * 64, .query = query.data() + 4 * kCoarse, .quads = fine};
-  Run(state, num_groups * 64 * (kCoarse + fine), ActiveCpuTarget() + (UsesVnni() ? " VNNI" : ""), [&] {
+  const CodeSection section{
+      .codes = reinterpret_cast<const uint8_t*>(Buffer().data()), .query = query.data(), .quads = kQuads};
+  Run(state, num_groups * 64 * kQuads, CodeTarget(), [&] {
     for (size_t begin = 0; begin < num_groups; begin += kBatch) {
-      MatchGroups(first, second, groups.data() + begin, limits.data(), kBatch, masks.data());
+      MatchGroups(section, groups.data() + begin, limits.data(), kBatch, masks.data());
       benchmark::DoNotOptimize(masks.data());
     }
   });
 }
 
-void BM_MatchGroupsWithoutVnni(benchmark::State& state) {
+// Fine codes of rows of `dim` bytes, asked for a batch ahead, as a search does.
+void BM_DotCodes(benchmark::State& state) {
+  const auto dim = static_cast<size_t>(state.range(1));
+  const size_t num_rows = static_cast<size_t>(state.range(0)) / dim / kBatch * kBatch;
+  const std::vector<uint32_t> rows = Order(num_rows, state.range(2) != 0);
+  const std::vector<int16_t> coordinates(dim, 300);
+  CodeQuery query;
+  query.Set(coordinates.data(), dim);
+  std::vector<uint32_t> sums(kBatch);
+  const auto* const codes = reinterpret_cast<const uint8_t*>(Buffer().data());
+  Run(state, num_rows * dim, CodeTarget(), [&] {
+    for (size_t begin = 0; begin < num_rows; begin += kBatch) {
+      for (size_t i = begin + kBatch; i < std::min(num_rows, begin + 2 * kBatch); ++i) {
+        for (size_t j = 0; j < dim; j += 64) __builtin_prefetch(codes + rows[i] * dim + j, 0, 0);
+      }
+      DotCodes(codes, query, rows.data() + begin, kBatch, sums.data());
+      benchmark::DoNotOptimize(sums.data());
+    }
+  });
+}
+
+template <void (*kBenchmark)(benchmark::State&)>
+void WithoutVnni(benchmark::State& state) {
   AllowVnni(false);
-  BM_MatchGroups(state);
+  kBenchmark(state);
   AllowVnni(true);
 }
 
@@ -122,11 +149,15 @@ void Sizes(benchmark::internal::Benchmark* b, const std::vector<std::vector<int6
 
 BENCHMARK(BM_Read)->ArgNames({"bytes"})->Apply([](auto* b) { Sizes(b, {{}}); });
 BENCHMARK(BM_DotRows)->ArgNames({"bytes", "dim"})->Apply([](auto* b) { Sizes(b, {{64}, {128}}); });
-BENCHMARK(BM_MatchGroups)->ArgNames({"bytes", "fine_quads", "scattered"})->Apply([](auto* b) {
-  Sizes(b, {{0, 0}, {4, 0}, {8, 0}, {0, 1}, {4, 1}});
+BENCHMARK(BM_MatchGroups)->ArgNames({"bytes", "scattered"})->Apply([](auto* b) { Sizes(b, {{0}, {1}}); });
+BENCHMARK(BM_DotCodes)->ArgNames({"bytes", "dim", "scattered"})->Apply([](auto* b) {
+  Sizes(b, {{64, 0}, {64, 1}, {128, 0}, {128, 1}});
 });
-BENCHMARK(BM_MatchGroupsWithoutVnni)->ArgNames({"bytes", "fine_quads", "scattered"})->Apply([](auto* b) {
-  Sizes(b, {{0, 0}, {4, 0}});
+BENCHMARK(WithoutVnni<BM_MatchGroups>)->ArgNames({"bytes", "scattered"})->Apply([](auto* b) {
+  Sizes(b, {{0}});
+});
+BENCHMARK(WithoutVnni<BM_DotCodes>)->ArgNames({"bytes", "dim", "scattered"})->Apply([](auto* b) {
+  Sizes(b, {{64, 0}});
 });
 
 }  // namespace

@@ -49,6 +49,20 @@ TEST_P(TopKTest, CollectsWhatReachesTheThresholdInOrder) {
   }
 }
 
+TEST_P(TopKTest, TheLargestIsFoundWhereverItStands) {
+  EXPECT_EQ(LargestOf(nullptr, 0), -kInfinity);
+  for (size_t n = 1; n <= 150; ++n) {
+    std::vector<float> scores = RandomFloats(n, random_);
+    for (float& x : scores) x -= 100;
+    for (size_t at = 0; at < n; ++at) {
+      const float before = scores[at];
+      scores[at] = -1;
+      ASSERT_EQ(LargestOf(scores.data(), n), -1) << "n " << n << " at " << at;
+      scores[at] = before;
+    }
+  }
+}
+
 TEST_P(TopKTest, EverySingleHitIsFoundWhereverItStands) {
   for (const size_t n : {1, 15, 64, 65, 131}) {
     for (size_t hit = 0; hit < n; ++hit) {

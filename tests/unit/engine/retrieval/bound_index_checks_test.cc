@@ -93,8 +93,8 @@ TEST_F(BoundIndexChecksTest, NumbersThatAreNone) {
     ExpectBrokenStructure("boxes", [&] { Box(row)[2] = kNan; });
   }
   ExpectBrokenStructure("boxes", [&] { Box(kAlong)[2] = -1; });
-  ExpectBrokenStructure("groups", [&] { index_.groups[2].scale = 0; });
-  ExpectBrokenStructure("groups", [&] { index_.groups[2].scale = kNan; });
+  ExpectBrokenStructure("groups", [&] { index_.groups[2].coarse_scale = 0; });
+  ExpectBrokenStructure("groups", [&] { index_.groups[2].fine_scale = kNan; });
   ExpectBrokenStructure("groups", [&] { index_.groups[2].coarse_error = -1; });
   ExpectBrokenStructure("groups", [&] { index_.groups[2].fine_error = kNan; });
   ExpectBrokenStructure("groups",
@@ -115,14 +115,27 @@ TEST_F(BoundIndexChecksTest, BoundsThatDoNotHold) {
   ExpectBrokenValues("groups", [&] { index_.groups[4].max_inverse_norm *= 0.99f; });
   ExpectBrokenValues("coarse", [&] { index_.groups[4].coarse_error *= 0.9f; });
   ExpectBrokenValues("fine", [&] { index_.groups[4].fine_error *= 0.9f; });
-  ExpectBrokenValues("coarse", [&] { index_.groups[4].scale *= 0.9f; });
+  ExpectBrokenValues("coarse", [&] { index_.groups[4].coarse_scale *= 0.9f; });
+  ExpectBrokenValues("fine", [&] { index_.groups[4].fine_scale *= 0.9f; });
   // Coordinate 0, and the rest of the tail, of the first row of group 4.
   ExpectBrokenValues("coarse", [&] { index_.coarse[4 * 256] ^= 0x40; });
   ExpectBrokenValues("coarse", [&] { index_.coarse[4 * 256 + 3 * 64 + 3] = 0; });
-  ExpectBrokenValues("fine", [&] { index_.fine[4 * 256] ^= 0x40; });
-  ExpectBrokenValues("fine", [&] { index_.fine[4 * 256 + 3 * 64 + 3] = 0; });
+  // Coordinates 0 and 31 of the first row of group 4, and coordinate 0 of its second.
+  for (const size_t at : {4 * 16 * 32, 4 * 16 * 32 + 31, 4 * 16 * 32 + 32}) {
+    ExpectBrokenValues("fine", [&] { index_.fine[at] ^= 0x40; });
+  }
   // Two rows trade places: each is in a group that was not made for it.
   ExpectBrokenValues("", [&] { std::swap(index_.rows[0], index_.rows[index_.rows.size() / 2]); });
+}
+
+TEST_F(BoundIndexChecksTest, PaddingOfFineCodesStandsForZero) {
+  std::mt19937 random(5);
+  catalogue_ = MakeCatalogue(CatalogueKind::kClusters, 1000, 20, false, random);
+  index_ =
+      *BuildBoundIndex(catalogue_.items, catalogue_.inverse_norms, {.num_threads = 1, .num_clusters = 6});
+  ASSERT_EQ(FineBytes(20), 32u);
+  ASSERT_TRUE(Values().ok()) << Values();
+  ExpectBrokenValues("fine", [&] { index_.fine[3 * 16 * 32 + 20] = 129; });
 }
 
 TEST_F(BoundIndexChecksTest, AnyFlippedBitOfAnyArrayIsFoundOrHarmless) {

@@ -129,16 +129,16 @@ TEST(BoundRetriever, LooksAtFewRowsOfClusteredItems) {
 
 TEST(BoundRetriever, RowsOfBf16AreHalfTheBytes) {
   std::mt19937 random(5);
-  Catalogue c = MakeCatalogue(CatalogueKind::kNormal, 5000, 64, false, random);
+  Catalogue c = MakeCatalogue(CatalogueKind::kNormal, 50'000, 64, false, random);
   RoundToBf16(c);
   EXPECT_EQ(c.items.row_bytes(), 128u);
   const std::vector<float> query = RandomFloats(64, random);
   RetrievalScratch scratch;
   std::vector<ScoredRow> results;
   EXPECT_EQ(ExactRetriever(c.items).Search({.vector = query, .k = 10}, scratch, results).bytes_read,
-            5000u * 128);
+            50'000u * 128);
   const std::optional<BoundIndexData> index = BuildBoundIndex(c.items, c.inverse_norms, {});
-  EXPECT_LT(5000 * 128 + index->View().size_bytes() + c.inverse_norms.size() * 4, 5000 * 64 * 7 / 2)
+  EXPECT_LT(50'000 * 128 + index->View().size_bytes() + c.inverse_norms.size() * 4, 50'000 * 64 * 7 / 2)
       << "three and a half bytes a dimension";
 }
 

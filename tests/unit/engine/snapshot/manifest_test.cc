@@ -37,7 +37,7 @@ Manifest Example() {
   m.training_fingerprint = "abc";
   m.num_training_events = 100'004;
   m.training_parameters = {{"factors", "50"}, {"note", "\xC3\xA9 \"x\""}};
-  m.index = {.kind = "bound",
+  m.index = {.kind = kBoundIndexKind,
              .num_clusters = 95,
              .sample_queries = 32,
              .sample_recall = 1,
