@@ -165,7 +165,7 @@ absl::StatusOr<std::unique_ptr<ManagedServer>> ManagedServer::Start(const Manage
                                                       absl::FormatDuration(options.start_timeout), ": ",
                                                       Tail(log_path)));
     }
-    if (!(std::ifstream(port_path) >> port)) port = 0;
+    if (!(std::ifstream(port_path) >> port >> server->metrics_port_)) port = 0;
     if (port != 0) server->address_ = absl::StrCat("127.0.0.1:", port);
     if (port == 0) std::this_thread::sleep_for(kPoll);
   }

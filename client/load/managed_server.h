@@ -47,12 +47,14 @@ class ManagedServer {
 
   const std::string& address() const { return address_; }
   pid_t pid() const { return pid_; }
+  int metrics_port() const { return metrics_port_; }  // 0: none
 
  private:
   ManagedServer(pid_t pid) : pid_(pid) {}
 
   pid_t pid_;
   std::string address_;
+  int metrics_port_ = 0;
 };
 
 // A directory under $TMPDIR (or /tmp) that goes away with its owner.

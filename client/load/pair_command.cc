@@ -41,6 +41,7 @@ int RunPair(Context& context, Subject& a, Subject& b, const std::string& name_a,
       {"a", {{"name", name_a}, {"server", a.description()}, {"all", WindowJson(result.all_a)}}},
       {"b", {{"name", name_b}, {"server", b.description()}, {"all", WindowJson(result.all_b)}}},
       {"channels", context.flags.channels},
+      {"stage_us", {{"a", a.StageUs()}, {"b", b.StageUs()}}},
       {"ratios", nlohmann::json::object()}};
   const auto add = [&](const std::string& label, const std::string& key, double Figures::*member,
                        int digits) {
@@ -77,8 +78,10 @@ int RunPair(Context& context, Subject& a, Subject& b, const std::string& name_a,
   table.Print(out);
   out << "\n" << name_a << ", all windows:\n";
   PrintWindow(result.all_a, out);
+  PrintStages(a.StageUs(), out);
   out << "\n" << name_b << ", all windows:\n";
   PrintWindow(result.all_b, out);
+  PrintStages(b.StageUs(), out);
   const absl::Status status = WriteOutputs(context, json, absl::StrCat(name_a, " and ", name_b),
                                            {{name_a, &result.all_a}, {name_b, &result.all_b}});
   if (!status.ok()) return context.Fail(status);

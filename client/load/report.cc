@@ -63,6 +63,15 @@ std::string LatencyText(double ns) {
   return absl::StrFormat("%.2f s", ns / 1e9);
 }
 
+void PrintStages(const std::map<std::string, double>& stage_us, std::ostream& out) {
+  const char* separator = "Server stages by its own clock, mean: ";
+  for (const auto& [stage, us] : stage_us) {
+    out << separator << stage << absl::StrFormat(" %.1f us", us);
+    separator = ", ";
+  }
+  if (!stage_us.empty()) out << "\n";
+}
+
 void PrintWindow(const WindowStats& stats, std::ostream& out) {
   using Align = cli::Table::Align;
   cli::Table table({{"Call"},

@@ -2,6 +2,7 @@
 #ifndef SWIFTLET_CLIENT_LOAD_REPORT_H_
 #define SWIFTLET_CLIENT_LOAD_REPORT_H_
 
+#include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <ostream>
 #include <string>
@@ -15,6 +16,8 @@ namespace swiftlet::load {
 // "143 us", "2.35 ms", "1.20 s".
 std::string LatencyText(double ns);
 
+// "Server stages, mean: encode 0.9 us, ..."; nothing when there are none.
+void PrintStages(const std::map<std::string, double>& stage_us, std::ostream& out);
 void PrintWindow(const WindowStats& stats, std::ostream& out);
 nlohmann::json WindowJson(const WindowStats& stats);
 

@@ -81,8 +81,11 @@ int RunRun(Context& context) {
       << ", " << cli::Count(context.flags.channels, "connection") << ", seed " << context.flags.workload.seed
       << "\n\n";
   PrintWindow(stats, out);
+  const std::map<std::string, double> stages = (*subject)->StageUs();
+  PrintStages(stages, out);
   nlohmann::json json = WindowJson(stats);
   json["server"] = (*subject)->description();
+  json["stage_us"] = stages;
   json["channels"] = context.flags.channels;
   if (!window.rate) json["concurrency"] = context.flags.concurrency;
   if (const std::optional<pid_t> pid = (*subject)->pid(); pid) {

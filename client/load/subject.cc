@@ -91,6 +91,7 @@ absl::StatusOr<std::unique_ptr<Subject>> Subject::Open(const SubjectOptions& opt
     TouchSource touch(subject->workload_.get());
     SWIFTLET_RETURN_IF_ERROR(subject->RunToEnd(touch, 32, "asking once for every user"));
   }
+  if (subject->server_ != nullptr) subject->stages_before_ = ReadStageTimes(subject->server_->metrics_port());
   for (int i = 0; i < subject->driver_->num_workers(); ++i) {
     subject->sources_.push_back(
         std::make_unique<MixSource>(subject->workload_.get(), options.workload.seed * 1'000'003 + i));
@@ -160,6 +161,11 @@ absl::Status Subject::RunToEnd(CallSource& source, int concurrency, std::string_
   if (stats.failures.empty()) return absl::OkStatus();
   return absl::InternalError(
       absl::StrCat(std::string(what), ": ", stats.failures.begin()->first, " [", address_, "]"));
+}
+
+std::map<std::string, double> Subject::StageUs() const {
+  if (server_ == nullptr || server_->metrics_port() == 0) return {};
+  return MeanStageUs(stages_before_, ReadStageTimes(server_->metrics_port()));
 }
 
 int64_t Subject::CachedUsers() const {

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "client/load/driver.h"
 #include "client/load/managed_server.h"
+#include "client/load/stage_times.h"
 #include "client/load/workload.h"
 
 namespace swiftlet::load {
@@ -70,6 +72,9 @@ class Subject {
   const std::string& address() const { return address_; }
   // From the start of the process until it listened, the last time; 0 for a server that was there before.
   double start_seconds() const { return start_seconds_; }
+  // Mean microseconds of each stage since Open, by the server's own account; empty for a server that was
+  // there before.
+  std::map<std::string, double> StageUs() const;
   // Users in the server's cache now; -1 when not known.
   int64_t CachedUsers() const;
   std::optional<pid_t> pid() const { return pid_; }
@@ -98,6 +103,7 @@ class Subject {
   std::unique_ptr<Driver> driver_;
   std::vector<std::unique_ptr<CallSource>> sources_;
   uint64_t seed_ = 1;
+  StageTimes stages_before_;
 };
 
 }  // namespace swiftlet::load

@@ -129,6 +129,7 @@ TEST_F(LoadGeneratorTest, ComparesWithANullServerInOneRun) {
   // The null server does less than a server: its CPU time a call has to show that.
   EXPECT_GT(json["ratios"]["server_cpu_us"]["ratio_median"], 1.0);
   EXPECT_GT(json["a"]["all"]["kinds"]["null"]["good"], 0);
+  EXPECT_GT(json["stage_us"]["b"].size(), 1u);
   EXPECT_GT(json["b"]["all"]["kinds"]["recommend"]["good"], 0);
 }
 

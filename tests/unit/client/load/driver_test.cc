@@ -126,7 +126,8 @@ TEST_F(DriverTest, FailuresAreCountedByCodeAndReason) {
 TEST_F(DriverTest, ACallThatTakesTooLongIsCutOff) {
   std::promise<void> end;
   const std::shared_future<void> ended = end.get_future().share();
-  server_.recommendation.RecommendMethod.handler = [&](auto&, auto&, auto&) {
+  // By value: the server may begin with the call only after the test is over.
+  server_.recommendation.RecommendMethod.handler = [ended](auto&, auto&, auto&) {
     ended.wait();
     return grpc::Status::OK;
   };

@@ -16,6 +16,7 @@
 #include "client/load/managed_server.h"
 #include "client/load/null_server.h"
 #include "client/load/report.h"
+#include "client/load/stage_times.h"
 #include "tests/testing/temp_dir.h"
 #include "tests/unit/client/fake_server.h"
 
@@ -263,6 +264,21 @@ TEST(ManagedServerTest, ReadsCpus) {
   EXPECT_THAT(*ParseCpus("1"), ElementsAre(1));
   EXPECT_THAT(*ParseCpus("0-2,5"), ElementsAre(0, 1, 2, 5));
   for (const char* bad : {"", "a", "2-1", "-1", "1-2-3", "99999"}) EXPECT_FALSE(ParseCpus(bad).ok()) << bad;
+}
+
+TEST(StageTimesTest, AreMeansOfWhatCameBetweenTwoPages) {
+  const StageTimes before = ParseStageTimes(
+      "# HELP swiftlet_stage_seconds Time\nswiftlet_stage_seconds_count{stage=\"encode\"} 10\n"
+      "swiftlet_stage_seconds_sum{stage=\"encode\"} 1e-3\n");
+  const StageTimes after = ParseStageTimes(
+      "swiftlet_stage_seconds_count{stage=\"encode\"} 30\nswiftlet_stage_seconds_sum{stage=\"encode\"} "
+      "1.1e-3\n"
+      "swiftlet_stage_seconds_bucket{stage=\"encode\",le=\"1e-6\"} 30\nother_sum{stage=\"x\"} 3\n"
+      "swiftlet_stage_seconds_count{stage=\"rank\"} 0\nswiftlet_stage_seconds_sum{stage=\"rank\"} x");
+  const std::map<std::string, double> means = MeanStageUs(before, after);
+  ASSERT_EQ(means.size(), 1u);
+  EXPECT_NEAR(means.at("encode"), 5, 1e-9);
+  EXPECT_TRUE(ReadStageTimes(1).empty());
 }
 
 TEST(ExperimentTest, TheSpreadIsOfTheMedian) {
