@@ -93,6 +93,21 @@ TEST(ModelSnapshotTest, AnIndexChangesNoAnswer) {
   }
 }
 
+TEST(ModelSnapshotTest, EachSimilarityHasTheCalibrationOfItsOwn) {
+  TempDir dir;
+  SnapshotContents contents = RandomSnapshot({.num_items = 3000});
+  contents.index = IndexMode::kAlways;
+  ASSERT_TRUE(WriteAndLoad(dir.path(), contents)->approximate_scale(Similarity::kDot).box <= 1);
+  Manifest manifest = *ReadManifest(dir.path());
+  manifest.index->dot = {.box_scale = 0.5, .code_scale = 0.25, .recall = 1, .rows_scanned = 0};
+  manifest.index->cosine = {.box_scale = 0.75, .code_scale = 0.625, .recall = 1, .rows_scanned = 0};
+  std::ofstream(dir.path() + "/" + kManifestFile, std::ios::trunc) << FormatManifest(manifest);
+  const auto snapshot = ModelSnapshot::Load(dir.path(), {});
+  ASSERT_TRUE(snapshot.ok()) << snapshot.status();
+  EXPECT_EQ((*snapshot)->approximate_scale(Similarity::kDot), (BoundScale{.box = 0.5f, .code = 0.25f}));
+  EXPECT_EQ((*snapshot)->approximate_scale(Similarity::kCosine), (BoundScale{.box = 0.75f, .code = 0.625f}));
+}
+
 TEST(ModelSnapshotTest, SmallCataloguesAndShapelessVectorsGetNoIndex) {
   TempDir dir;
   EXPECT_FALSE(
