@@ -21,8 +21,8 @@ constexpr size_t kMinSeeds = 8, kMaxSeeds = 32, kSeedsPart = 128;
 constexpr size_t kFirstGroups = 4;     // groups at a time until there is a threshold
 constexpr size_t kGroupsAtATime = 32;  // afterwards
 constexpr size_t kClustersAhead = 4;   // whose boxes are asked for
-constexpr size_t kMaxPlans = 16;
-constexpr size_t kFineSlots = 64;  // rows whose fine codes are looked at at once, or more
+constexpr size_t kMaxPlans = 16;       // clusters whose groups are found before the first is searched
+constexpr size_t kFineSlots = 64;      // rows whose fine codes are looked at at once, or more
 constexpr size_t kMaxFineSlots = kFineSlots + kGroupsAtATime * kGroupRows;
 constexpr size_t kRowsAtATime = 16;      // scored before the threshold is raised
 constexpr double kMinQueryNorm = 1e-15;  // below and above: float bounds mean nothing, all rows are scored
@@ -247,8 +247,9 @@ class BoundSearch {
     const uint32_t* groups = scratch_.groups.data();
     for (size_t p = 0; p < num_plans_; ++p) {
       const Plan& plan = plans_[p];
-      if (!(scratch_.bounds[plan.cluster] < Lowered(threshold_)))
-        SearchGroups(plan.cluster, groups, plan.num_groups);
+      // The threshold may have risen since.
+      const bool falls_out = scratch_.bounds[plan.cluster] < Lowered(threshold_);
+      if (!falls_out) SearchGroups(plan.cluster, groups, plan.num_groups);
       groups += plan.num_groups;
     }
     num_plans_ = num_planned_groups_ = 0;
@@ -412,9 +413,7 @@ class BoundSearch {
   void Score(const ScoredRow* pending, size_t n) {
     if (n == 0) return;
     uint32_t* const rows = scratch_.rows.data();
-    for (size_t i = 0; i < n; ++i) {
-      rows[i] = pending[i].row;
-    }
+    for (size_t i = 0; i < n; ++i) rows[i] = pending[i].row;
     float* const scores = scratch_.scores.data();
     ScoreRows(matrix_, query_.vector.data(), rows, n, scratch_, scores);
     stats_.rows_scored += n;
