@@ -4,6 +4,10 @@
 #include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/text_format.h>
 
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <cstdio>
@@ -105,6 +109,17 @@ class Checker {
                                "\" is not host:port with a port in [0, 65535] (an IPv6 host in brackets)"));
     }
   }
+  // A path that fits into a socket's address; empty: none.
+  void SocketPath(const std::string& path, const std::string& value) {
+    constexpr size_t kMaxBytes = sizeof(sockaddr_un::sun_path) - 1;
+    if (value.size() > kMaxBytes) {
+      Error(path, absl::StrCat("\"", absl::CHexEscape(value), "\" is longer than the ", kMaxBytes,
+                               " bytes of a socket's name"));
+    }
+    if (value.find('\0') != std::string::npos) {
+      Error(path, absl::StrCat("\"", absl::CHexEscape(value), "\" holds a zero byte"));
+    }
+  }
   absl::Status status() const {
     return errors_.empty() ? absl::OkStatus() : absl::InvalidArgumentError(absl::StrJoin(errors_, "\n"));
   }
@@ -147,11 +162,61 @@ bool SamePath(const std::string& a, const std::string& b) {
   return canonical(a) == canonical(b);
 }
 
+void ResolveAdmission(const v1::LimitsConfig& limits, Checker& check, AdmissionOptions& admission) {
+  admission.max_in_flight =
+      check.Number("limits.max_concurrent_requests", limits.max_concurrent_requests(), 1024, 1, 1000000);
+  QueueLimit::Options& queue = admission.queue;
+  queue.max_limit = check.Number("limits.max_queued_calls", limits.max_queued_calls(), 1024, 1, 1000000);
+  queue.min_limit = check.Number("limits.min_queued_calls", limits.min_queued_calls(),
+                                 static_cast<int32_t>(std::min<int64_t>(64, queue.max_limit)), 1, 1000000);
+  if (queue.min_limit > queue.max_limit) {
+    check.Error("limits.min_queued_calls",
+                absl::StrCat(queue.min_limit, " is more than limits.max_queued_calls, ", queue.max_limit));
+  }
+  queue.target_wait = absl::Microseconds(
+      check.Number("limits.queue_target_us", limits.queue_target_us(), 20000, 100, 10'000'000));
+  for (int i = 0; i < limits.methods_size(); ++i) {
+    const v1::MethodLimit& limit = limits.methods(i);
+    const std::string path = absl::StrCat("limits.methods[", i, "]");
+    const std::optional<Method> method = MethodByName(limit.method());
+    if (!method.has_value()) {
+      check.Error(path + ".method",
+                  absl::StrCat("\"", absl::CHexEscape(limit.method()), "\" is not a method of the API"));
+    } else if (admission.max_in_flight_of[static_cast<size_t>(*method)] != 0) {
+      check.Error(path + ".method", limit.method() + " has a limit already");
+    } else if (limit.max_concurrent() < 1 || limit.max_concurrent() > 1'000'000) {
+      check.Error(path + ".max_concurrent", absl::StrCat(limit.max_concurrent(), " is not in [1, 1000000]"));
+    } else {
+      admission.max_in_flight_of[static_cast<size_t>(*method)] = limit.max_concurrent();
+    }
+  }
+}
+
+void ResolveUnixSocket(const v1::ServerConfig& config, Checker& check, ServerOptions& options) {
+  options.unix_socket = config.unix_socket();
+  check.SocketPath("unix_socket", options.unix_socket);
+  const std::string& mode = config.unix_socket_mode();
+  if (mode.empty()) return;
+  char* end = nullptr;
+  const unsigned long value = std::strtoul(mode.c_str(), &end, 8);
+  if (mode.size() > 4 || mode.find_first_not_of("01234567") != std::string::npos || value > 0777) {
+    return check.Error("unix_socket_mode",
+                       absl::StrCat("\"", absl::CHexEscape(mode), "\" is not an octal number in [0, 0777]"));
+  }
+  options.unix_socket_mode = static_cast<uint32_t>(value);
+}
+
 absl::StatusOr<ServerOptions> Resolve(const v1::ServerConfig& config, const Checker::Locator& locate) {
   Checker check(locate);
   ServerOptions options;
   if (!config.listen_address().empty()) options.listen_address = config.listen_address();
-  if (options.listen_address.rfind("unix:", 0) != 0) check.HostPort("listen_address", options.listen_address);
+  if (options.listen_address.rfind("unix:", 0) == 0) {
+    check.SocketPath("listen_address", options.listen_address.substr(5));
+    if (options.listen_address.size() == 5) check.Error("listen_address", "unix: without a path");
+  } else {
+    check.HostPort("listen_address", options.listen_address);
+  }
+  ResolveUnixSocket(config, check, options);
   if (!config.metrics_address().empty()) options.metrics_address = config.metrics_address();
   if (options.metrics_address == "off") {
     options.metrics_address.clear();
@@ -175,8 +240,7 @@ absl::StatusOr<ServerOptions> Resolve(const v1::ServerConfig& config, const Chec
   l.max_history_events =
       check.Number("limits.max_history_events", limits.max_history_events(), 200, 1, 10000);
   l.max_batch_size = check.Number("limits.max_batch_size", limits.max_batch_size(), 1000, 1, 100000);
-  options.max_concurrent_requests =
-      check.Number("limits.max_concurrent_requests", limits.max_concurrent_requests(), 1024, 1, 1000000);
+  ResolveAdmission(limits, check, options.admission);
   options.max_message_bytes = check.Number<int64_t>("limits.max_message_bytes", limits.max_message_bytes(),
                                                     4 * kMiB, 1024, 256 * kMiB);
 

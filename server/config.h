@@ -6,6 +6,7 @@
 #ifndef SWIFTLET_SERVER_CONFIG_H_
 #define SWIFTLET_SERVER_CONFIG_H_
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -14,6 +15,8 @@
 #include "absl/time/time.h"
 #include "engine/event_types.h"
 #include "engine/recommender.h"
+#include "server/method.h"
+#include "server/queue_limit.h"
 #include "swiftlet/v1/config.pb.h"
 
 namespace swiftlet {
@@ -30,16 +33,25 @@ struct RequestLimits {
   int32_t max_batch_size = 1000;
 };
 
+// What is let in.
+struct AdmissionOptions {
+  int64_t max_in_flight = 1024;                            // of all methods together
+  std::array<int64_t, kNumMethods> max_in_flight_of = {};  // of one method; 0: no limit of its own
+  QueueLimit::Options queue;
+};
+
 // What proto/swiftlet/v1/config.proto says, checked and complete.
 struct ServerOptions {
   std::string listen_address = "127.0.0.1:50051";
+  std::string unix_socket;  // empty: none
+  uint32_t unix_socket_mode = 0660;
   std::string metrics_address = "127.0.0.1:9464";  // empty: off
   std::string data_dir = "data";
   std::string model_dir = "models";
   std::string port_file;  // empty: none
   LogOptions log;
   RequestLimits limits;
-  int32_t max_concurrent_requests = 1024;
+  AdmissionOptions admission;
   int64_t max_message_bytes = int64_t{4} << 20;
   int64_t user_cache_bytes = int64_t{256} << 20;
   int num_commit_threads = 16;

@@ -28,8 +28,8 @@ CommandLine Exit(int code) {
 CommandLine ParseCommandLine(int argc, const char* const* argv) {
   CLI::App app("Swiftlet: a low-latency recommendation server (gRPC).", "swiftlet-server");
   app.footer(kFooter);
-  std::string config_file, listen, metrics, data_dir, model_dir, port_file, log_format, log_level,
-      retrieval_mode;
+  std::string config_file, listen, unix_socket, metrics, data_dir, model_dir, port_file, log_format,
+      log_level, retrieval_mode;
   int budget_rows = 0, budget_us = 0;
   double recall_sample_rate = 0;
   bool check_config = false;
@@ -37,6 +37,8 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
       ->type_name("FILE");
   app.add_option("--listen", listen, "gRPC address; port 0 picks a free one [127.0.0.1:50051]")
       ->type_name("HOST:PORT");
+  app.add_option("--unix-socket", unix_socket, "Listen on this Unix domain socket, too [none]")
+      ->type_name("PATH");
   app.add_option("--metrics", metrics, "Prometheus address, or off [127.0.0.1:9464]")->type_name("HOST:PORT");
   app.add_option("--data-dir", data_dir, "Users, events and items live here; created when missing [data]")
       ->type_name("DIR");
@@ -70,6 +72,7 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
     config = *std::move(read);
   }
   if (app.count("--listen") > 0) config.set_listen_address(listen);
+  if (app.count("--unix-socket") > 0) config.set_unix_socket(unix_socket);
   if (app.count("--metrics") > 0) config.set_metrics_address(metrics);
   if (app.count("--data-dir") > 0) config.set_data_dir(data_dir);
   if (app.count("--model-dir") > 0) config.set_model_dir(model_dir);

@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/synchronization/mutex.h"
 #include "server/flags.h"
 #include "server/logging.h"
 #include "server/server.h"
@@ -22,6 +23,9 @@ int main(int argc, char** argv) {
   const swiftlet::CommandLine line = swiftlet::ParseCommandLine(argc, argv);
   if (line.exit_code.has_value()) return *line.exit_code;
   swiftlet::InitLogging(line.options.log);
+  // Distributions build Abseil without NDEBUG: each of gRPC's mutexes then keeps a graph of who holds what,
+  // under one lock of the whole process. That looks for deadlocks in gRPC, and costs a call microseconds.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
 
   // Blocked before any thread starts, so that every thread inherits it and sigwait gets the signals.
   sigset_t signals;

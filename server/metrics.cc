@@ -25,17 +25,16 @@
 namespace swiftlet {
 namespace {
 
-constexpr std::array<const char*, kNumMethods> kMethodNames = {
-    "Recommend", "SimilarItems", "ScoreItems",    "RecordEvents", "UpsertItems", "DeleteItems", "GetItems",
-    "GetUser",   "DeleteUser",   "ListSnapshots", "LoadSnapshot", "GetStatus",   "LoadEvents"};
 constexpr std::array<const char*, kNumStages> kStageNames = {"user_state", "encode_retrieve", "respond"};
 constexpr std::array<const char*, 4> kSourceNames = {"history", "long_term", "context", "popular"};
 
 constexpr std::array<const char*, kNumSearchMethods> kSearchMethodNames = {"Recommend", "SimilarItems"};
 constexpr std::array<const char*, kNumWriteRefusals> kWriteRefusalNames = {"queue_full", "stalled",
                                                                            "disk_full"};
+constexpr std::array<const char*, kNumRefusals> kRefusalNames = {
+    "shutting_down",      "max_concurrent_requests", "method_limit", "queue_limit",
+    "deadline_too_short", "deadline_passed",         "cancelled"};
 constexpr std::array<const char*, kNumSampleDrops> kSampleDropNames = {"busy", "swapped"};
-
 // From 20 microseconds up: a request takes well under a millisecond, and its stages a part of that.
 const prometheus::Histogram::BucketBoundaries kLatencyBuckets = {
     0.00002, 0.00005, 0.0001, 0.0002, 0.0003, 0.0005, 0.00075, 0.001, 0.002, 0.005,
@@ -49,8 +48,6 @@ const prometheus::Histogram::BucketBoundaries kRecallBuckets = {0,    0.25, 0.5,
                                                                 0.95, 0.98, 0.99, 0.995, 0.999, 1};
 
 }  // namespace
-
-std::string_view MethodName(Method method) { return kMethodNames[static_cast<size_t>(method)]; }
 
 int64_t ResidentBytes() {
   std::FILE* file = std::fopen("/proc/self/statm", "r");
@@ -88,6 +85,10 @@ class ServerMetrics::GaugeCollector final : public prometheus::Collectable {
       add(prometheus::MetricType::Counter, std::move(name), std::move(help), value);
     };
     gauge("swiftlet_requests_in_flight", "Requests in progress.", static_cast<double>(g.requests_in_flight));
+    gauge("swiftlet_calls_waiting", "Calls that have been read and wait for a thread.",
+          static_cast<double>(g.calls_waiting));
+    gauge("swiftlet_call_queue_limit", "Calls that may wait for a thread before more are refused.",
+          static_cast<double>(g.call_queue_limit));
     gauge("swiftlet_worker_queue_length", "Blocking calls that wait for a worker thread.",
           static_cast<double>(g.worker_queue_length));
     gauge("swiftlet_reader_queue_length", "Calls that wait for a thread to read a user from disk.",
@@ -160,14 +161,26 @@ ServerMetrics::ServerMetrics(std::string cpu_target, std::function<int64_t()> no
                               .Name("swiftlet_request_seconds")
                               .Help("Time in the server, from the decoded call to the encoded answer.")
                               .Register(*registry_);
+  auto& refusals = prometheus::BuildCounter()
+                       .Name("swiftlet_refused_total")
+                       .Help("Calls that were answered without any work, by method and reason.")
+                       .Register(*registry_);
   for (size_t m = 0; m < kNumMethods; ++m) {
-    for (int code = 0; code < 17; ++code) {
-      requests_[m][code] =
-          &requests.Add({{"method", kMethodNames[m]},
-                         {"code", absl::StatusCodeToString(static_cast<absl::StatusCode>(code))}});
+    const std::string method(kMethodNames[m]);
+    for (size_t r = 0; r < kNumRefusals; ++r) {
+      refusals_[m][r] = &refusals.Add({{"method", method}, {"reason", kRefusalNames[r]}});
     }
-    request_seconds_[m] = &request_seconds.Add({{"method", kMethodNames[m]}}, kLatencyBuckets);
+    for (int code = 0; code < 17; ++code) {
+      requests_[m][code] = &requests.Add(
+          {{"method", method}, {"code", absl::StatusCodeToString(static_cast<absl::StatusCode>(code))}});
+    }
+    request_seconds_[m] = &request_seconds.Add({{"method", method}}, kLatencyBuckets);
   }
+  queue_seconds_ = &prometheus::BuildHistogram()
+                        .Name("swiftlet_queue_seconds")
+                        .Help("Time that calls waited for a thread after they were read.")
+                        .Register(*registry_)
+                        .Add({}, kLatencyBuckets);
   auto& stages = prometheus::BuildHistogram()
                      .Name("swiftlet_stage_seconds")
                      .Help("Time of one stage of Recommend and ScoreItems.")
@@ -270,6 +283,14 @@ void ServerMetrics::CountRequest(Method method, absl::StatusCode code, absl::Dur
   const int c = static_cast<int>(code);
   requests_[m][c >= 0 && c < 17 ? c : static_cast<int>(absl::StatusCode::kUnknown)]->Increment();
   request_seconds_[m]->Observe(absl::ToDoubleSeconds(latency));
+}
+
+void ServerMetrics::ObserveQueue(absl::Duration waited) {
+  queue_seconds_->Observe(absl::ToDoubleSeconds(waited));
+}
+
+void ServerMetrics::CountRefusal(Method method, Refusal reason) {
+  refusals_[static_cast<size_t>(method)][static_cast<size_t>(reason)]->Increment();
 }
 
 void ServerMetrics::ObserveStage(Stage stage, absl::Duration latency) {

@@ -19,28 +19,10 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "engine/recommender.h"
+#include "server/method.h"
 #include "storage/user_cache.h"
 
 namespace swiftlet {
-
-// Every method of the API.
-enum class Method : uint8_t {
-  kRecommend,
-  kSimilarItems,
-  kScoreItems,
-  kRecordEvents,
-  kUpsertItems,
-  kDeleteItems,
-  kGetItems,
-  kGetUser,
-  kDeleteUser,
-  kListSnapshots,
-  kLoadSnapshot,
-  kGetStatus,
-  kLoadEvents,
-};
-inline constexpr size_t kNumMethods = 13;
-std::string_view MethodName(Method method);
 
 // Of the API's methods, those that search.
 enum class SearchMethod : uint8_t { kRecommend, kSimilarItems };
@@ -61,12 +43,26 @@ enum class WriteRefusal : uint8_t {
 };
 inline constexpr size_t kNumWriteRefusals = 3;
 
+// Why a call was answered without any work.
+enum class Refusal : uint8_t {
+  kShuttingDown,
+  kConcurrency,    // limits.max_concurrent_requests
+  kMethodLimit,    // limits.methods
+  kQueueLimit,     // too many calls wait for a thread
+  kDeadlineShort,  // its deadline would pass while it waits
+  kDeadlinePassed,
+  kCancelled,
+};
+inline constexpr size_t kNumRefusals = 7;
+
 enum class Stage : uint8_t { kUserState, kEncodeRetrieve, kRespond };
 inline constexpr size_t kNumStages = 3;
 
 // Facts that are read when Prometheus asks.
 struct Gauges {
   int64_t requests_in_flight = 0;
+  int64_t calls_waiting = 0;
+  int64_t call_queue_limit = 0;
   uint64_t worker_queue_length = 0;
   uint64_t reader_queue_length = 0;
   int64_t pending_writes = 0;
@@ -91,6 +87,9 @@ class ServerMetrics {
   ~ServerMetrics();
 
   void CountRequest(Method method, absl::StatusCode code, absl::Duration latency);
+  // Every call: how long it waited for a thread.
+  void ObserveQueue(absl::Duration waited);
+  void CountRefusal(Method method, Refusal reason);
   void ObserveStage(Stage stage, absl::Duration latency);
   void CountSource(ItemSource source);
   void CountSearch(SearchMethod method, const RetrievalStats& stats);
@@ -119,6 +118,8 @@ class ServerMetrics {
   std::shared_ptr<GaugeCollector> gauges_;
   std::array<std::array<prometheus::Counter*, 17>, kNumMethods> requests_;
   std::array<prometheus::Histogram*, kNumMethods> request_seconds_;
+  std::array<std::array<prometheus::Counter*, kNumRefusals>, kNumMethods> refusals_;
+  prometheus::Histogram* queue_seconds_;
   std::array<prometheus::Histogram*, kNumStages> stage_seconds_;
   std::array<prometheus::Counter*, 4> answers_;
   std::array<prometheus::Counter*, kNumSearchMethods> not_proven_, rows_scanned_, rows_scored_;

@@ -93,7 +93,7 @@ std::span<const HistoryEvent> InlineEvents(const v1::InlineHistory& from, const 
 
 void SetRequestId(const std::string& given, std::string* id) {
   if (given.empty()) {
-    *id = NewRequestId();
+    SetNewRequestId(id);
   } else {
     *id = given;
   }
@@ -150,11 +150,7 @@ void RecommendationService::Serve(const Call& call, Request& request) {
   state.reset();  // not kept while the call waits for a reader
   auto owned = std::make_shared<Request>();
   owned->Swap(&request);
-  core_->gate.readers->Schedule([this, call, owned] {
-    const RequestScope scope;
-    if (absl::Status alive = call.CheckAlive(); !alive.ok()) return call.Finish(alive);
-    ServeFromStore(call, *owned);
-  });
+  core_->gate.readers.Schedule(call, [this, call, owned] { ServeFromStore(call, *owned); });
 }
 
 template <typename Request>

@@ -3,8 +3,6 @@
 #include <cstdint>
 #include <random>
 
-#include "absl/strings/str_cat.h"
-
 namespace swiftlet {
 namespace {
 
@@ -84,13 +82,18 @@ void AppendItems(const CatalogView& view, const EventTypeTable& event_types,
   }
 }
 
-std::string NewRequestId() {
+void SetNewRequestId(std::string* id) {
   thread_local std::mt19937_64 random = [] {
     std::random_device device;
     std::seed_seq seed{device(), device(), device(), device()};
     return std::mt19937_64(seed);
   }();
-  return absl::StrCat(absl::Hex(random(), absl::kZeroPad16));
+  id->resize(16);
+  uint64_t bits = random();
+  for (char& digit : *id) {
+    digit = "0123456789abcdef"[bits & 15];
+    bits >>= 4;
+  }
 }
 
 }  // namespace swiftlet

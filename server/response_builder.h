@@ -28,8 +28,8 @@ void AppendItems(const CatalogView& view, const EventTypeTable& event_types,
 // Title and categories of a row; leaves `metadata` alone when nothing is known. Returns whether anything is.
 bool FillMetadata(const CatalogView& view, uint32_t row, v1::ScoredItem* item);
 
-// 16 hexadecimal digits, different for every call of a process and between processes.
-std::string NewRequestId();
+// Sets *id to 16 hexadecimal digits, different for every call of a process and between processes.
+void SetNewRequestId(std::string* id);
 
 }  // namespace swiftlet
 

@@ -33,6 +33,7 @@
 #include "server/recommendation_service.h"
 #include "server/retention_clock.h"
 #include "server/service_core.h"
+#include "server/unix_socket.h"
 #include "server/user_service.h"
 #include "server/version.h"
 #include "spdlog/spdlog.h"
@@ -229,7 +230,7 @@ absl::Status Server::Impl::OpenStorage() {
   writes = std::make_unique<WriteGate>(
       options.max_pending_writes, [this] { return database->WritesStopped(); }, &metrics);
   core.reset(new ServiceCore{
-      .gate = CallGate(options.max_concurrent_requests, &metrics, workers.get(), readers.get()),
+      .gate = CallGate(options.admission, &metrics, workers.get(), readers.get()),
       .validator = RequestValidator(options.limits, options.event_types),
       .event_types = options.event_types,
       .limits = options.limits,
@@ -254,10 +255,27 @@ absl::Status Server::Impl::Listen() {
   user_service = std::make_unique<UserService>(core.get());
   admin_service = std::make_unique<AdminService>(core.get());
 
+  const std::string listen_path =
+      options.listen_address.rfind("unix:", 0) == 0 ? options.listen_address.substr(5) : "";
+  // gRPC itself would take a socket away from whoever listens on it.
+  const auto claim = [](const char* field, const std::string& path) {
+    if (path.empty()) return absl::OkStatus();
+    const absl::Status status = ClaimSocketPath(path);
+    return status.ok() ? status
+                       : absl::UnavailableError(absl::StrCat(field, ": ", std::string(status.message())));
+  };
+  SWIFTLET_RETURN_IF_ERROR(claim("listen_address", listen_path));
+  SWIFTLET_RETURN_IF_ERROR(claim("unix_socket", options.unix_socket));
+
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
+  builder.SetContextAllocator(core->gate.arrivals.NewAllocator());
   builder.AddListeningPort(options.listen_address, grpc::InsecureServerCredentials(), &grpc_port);
+  int unix_port = 1;
+  if (!options.unix_socket.empty()) {
+    builder.AddListeningPort("unix:" + options.unix_socket, grpc::InsecureServerCredentials(), &unix_port);
+  }
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // two servers on one port is an error
   // Clients may keep idle connections alive with pings.
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10000);
@@ -269,9 +287,15 @@ absl::Status Server::Impl::Listen() {
   builder.RegisterService(user_service.get());
   builder.RegisterService(admin_service.get());
   std::unique_ptr<grpc::Server> started = builder.BuildAndStart();
+  if (unix_port == 0) {
+    return absl::UnavailableError(absl::StrCat("unix_socket: cannot listen on ", options.unix_socket));
+  }
   if (started == nullptr || grpc_port == 0) {
     return absl::UnavailableError(absl::StrCat("listen_address: cannot listen on ", options.listen_address,
                                                ": ", WhyNotListening(options.listen_address)));
+  }
+  for (const std::string& path : {listen_path, options.unix_socket}) {
+    if (!path.empty()) SWIFTLET_RETURN_IF_ERROR(SetSocketMode(path, options.unix_socket_mode));
   }
   MutexLock lock(health_mu);
   grpc_server = std::move(started);
@@ -302,8 +326,9 @@ absl::Status Server::Impl::StartServing() {
   if (!options.port_file.empty()) {
     SWIFTLET_RETURN_IF_ERROR(WritePortFile(options.port_file, grpc_port, metrics_port));
   }
-  spdlog::info("swiftlet-server {} listens on {} (gRPC port {}), metrics {}, kernels {}", kServerVersion,
+  spdlog::info("swiftlet-server {} listens on {} (gRPC port {}){}, metrics {}, kernels {}", kServerVersion,
                options.listen_address, grpc_port,
+               options.unix_socket.empty() ? "" : " and unix:" + options.unix_socket,
                metrics_port == 0 ? "off" : absl::StrCat("on port ", metrics_port), ActiveCpuTarget());
   return absl::OkStatus();
 }
@@ -319,6 +344,8 @@ void Server::Impl::SetHealth(bool serve) {
 Gauges Server::Impl::ReadGauges() {
   Gauges g;
   g.requests_in_flight = core->gate.in_flight.load();
+  g.calls_waiting = core->gate.arrivals.num_waiting();
+  g.call_queue_limit = core->gate.queue.limit();
   g.worker_queue_length = workers->QueueLength();
   g.reader_queue_length = readers->QueueLength();
   g.pending_writes = writes->num_pending();

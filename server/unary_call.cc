@@ -7,6 +7,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "server/grpc_status.h"
 #include "server/logging.h"
 
@@ -19,26 +20,77 @@ Call::Call(CallGate* gate, Method method, grpc::CallbackServerContext* context, 
       out_(out),
       start_(Clock::now()),
       method_(method) {
+  queued_ = gate->arrivals.Started(context, start_);
   gate_->in_flight.fetch_add(1, std::memory_order_relaxed);
+  gate_->in_flight_of[static_cast<size_t>(method)].fetch_add(1, std::memory_order_relaxed);
   gate_->num_arrived.fetch_add(1, std::memory_order_relaxed);
+}
+
+absl::Status Call::Refused(Refusal reason, absl::Status status) const {
+  gate_->metrics->CountRefusal(method_, reason);
+  return status;
 }
 
 absl::Status Call::Admit() const {
   if (gate_->draining.load(std::memory_order_relaxed)) {
-    return absl::UnavailableError("the server is shutting down");
+    return Refused(Refusal::kShuttingDown, absl::UnavailableError("the server is shutting down"));
   }
-  const int64_t in_flight = gate_->in_flight.load(std::memory_order_relaxed);
-  if (in_flight <= gate_->max_in_flight) return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrCat("limits.max_concurrent_requests: ", gate_->max_in_flight,
-                                                   " requests are in progress, retry later"));
+  const AdmissionOptions& options = gate_->options;
+  gate_->metrics->ObserveQueue(absl::FromChrono(queued_.waited));
+  if (!gate_->queue.Admit(queued_.num_behind, queued_.waited, start_) && !IsAdministration(method_)) {
+    return Refused(Refusal::kQueueLimit,
+                   absl::ResourceExhaustedError(absl::StrCat("more than ", gate_->queue.limit(),
+                                                             " calls wait for a thread, retry later")));
+  }
+  if (gate_->in_flight.load(std::memory_order_relaxed) > options.max_in_flight) {
+    return Refused(Refusal::kConcurrency, absl::ResourceExhaustedError(absl::StrCat(
+                                              "limits.max_concurrent_requests: ", options.max_in_flight,
+                                              " requests are in progress, retry later")));
+  }
+  const size_t m = static_cast<size_t>(method_);
+  if (const int64_t most = options.max_in_flight_of[m];
+      most > 0 && gate_->in_flight_of[m].load(std::memory_order_relaxed) > most) {
+    return Refused(Refusal::kMethodLimit,
+                   absl::ResourceExhaustedError(absl::StrCat("limits.methods: ", most, " calls of ",
+                                                             std::string(kMethodNames[m]),
+                                                             " are in progress, retry later")));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Call::CheckAlive() const {
   if (context_->deadline() <= std::chrono::system_clock::now()) {
-    return absl::DeadlineExceededError("the deadline passed before the work was done");
+    return Refused(Refusal::kDeadlinePassed,
+                   absl::DeadlineExceededError("the deadline passed before the work was done"));
   }
-  if (context_->IsCancelled()) return absl::CancelledError("the caller cancelled");
+  if (context_->IsCancelled()) {
+    return Refused(Refusal::kCancelled, absl::CancelledError("the caller cancelled"));
+  }
   return absl::OkStatus();
+}
+
+absl::Status Call::CheckDeadline(absl::Duration wait) const {
+  if (wait == absl::ZeroDuration()) return absl::OkStatus();
+  const absl::Duration left = absl::FromChrono(context_->deadline()) - absl::Now();
+  if (left >= wait) return absl::OkStatus();
+  return Refused(Refusal::kDeadlineShort,
+                 absl::ResourceExhaustedError(absl::StrCat(
+                     "the deadline is in ", absl::FormatDuration(left), " and the call would wait ",
+                     absl::FormatDuration(wait), " for a thread, retry later")));
+}
+
+absl::Duration CallPool::ExpectedWait() const {
+  const auto num_waiting = static_cast<int64_t>(pool_->QueueLength());
+  if (num_waiting == 0) return absl::ZeroDuration();
+  return absl::Nanoseconds(mean_ns_.load(std::memory_order_relaxed) * num_waiting /
+                           static_cast<int64_t>(pool_->num_threads()));
+}
+
+void CallPool::Ran(Call::Clock::duration time) {
+  constexpr int64_t kMemory = 16;
+  const int64_t ns = std::chrono::nanoseconds(time).count();
+  const int64_t mean = mean_ns_.load(std::memory_order_relaxed);
+  mean_ns_.store(mean == 0 ? ns : mean + (ns - mean) / kMemory, std::memory_order_relaxed);
 }
 
 void CallGate::Hold() {
@@ -59,7 +111,7 @@ void CallGate::Release() {
 void Call::Refuse(const absl::Status& error) const {
   if (gate_->draining.load(std::memory_order_relaxed)) {
     MutexLock lock(gate_->mu);
-    if (gate_->holding && static_cast<int64_t>(gate_->held.size()) < gate_->max_in_flight) {
+    if (gate_->holding && static_cast<int64_t>(gate_->held.size()) < gate_->options.max_in_flight) {
       gate_->held.push_back({*this, error});
       return;
     }
@@ -82,6 +134,7 @@ void Call::Finish(const absl::Status& status, const google::protobuf::MessageLit
   gate_->metrics->CountRequest(method_, static_cast<absl::StatusCode>(answer.error_code()),
                                absl::FromChrono(Clock::now() - start_));
   gate_->in_flight.fetch_sub(1, std::memory_order_relaxed);
+  gate_->in_flight_of[static_cast<size_t>(method_)].fetch_sub(1, std::memory_order_relaxed);
   reactor_->Finish(std::move(answer));
 }
 

@@ -14,6 +14,7 @@
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/server_callback.h>
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -27,7 +28,10 @@
 #include "engine/base/mutex.h"
 #include "engine/base/thread_pool.h"
 #include "google/protobuf/message_lite.h"
+#include "server/arrivals.h"
+#include "server/config.h"
 #include "server/metrics.h"
+#include "server/queue_limit.h"
 #include "server/request_scope.h"
 
 namespace swiftlet {
@@ -43,10 +47,13 @@ class Call {
   Call(CallGate* gate, Method method, grpc::CallbackServerContext* context, grpc::ByteBuffer* out);
 
   grpc::ServerUnaryReactor* reactor() const { return reactor_; }
-  // RESOURCE_EXHAUSTED when too many calls are in progress, UNAVAILABLE when the server shuts down.
+  // RESOURCE_EXHAUSTED when too many calls wait or are in progress, of this method or of all; UNAVAILABLE
+  // when the server shuts down. Once a call.
   absl::Status Admit() const;
   // DEADLINE_EXCEEDED or CANCELLED when nobody waits for the answer any more.
   absl::Status CheckAlive() const;
+  // RESOURCE_EXHAUSTED when the deadline would pass before a call that waits this long is started.
+  absl::Status CheckDeadline(absl::Duration wait) const;
 
   void Finish(const absl::Status& error) const;
   void Finish(const google::protobuf::MessageLite& response) const;
@@ -57,6 +64,7 @@ class Call {
 
  private:
   void Finish(const absl::Status& status, const google::protobuf::MessageLite* response) const;
+  absl::Status Refused(Refusal reason, absl::Status status) const;
 
   CallGate* gate_;
   grpc::CallbackServerContext* context_;
@@ -64,12 +72,42 @@ class Call {
   grpc::ByteBuffer* out_;
   Clock::time_point start_;
   Method method_;
+  Arrivals::Wait queued_;
+};
+
+// Calls that run on a thread pool. Thread-safe.
+class CallPool {
+ public:
+  // `pool` must outlive this.
+  explicit CallPool(ThreadPool* pool) : pool_(pool) {}
+
+  // What a call that came now would wait, from how long the others took: 0 while none waits.
+  absl::Duration ExpectedWait() const;
+  // Runs run() on a thread of the pool, or finishes the call: at once when its deadline would pass while it
+  // waits, or then, when nobody waits for the answer any more.
+  template <typename Run>
+  void Schedule(const Call& call, Run run) {
+    if (absl::Status status = call.CheckDeadline(ExpectedWait()); !status.ok()) return call.Refuse(status);
+    pool_->Schedule([this, call, run = std::move(run)] {
+      const RequestScope scope;
+      if (absl::Status alive = call.CheckAlive(); !alive.ok()) return call.Finish(alive);
+      const Call::Clock::time_point start = Call::Clock::now();
+      run();
+      Ran(Call::Clock::now() - start);
+    });
+  }
+
+ private:
+  void Ran(Call::Clock::duration time);
+
+  ThreadPool* const pool_;
+  std::atomic<int64_t> mean_ns_{0};  // of the latest calls
 };
 
 // What all calls share. Thread-safe.
 struct CallGate {
-  CallGate(int64_t max_in_flight, ServerMetrics* metrics, ThreadPool* workers, ThreadPool* readers)
-      : max_in_flight(max_in_flight), metrics(metrics), workers(workers), readers(readers) {}
+  CallGate(const AdmissionOptions& options, ServerMetrics* metrics, ThreadPool* workers, ThreadPool* readers)
+      : options(options), queue(options.queue), metrics(metrics), workers(workers), readers(readers) {}
 
   // Until Release, calls that are refused are kept unanswered, so that callers who would call again at once
   // wait instead. Only while draining.
@@ -77,11 +115,14 @@ struct CallGate {
   // Answers the calls that are held, and holds no more.
   void Release() ABSL_LOCKS_EXCLUDED(mu);
 
-  const int64_t max_in_flight;
+  const AdmissionOptions options;
+  QueueLimit queue;
   ServerMetrics* const metrics;  // outlives this
-  ThreadPool* const workers;     // outlives this; for what may block
-  ThreadPool* const readers;  // outlives this; for reads that may block, so that they do not wait for writes
+  CallPool workers;              // for what may block
+  CallPool readers;              // for reads that may block, so that they do not wait for writes
+  Arrivals arrivals;
   std::atomic<int64_t> in_flight{0};
+  std::array<std::atomic<int64_t>, kNumMethods> in_flight_of = {};
   std::atomic<uint64_t> num_arrived{0};  // calls so far, refused ones too
   std::atomic<bool> draining{false};     // set once: no new call is admitted
 
@@ -91,7 +132,7 @@ struct CallGate {
   };
   Mutex mu;
   bool holding ABSL_GUARDED_BY(mu) = false;
-  std::vector<HeldCall> held ABSL_GUARDED_BY(mu);  // at most max_in_flight
+  std::vector<HeldCall> held ABSL_GUARDED_BY(mu);  // at most options.max_in_flight
 };
 
 inline ServerMetrics& Call::metrics() const { return *gate_->metrics; }
@@ -122,7 +163,7 @@ grpc::ServerUnaryReactor* ServeInline(CallGate& gate, Method method, grpc::Callb
 
 // Runs handler(call, request) on a thread of `pool`, for handlers that block.
 template <typename Request, typename Handler>
-grpc::ServerUnaryReactor* ServeOnPool(ThreadPool& pool, CallGate& gate, Method method,
+grpc::ServerUnaryReactor* ServeOnPool(CallPool& pool, CallGate& gate, Method method,
                                       grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
                                       grpc::ByteBuffer* out, Handler handler) {
   const Call call(&gate, method, context, out);
@@ -135,12 +176,8 @@ grpc::ServerUnaryReactor* ServeOnPool(ThreadPool& pool, CallGate& gate, Method m
     call.Refuse(status);
     return reactor;
   }
-  pool.Schedule([call, request = std::move(request), handler = std::move(handler)] {
-    const RequestScope scope;
-    // The caller may have given up while the call was queued.
-    if (absl::Status alive = call.CheckAlive(); !alive.ok()) return call.Finish(alive);
-    handler(call, *request);
-  });
+  pool.Schedule(
+      call, [call, request = std::move(request), handler = std::move(handler)] { handler(call, *request); });
   return reactor;
 }
 
@@ -148,14 +185,14 @@ grpc::ServerUnaryReactor* ServeOnPool(ThreadPool& pool, CallGate& gate, Method m
 template <typename Request, typename Handler>
 grpc::ServerUnaryReactor* ServeOnWorker(CallGate& gate, Method method, grpc::CallbackServerContext* context,
                                         const grpc::ByteBuffer* in, grpc::ByteBuffer* out, Handler handler) {
-  return ServeOnPool<Request>(*gate.workers, gate, method, context, in, out, std::move(handler));
+  return ServeOnPool<Request>(gate.workers, gate, method, context, in, out, std::move(handler));
 }
 
 // On a reader: short reads of the store.
 template <typename Request, typename Handler>
 grpc::ServerUnaryReactor* ServeOnReader(CallGate& gate, Method method, grpc::CallbackServerContext* context,
                                         const grpc::ByteBuffer* in, grpc::ByteBuffer* out, Handler handler) {
-  return ServeOnPool<Request>(*gate.readers, gate, method, context, in, out, std::move(handler));
+  return ServeOnPool<Request>(gate.readers, gate, method, context, in, out, std::move(handler));
 }
 
 }  // namespace swiftlet

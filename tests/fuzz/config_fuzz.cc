@@ -40,7 +40,10 @@ void CheckAccepted(const ServerOptions& o) {
   FUZZ_CHECK(o.limits.max_k >= 1 && o.limits.max_k <= 100000, "max_k");
   FUZZ_CHECK(o.limits.max_history_events >= 1 && o.limits.max_history_events <= 10000, "max_history_events");
   FUZZ_CHECK(o.limits.max_batch_size >= 1 && o.limits.max_batch_size <= 100000, "max_batch_size");
-  FUZZ_CHECK(o.max_concurrent_requests >= 1, "max_concurrent_requests");
+  FUZZ_CHECK(o.admission.max_in_flight >= 1, "max_concurrent_requests");
+  FUZZ_CHECK(o.admission.queue.min_limit >= 1 && o.admission.queue.min_limit <= o.admission.queue.max_limit,
+             "queued_calls");
+  FUZZ_CHECK(o.admission.queue.target_wait > absl::ZeroDuration(), "queue_target_us");
   FUZZ_CHECK(o.max_message_bytes >= 1024 && o.max_message_bytes <= 256 << 20, "max_message_bytes");
   FUZZ_CHECK(o.user_cache_bytes >= 1 && o.block_cache_bytes >= 1, "caches");
   FUZZ_CHECK(o.event_retention_ms >= 0 && o.idempotency_window_ms > 0, "retention");

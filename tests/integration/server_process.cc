@@ -99,8 +99,8 @@ ServerProcess::ServerProcess(const Options& options)
     config << "snapshots { poll_interval_ms: 10 " << options.snapshot_config << " }\n"
            << options.config << "\n";
   }
-  std::vector<std::string> args = {"--config",    config_path,  "--listen",    "127.0.0.1:0", "--metrics",
-                                   "127.0.0.1:0", "--data-dir", data_dir(),    "--model-dir", model_dir(),
+  std::vector<std::string> args = {"--config",    config_path,  "--listen",    options.listen, "--metrics",
+                                   "127.0.0.1:0", "--data-dir", data_dir(),    "--model-dir",  model_dir(),
                                    "--port-file", port_path,    "--log-level", "debug"};
   args.insert(args.end(), options.args.begin(), options.args.end());
   pid_ = Spawn(args, log_path_, log_path_);

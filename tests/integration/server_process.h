@@ -39,6 +39,7 @@ class ServerProcess {
     std::string config = {};             // more lines of the configuration file
     std::string snapshot_config = {};    // more of its section `snapshots`
     std::vector<std::string> args = {};  // more flags
+    std::string listen = "127.0.0.1:0";  // elsewhere: channel() and the calls go nowhere
     bool wait = true;  // for the ports; false: only running(), Signal, Wait and Kill may be used
   };
   // Returns when both ports listen; fails the test and leaves running() false otherwise.

@@ -2,9 +2,6 @@
 // counts.
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <cstdlib>
-#include <new>
 #include <random>
 #include <string>
 #include <tuple>
@@ -12,52 +9,18 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/recommender.h"
+#include "tests/testing/count_allocations.h"
 #include "tests/testing/random_snapshot.h"
 #include "tests/testing/temp_dir.h"
-
-// GCC sees through one half of the pairs below where it inlines them, and takes free for a mistake.
-#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
-
-namespace {
-
-std::atomic<size_t> num_allocations{0};
-
-void* Allocate(size_t size, size_t alignment) {
-  ++num_allocations;
-  void* p = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
-  if (p == nullptr) std::abort();
-  return p;
-}
-
-}  // namespace
-
-void* operator new(size_t size) { return Allocate(size, alignof(std::max_align_t)); }
-void* operator new[](size_t size) { return Allocate(size, alignof(std::max_align_t)); }
-void* operator new(size_t size, std::align_val_t a) { return Allocate(size, static_cast<size_t>(a)); }
-void* operator new[](size_t size, std::align_val_t a) { return Allocate(size, static_cast<size_t>(a)); }
-void* operator new(size_t size, const std::nothrow_t&) noexcept {
-  return Allocate(size, alignof(std::max_align_t));
-}
-void* operator new[](size_t size, const std::nothrow_t&) noexcept {
-  return Allocate(size, alignof(std::max_align_t));
-}
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete[](void* p) noexcept { std::free(p); }
-void operator delete(void* p, size_t) noexcept { std::free(p); }
-void operator delete[](void* p, size_t) noexcept { std::free(p); }
-void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
-void operator delete[](void* p, std::align_val_t) noexcept { std::free(p); }
-void operator delete(void* p, size_t, std::align_val_t) noexcept { std::free(p); }
-void operator delete[](void* p, size_t, std::align_val_t) noexcept { std::free(p); }
 
 namespace swiftlet {
 namespace {
 
 TEST(Allocations, AreCounted) {
-  const size_t before = num_allocations;
+  const size_t before = testing::NumAllocations();
   const std::vector<int> v(100);
   const AlignedVector<float> a(100);
-  EXPECT_EQ(num_allocations, before + 2) << v.size() + a.size();
+  EXPECT_EQ(testing::NumAllocations(), before + 2) << v.size() + a.size();
 }
 
 class AllocationsTest : public ::testing::TestWithParam<std::tuple<IndexMode, RowType>> {};
@@ -130,10 +93,10 @@ TEST_P(AllocationsTest, NoneInTheSteadyState) {
     }
   };
   run_everything();
-  const size_t before = num_allocations;
+  const size_t before = testing::NumAllocations();
   ASSERT_GT(before, 0u);
   for (int i = 0; i < 3; ++i) run_everything();
-  EXPECT_EQ(num_allocations, before);
+  EXPECT_EQ(testing::NumAllocations(), before);
 }
 
 }  // namespace

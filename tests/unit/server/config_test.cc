@@ -30,7 +30,12 @@ TEST(Config, AnEmptyFileIsAllDefaults) {
   EXPECT_EQ(options->metrics_address, "127.0.0.1:9464");
   EXPECT_EQ(options->limits.max_k, 1000);
   EXPECT_EQ(options->limits.max_history_events, 200);
-  EXPECT_EQ(options->max_concurrent_requests, 1024);
+  EXPECT_EQ(options->admission.max_in_flight, 1024);
+  EXPECT_EQ(options->admission.queue.min_limit, 64);
+  EXPECT_EQ(options->admission.queue.max_limit, 1024);
+  EXPECT_EQ(options->admission.queue.target_wait, absl::Milliseconds(20));
+  EXPECT_EQ(options->unix_socket, "");
+  EXPECT_EQ(options->unix_socket_mode, 0660u);
   EXPECT_EQ(options->max_message_bytes, 4 << 20);
   EXPECT_EQ(options->idempotency_window_ms, 24 * 3600 * 1000);
   EXPECT_EQ(options->event_retention_ms, 0);
@@ -60,7 +65,13 @@ TEST(Config, TheShippedFileSaysWhatTheDefaultsAre) {
   EXPECT_EQ(shipped->limits.max_k, defaults->limits.max_k);
   EXPECT_EQ(shipped->limits.max_history_events, defaults->limits.max_history_events);
   EXPECT_EQ(shipped->limits.max_batch_size, defaults->limits.max_batch_size);
-  EXPECT_EQ(shipped->max_concurrent_requests, defaults->max_concurrent_requests);
+  EXPECT_EQ(shipped->unix_socket, defaults->unix_socket);
+  EXPECT_EQ(shipped->unix_socket_mode, defaults->unix_socket_mode);
+  EXPECT_EQ(shipped->admission.max_in_flight, defaults->admission.max_in_flight);
+  EXPECT_EQ(shipped->admission.max_in_flight_of, defaults->admission.max_in_flight_of);
+  EXPECT_EQ(shipped->admission.queue.min_limit, defaults->admission.queue.min_limit);
+  EXPECT_EQ(shipped->admission.queue.max_limit, defaults->admission.queue.max_limit);
+  EXPECT_EQ(shipped->admission.queue.target_wait, defaults->admission.queue.target_wait);
   EXPECT_EQ(shipped->max_message_bytes, defaults->max_message_bytes);
   EXPECT_EQ(shipped->user_cache_bytes, defaults->user_cache_bytes);
   EXPECT_EQ(shipped->num_commit_threads, defaults->num_commit_threads);
@@ -101,6 +112,41 @@ TEST(Config, UnknownAndBadFieldsAreRefusedWithLineAndColumn) {
   EXPECT_THAT(ErrorOf("limits {\n  max_k: \"ten\"\n}"), HasSubstr("c.textproto:2:"));
   EXPECT_THAT(ErrorOf("limits {\n  max_k: 5"), HasSubstr("c.textproto:"));
   EXPECT_THAT(ErrorOf("num_worker_threads: 99999999999"), HasSubstr("c.textproto:1:"));
+}
+
+TEST(Config, LimitsOfMethodsAndOfTheQueue) {
+  const absl::StatusOr<v1::ServerConfig> config = ParseConfig(
+      "limits { max_queued_calls: 32 queue_target_us: 500 methods { method: \"SimilarItems\" max_concurrent: "
+      "7 } } "
+      "unix_socket: \"/run/s\" unix_socket_mode: \"0666\"",
+      "c");
+  ASSERT_TRUE(config.ok()) << config.status().ToString();
+  const absl::StatusOr<ServerOptions> options = ResolveConfig(*config);
+  ASSERT_TRUE(options.ok());
+  EXPECT_EQ(options->admission.queue.max_limit, 32);
+  EXPECT_EQ(options->admission.queue.min_limit, 32) << "the default is not above the ceiling";
+  EXPECT_EQ(options->admission.queue.target_wait, absl::Microseconds(500));
+  for (size_t m = 0; m < kNumMethods; ++m) {
+    EXPECT_EQ(options->admission.max_in_flight_of[m],
+              static_cast<Method>(m) == Method::kSimilarItems ? 7 : 0);
+  }
+  EXPECT_EQ(options->unix_socket, "/run/s");
+  EXPECT_EQ(options->unix_socket_mode, 0666u);
+  EXPECT_EQ(ErrorOf("limits { methods { method: \"Guess\" max_concurrent: 1 } }"),
+            "c.textproto:1:20: limits.methods[0].method: \"Guess\" is not a method of the API");
+  EXPECT_THAT(ErrorOf("limits { methods { method: \"GetUser\" } }"),
+              HasSubstr("limits.methods[0].max_concurrent: 0 is not in [1, 1000000]"));
+  EXPECT_THAT(ErrorOf("limits { methods { method: \"GetUser\" max_concurrent: 1 }\n"
+                      "methods { method: \"GetUser\" max_concurrent: 2 } }"),
+              HasSubstr("c.textproto:2:11: limits.methods[1].method: GetUser has a limit already"));
+  EXPECT_THAT(ErrorOf("limits { min_queued_calls: 9 max_queued_calls: 8 }"),
+              HasSubstr("limits.min_queued_calls: 9 is more than limits.max_queued_calls, 8"));
+  EXPECT_THAT(ErrorOf("limits { queue_target_us: 99 }"), HasSubstr("limits.queue_target_us: 99 is not in"));
+  EXPECT_THAT(ErrorOf("unix_socket_mode: \"0888\""),
+              HasSubstr("unix_socket_mode: \"0888\" is not an octal number"));
+  EXPECT_THAT(ErrorOf("unix_socket: \"/" + std::string(107, 's') + "\""),
+              HasSubstr("is longer than the 107"));
+  EXPECT_THAT(ErrorOf("listen_address: \"unix:\""), HasSubstr("listen_address: unix: without a path"));
 }
 
 TEST(Config, ValuesOutOfRangeAreRefusedWithLineFieldAndValue) {

@@ -1,0 +1,37 @@
+#include "server/queue_limit.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace swiftlet {
+
+QueueLimit::QueueLimit(const Options& options) : options_(options), limit_(options.max_limit) {}
+
+bool QueueLimit::Admit(int64_t num_behind, Clock::duration waited, Clock::time_point now) {
+  const bool admitted = num_behind <= limit_.load(std::memory_order_relaxed);
+  if (admitted) {
+    num_samples_.fetch_add(1, std::memory_order_relaxed);
+    waited_ns_.fetch_add(std::chrono::nanoseconds(waited).count(), std::memory_order_relaxed);
+  }
+  const Clock::rep ticks = now.time_since_epoch().count();
+  Clock::rep end = window_end_.load(std::memory_order_relaxed);
+  if (ticks >= end && num_samples_.load(std::memory_order_relaxed) >= kMinSamples &&
+      window_end_.compare_exchange_strong(end, ticks + Clock::duration(kWindow).count())) {
+    EndWindow();
+  }
+  return admitted;
+}
+
+void QueueLimit::EndWindow() {
+  const int64_t n = num_samples_.exchange(0, std::memory_order_relaxed);
+  const int64_t sum = waited_ns_.exchange(0, std::memory_order_relaxed);
+  if (n == 0) return;
+  const double mean = std::max(1.0, static_cast<double>(sum) / static_cast<double>(n));
+  const double target = static_cast<double>(absl::ToInt64Nanoseconds(options_.target_wait));
+  const double gradient = std::clamp(target / mean, 0.5, 1.0);
+  const double limit = static_cast<double>(limit_.load(std::memory_order_relaxed));
+  const auto next = static_cast<int64_t>(limit * gradient + std::sqrt(limit));
+  limit_.store(std::clamp(next, options_.min_limit, options_.max_limit), std::memory_order_relaxed);
+}
+
+}  // namespace swiftlet

@@ -1,0 +1,22 @@
+// Names of Unix domain sockets in the file system.
+#ifndef SWIFTLET_SERVER_UNIX_SOCKET_H_
+#define SWIFTLET_SERVER_UNIX_SOCKET_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+
+namespace swiftlet {
+
+// Makes `path` free to listen on: removes a socket that nobody listens on any more. UNAVAILABLE, with the
+// reason, when somebody does, when something else has this name, or when its directory is not there or cannot
+// be written.
+absl::Status ClaimSocketPath(const std::string& path);
+
+// chmod, for a socket that is listened on. UNAVAILABLE with the reason.
+absl::Status SetSocketMode(const std::string& path, uint32_t mode);
+
+}  // namespace swiftlet
+
+#endif  // SWIFTLET_SERVER_UNIX_SOCKET_H_

@@ -1,0 +1,103 @@
+#include "server/queue_limit.h"
+
+#include <chrono>
+#include <thread>
+#include <vector>
+
+#include "gtest/gtest.h"
+
+namespace swiftlet {
+namespace {
+
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+
+class QueueLimitTest : public ::testing::Test {
+ protected:
+  // A window of calls that all waited this long, with nobody behind them.
+  void Window(QueueLimit& limit, QueueLimit::Clock::duration waited, int calls = 100) {
+    now_ += QueueLimit::kWindow;
+    for (int i = 0; i < calls; ++i) EXPECT_TRUE(limit.Admit(0, waited, now_));
+  }
+
+  QueueLimit::Clock::time_point now_{milliseconds(1'000'000)};
+  QueueLimit limit_{{.min_limit = 10, .max_limit = 1000, .target_wait = absl::Milliseconds(20)}};
+};
+
+TEST_F(QueueLimitTest, BeginsAtTheCeilingAndRefusesBeyondIt) {
+  EXPECT_EQ(limit_.limit(), 1000);
+  EXPECT_TRUE(limit_.Admit(1000, milliseconds(1), now_));
+  EXPECT_FALSE(limit_.Admit(1001, milliseconds(1), now_));
+}
+
+TEST_F(QueueLimitTest, FallsWhileCallsWaitTooLongButNotBelowTheFloor) {
+  int64_t before = limit_.limit();
+  for (int i = 0; i < 3; ++i) {
+    Window(limit_, milliseconds(400));
+    EXPECT_LT(limit_.limit(), before);
+    EXPECT_GE(limit_.limit(), before / 2) << "one window at most halves it";
+    before = limit_.limit();
+  }
+  for (int i = 0; i < 100; ++i) Window(limit_, std::chrono::hours(1));
+  EXPECT_EQ(limit_.limit(), 10);
+  EXPECT_TRUE(limit_.Admit(10, std::chrono::hours(1), now_));
+  EXPECT_FALSE(limit_.Admit(11, std::chrono::hours(1), now_));
+}
+
+TEST_F(QueueLimitTest, ComesBackToTheCeilingWhenNobodyWaits) {
+  for (int i = 0; i < 100; ++i) Window(limit_, milliseconds(400));
+  ASSERT_EQ(limit_.limit(), 10);
+  int windows = 0;
+  for (; limit_.limit() < 1000 && windows < 1000; ++windows) Window(limit_, microseconds(5));
+  EXPECT_EQ(limit_.limit(), 1000);
+  EXPECT_LT(windows, 100) << "5 seconds";
+}
+
+// A server whose callers wait for as many calls as the limit admits, 100 us each.
+TEST_F(QueueLimitTest, SettlesWhereTheWaitIsTheTarget) {
+  double sum = 0;
+  for (int i = 0; i < 200; ++i) {
+    const microseconds wait(100 * limit_.limit());
+    Window(limit_, wait);
+    if (i >= 100) sum += static_cast<double>(limit_.limit());
+  }
+  // 200 calls of 100 us are 20 ms; the square root asks for a little more.
+  EXPECT_GT(sum / 100, 190);
+  EXPECT_LT(sum / 100, 240);
+}
+
+TEST_F(QueueLimitTest, OneHiccupCostsHalfAtMostAndFewCallsNothing) {
+  now_ += QueueLimit::kWindow;
+  for (int i = 0; i + 1 < QueueLimit::kMinSamples; ++i) limit_.Admit(0, milliseconds(900), now_);
+  EXPECT_EQ(limit_.limit(), 1000) << "too few to say";
+  limit_.Admit(0, milliseconds(900), now_);
+  EXPECT_GE(limit_.limit(), 500);
+  Window(limit_, microseconds(5));
+  EXPECT_GT(limit_.limit(), 500);
+}
+
+TEST_F(QueueLimitTest, WaitsOfRefusedCallsDoNotCount) {
+  now_ += QueueLimit::kWindow;
+  for (int i = 0; i < 1000; ++i) EXPECT_FALSE(limit_.Admit(1001, std::chrono::hours(1), now_));
+  EXPECT_EQ(limit_.limit(), 1000);
+}
+
+TEST_F(QueueLimitTest, StaysInItsBoundsWhateverManyThreadsSay) {
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      QueueLimit::Clock::time_point now = now_;
+      for (int i = 0; i < 20'000; ++i) {
+        now += milliseconds(1);
+        limit_.Admit(i % 1500, milliseconds((i * (t + 1)) % 60), now);
+        const int64_t limit = limit_.limit();
+        ASSERT_GE(limit, 10);
+        ASSERT_LE(limit, 1000);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+}  // namespace
+}  // namespace swiftlet
