@@ -7,12 +7,15 @@
 #include <string>
 #include <vector>
 
+#include "absl/synchronization/mutex.h"
 #include "client/load/driver.h"
 #include "client/load/load.h"
 
 int main(int argc, char** argv) {
   setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);  // what fails is said once, by the command
   std::signal(SIGPIPE, SIG_IGN);
+  // As swiftlet-server does, for the client's sake and so that its null server is comparable.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   for (const int number : {SIGINT, SIGTERM}) {
     std::signal(number, [](int again) {
       if (swiftlet::load::Interrupted()) _exit(128 + again);  // the second time: at once
