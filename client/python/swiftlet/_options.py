@@ -1,0 +1,127 @@
+"""What a client is made with, for both clients."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from typing import Any, Optional
+
+import grpc
+
+from swiftlet._version import __version__
+
+# A call is buffered for its retries up to this size; gRPC's default of 256 KiB is less than a batch of events.
+_RETRY_BUFFER_BYTES = 16 << 20
+# Far enough for "no deadline", near enough for any clock arithmetic.
+_MAX_TIMEOUT = 365 * 24 * 3600.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Tls:
+    """How to speak TLS. Tls() trusts the authorities that gRPC trusts.
+
+    root_certificates: PEM of the authorities to trust instead.
+    certificate_chain, private_key: PEM of the client's own certificate, for servers that ask for one (mTLS).
+    server_name: the name to find in the server's certificate when it is not that of the address.
+    """
+
+    root_certificates: Optional[bytes] = None
+    certificate_chain: Optional[bytes] = None
+    private_key: Optional[bytes] = dataclasses.field(default=None, repr=False)
+    server_name: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class ClientOptions:
+    """See Client for what each means."""
+
+    address: str = "127.0.0.1:50051"
+    timeout: float = 5.0
+    wait_for_ready: bool = False
+    max_attempts: int = 4
+    user_agent: str = ""
+    tls: Optional[Tls] = None
+    token: str = dataclasses.field(default="", repr=False)
+    service_config_json: str = ""
+    max_receive_bytes: int = 64 << 20
+
+    def __post_init__(self) -> None:
+        if not self.address:
+            raise ValueError("address: empty; expected host:port")
+        check_timeout(self.timeout, "timeout")
+        if not 1 <= self.max_attempts <= 5:
+            raise ValueError(f"max_attempts: {self.max_attempts} is not in [1, 5]")
+        if self.service_config_json:
+            json.loads(self.service_config_json)  # gRPC would ignore what it cannot parse
+
+    def channel_arguments(self) -> list[tuple[str, Any]]:
+        arguments: list[tuple[str, Any]] = [
+            ("grpc.service_config", self.service_config_json or default_service_config(self.max_attempts)),
+            ("grpc.enable_retries", 1),
+            ("grpc.per_rpc_retry_buffer_size", _RETRY_BUFFER_BYTES),
+            ("grpc.max_receive_message_length", self.max_receive_bytes),
+            # A connection of its own for each client, made again within the time that a call's retries take.
+            ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.min_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 2000),
+            ("grpc.primary_user_agent", f"{self.user_agent} swiftlet-python/{__version__}".strip()),
+        ]
+        if self.tls is not None and self.tls.server_name:
+            arguments.append(("grpc.ssl_target_name_override", self.tls.server_name))
+        return arguments
+
+    def credentials(self) -> Any:
+        """None: without TLS."""
+        if self.tls is None:
+            return None
+        return grpc.ssl_channel_credentials(
+            self.tls.root_certificates, self.tls.private_key, self.tls.certificate_chain
+        )
+
+    def call_metadata(self) -> tuple[tuple[str, str], ...]:
+        return (("authorization", f"Bearer {self.token}"),) if self.token else ()
+
+    def call_timeout(self, timeout: Optional[float]) -> float:
+        """Seconds to the deadline of a call that was given `timeout`."""
+        if timeout is None:
+            timeout = self.timeout
+        check_timeout(timeout, "timeout")
+        return min(timeout, _MAX_TIMEOUT)
+
+
+def check_timeout(timeout: float, name: str) -> None:
+    if math.isnan(timeout) or timeout <= 0:
+        raise ValueError(f"{name}: {timeout} is not positive")
+
+
+def default_service_config(max_attempts: int) -> str:
+    """The gRPC service config of a client: `max_attempts` attempts (1 to 5) on UNAVAILABLE and
+    RESOURCE_EXHAUSTED, with a random pause of up to 50 ms before the second, doubling up to 1 s, for every
+    method but LoadSnapshot (not idempotent) and LoadEvents (load_events() goes on by itself); a client whose
+    calls mostly fail stops retrying until calls succeed again.
+    """
+    if max_attempts < 2:  # gRPC asks for at least two attempts in a retryPolicy
+        return "{}"
+    names = [
+        {"service": "swiftlet.v1.RecommendationService"},
+        {"service": "swiftlet.v1.EventService", "method": "RecordEvents"},
+        {"service": "swiftlet.v1.CatalogService"},
+        {"service": "swiftlet.v1.UserService"},
+        {"service": "swiftlet.v1.AdminService", "method": "ListSnapshots"},
+        {"service": "swiftlet.v1.AdminService", "method": "GetStatus"},
+    ]
+    policy = {
+        "maxAttempts": max_attempts,
+        "initialBackoff": "0.05s",
+        "maxBackoff": "1s",
+        "backoffMultiplier": 2,
+        "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+    }
+    return json.dumps(
+        {
+            "methodConfig": [{"name": names, "retryPolicy": policy}],
+            "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
+        }
+    )

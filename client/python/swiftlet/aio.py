@@ -1,0 +1,440 @@
+"""The client for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Optional, Union
+
+import grpc
+import grpc.aio
+
+from swiftlet import _api, errors
+from swiftlet._api import Method, Request, Response, ServingStatus
+from swiftlet._load import LoadResult, LoadState
+from swiftlet._options import ClientOptions, Tls
+from swiftlet.batcher import AsyncEventBatcher
+from swiftlet.v1 import admin_pb2, catalog_pb2, event_pb2, recommendation_pb2, types_pb2, user_pb2
+
+
+class AsyncClient:
+    """Client for asyncio: the same methods, options and errors, to be awaited. For one event loop.
+
+        async with swiftlet.AsyncClient("127.0.0.1:50051") as client:
+            await client.record_events([swiftlet.event("u42", "i7", "click")])
+            answer = await client.recommend("u42", k=10)
+    """
+
+    def __init__(
+        self,
+        address: str = "127.0.0.1:50051",
+        *,
+        timeout: float = 5.0,
+        wait_for_ready: bool = False,
+        max_attempts: int = 4,
+        user_agent: str = "",
+        tls: Optional[Tls] = None,
+        token: str = "",
+        service_config_json: str = "",
+        max_receive_bytes: int = 64 << 20,
+    ) -> None:
+        self.options = ClientOptions(
+            address,
+            timeout,
+            wait_for_ready,
+            max_attempts,
+            user_agent,
+            tls,
+            token,
+            service_config_json,
+            max_receive_bytes,
+        )
+        arguments, credentials = self.options.channel_arguments(), self.options.credentials()
+        self._channel: Any = (
+            grpc.aio.insecure_channel(address, arguments)
+            if credentials is None
+            else grpc.aio.secure_channel(address, credentials, arguments)
+        )
+        self._closed = False
+        self._calls: dict[str, Any] = {
+            method.path: self._channel.unary_unary(
+                method.path,
+                request_serializer=method.request.SerializeToString,
+                response_deserializer=method.response.FromString,
+            )
+            for method in _api.UNARY
+        }
+        self._load_events: Any = self._channel.stream_stream(
+            _api.LOAD_EVENTS.path,
+            request_serializer=event_pb2.LoadEventsRequest.SerializeToString,
+            response_deserializer=event_pb2.LoadEventsProgress.FromString,
+        )
+
+    @property
+    def channel(self) -> Any:
+        """The grpc.aio.Channel, for the stubs in swiftlet.v1.*_pb2_grpc."""
+        return self._channel
+
+    async def close(self) -> None:
+        """Cuts off the calls that are running. May be called again."""
+        self._closed = True
+        await self._channel.close()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.options.address!r}{', closed' if self._closed else ''})"
+
+    async def _call(
+        self,
+        method: Method[Request, Response],
+        request: Request,
+        timeout: Optional[float],
+        wait_for_ready: Optional[bool],
+    ) -> Response:
+        if self._closed:
+            raise RuntimeError(f"{method.name}: the client is closed")
+        try:
+            response: Response = await self._calls[method.path](
+                request,
+                timeout=self.options.call_timeout(timeout),
+                metadata=self.options.call_metadata(),
+                wait_for_ready=self.options.wait_for_ready if wait_for_ready is None else wait_for_ready,
+            )
+        except grpc.RpcError as error:
+            raise errors.from_rpc_error(error, method.name, self.options.address) from None
+        return response
+
+    async def recommend(
+        self,
+        user_id: Optional[str] = None,
+        *,
+        k: int,
+        history: Optional[Iterable[types_pb2.Event]] = None,
+        filter: Optional[recommendation_pb2.ItemFilter] = None,
+        exclude_seen: Optional[bool] = None,
+        context_item_ids: Iterable[str] = (),
+        context_features: Optional[Mapping[str, str]] = None,
+        explain: bool = False,
+        include_metadata: bool = False,
+        request_id: str = "",
+        search: Optional[recommendation_pb2.Search] = None,
+        timeout: Optional[float] = None,
+        wait_for_ready: Optional[bool] = None,
+    ) -> recommendation_pb2.RecommendResponse:
+        """The k best items for a user, or for a `history` that is sent instead (an anonymous session)."""
+        request = _api.recommend_request(
+            user_id,
+            k,
+            history,
+            filter,
+            exclude_seen,
+            context_item_ids,
+            context_features,
+            explain,
+            include_metadata,
+            request_id,
+            search,
+        )
+        return await self._call(_api.RECOMMEND, request, timeout, wait_for_ready)
+
+    async def similar_items(
+        self,
+        item_id: str,
+        *,
+        k: int,
+        filter: Optional[recommendation_pb2.ItemFilter] = None,
+        include_metadata: bool = False,
+        request_id: str = "",
+        search: Optional[recommendation_pb2.Search] = None,
+        timeout: Optional[float] = None,
+        wait_for_ready: Optional[bool] = None,
+    ) -> recommendation_pb2.SimilarItemsResponse:
+        """The k items nearest to an item, by cosine. NotFound when it has no vector."""
+        request = recommendation_pb2.SimilarItemsRequest(
+            item_id=item_id,
+            k=k,
+            filter=filter,
+            include_metadata=include_metadata,
+            request_id=request_id,
+            search=search,
+        )
+        return await self._call(_api.SIMILAR_ITEMS, request, timeout, wait_for_ready)
+
+    async def score_items(
+        self,
+        user_id: Optional[str] = None,
+        *,
+        item_ids: Iterable[str],
+        history: Optional[Iterable[types_pb2.Event]] = None,
+        context_item_ids: Iterable[str] = (),
+        context_features: Optional[Mapping[str, str]] = None,
+        explain: bool = False,
+        include_metadata: bool = False,
+        request_id: str = "",
+        timeout: Optional[float] = None,
+        wait_for_ready: Optional[bool] = None,
+    ) -> recommendation_pb2.ScoreItemsResponse:
+        """The scores of given items for a user: to re-rank a list made elsewhere."""
+        request = _api.score_items_request(
+            user_id,
+            item_ids,
+            history,
+            context_item_ids,
+            context_features,
+            explain,
+            include_metadata,
+            request_id,
+        )
+        return await self._call(_api.SCORE_ITEMS, request, timeout, wait_for_ready)
+
+    async def record_events(
+        self,
+        events: Iterable[types_pb2.Event],
+        *,
+        timeout: Optional[float] = None,
+        wait_for_ready: Optional[bool] = None,
+    ) -> event_pb2.RecordEventsResponse:
+        """Stores 1 to 1,000 events: all or none. When this returns they are on the server's disk.
+
+        Events without an event_id are sent with a random one, so that retries never count an event twice. To
+        repeat a failed call later in the same safety, make the events by swiftlet.event(), which sets it.
+        """
+        return await self._call(_api.RECORD_EVENTS, _api.record_events_request(events), timeout, wait_for_ready)
+
+    def batcher(
+        self,
+        *,
+        batch_size: int = 500,
+        max_delay: float = 0.2,
+        max_pending: int = 10_000,
+        on_rejected: Optional[Callable[[types_pb2.Event, errors.InvalidArgument], None]] = None,
+    ) -> AsyncEventBatcher:
+        """Collects single events and sends them in batches, from a task of its own."""
+        return AsyncEventBatcher(
+            self.record_events,
+            batch_size=batch_size,
+            max_delay=max_delay,
+            max_pending=max_pending,
+            on_rejected=on_rejected,
+        )
+
+    async def load_events(
+        self,
+        events: Union[Iterable[types_pb2.Event], AsyncIterable[types_pb2.Event]],
+        *,
+        batch_size: int = 500,
+        on_progress: Optional[Callable[[LoadResult], None]] = None,
+        timeout: float = 3600.0,
+    ) -> LoadResult:
+        """Stores any number of events over a stream, as fast as the server's disk takes them.
+
+        Batches of one stream are not waited for one by one, so this is much quicker than record_events for many.
+        When the connection breaks it goes on, after a pause, with the batches that are not acknowledged; an event
+        counts once, by its event_id. An error that ends the load has what was stored in its `load_result`.
+
+        `events` may be asynchronous; what it raises ends the load after what came before is stored.
+        timeout: for the whole load.
+        """
+        if self._closed:
+            raise RuntimeError("LoadEvents: the client is closed")
+        deadline = time.monotonic() + self.options.call_timeout(timeout)
+        state = LoadState(batch_size)
+        source = _Source(state, _aiter(events))
+        try:
+            return await self._load(state, source, deadline, on_progress)
+        finally:
+            await source.close()
+
+    async def _load(
+        self,
+        state: LoadState,
+        source: _Source,
+        deadline: float,
+        on_progress: Optional[Callable[[LoadResult], None]],
+    ) -> LoadResult:
+        while True:
+            error = await self._load_stream(state, source, deadline, on_progress)
+            if error is None:
+                if state.source_error is not None:
+                    raise state.source_error
+                return state.total
+            pause = state.pause_after(error)
+            if pause is None or time.monotonic() + pause >= deadline:
+                error.load_result = state.total
+                raise error
+            await asyncio.sleep(pause)
+
+    async def _load_stream(
+        self,
+        state: LoadState,
+        source: _Source,
+        deadline: float,
+        on_progress: Optional[Callable[[LoadResult], None]],
+    ) -> Optional[errors.SwiftletError]:
+        first = state.begin_stream()
+
+        async def requests() -> AsyncIterator[event_pb2.LoadEventsRequest]:
+            number = first
+            while await source.reaches(number):
+                batch = state.batch(number)
+                if batch is None:
+                    return
+                yield batch
+                number += 1
+
+        call = self._load_events(
+            requests(),
+            timeout=max(deadline - time.monotonic(), 0.001),
+            metadata=self.options.call_metadata(),
+            wait_for_ready=self.options.wait_for_ready,
+        )
+        try:
+            async for message in call:
+                state.progress(message)
+                if on_progress is not None:
+                    on_progress(state.total)
+        except grpc.RpcError as error:
+            return errors.from_rpc_error(error, _api.LOAD_EVENTS.name, self.options.address)
+        finally:
+            call.cancel()  # of no effect when it has ended
+        return None
+
+    async def upsert_items(
+        self,
+        items: Iterable[catalog_pb2.Item],
+        *,
+        timeout: Optional[float] = None,
+        wait_for_ready: Optional[bool] = None,
+    ) -> catalog_pb2.UpsertItemsResponse:
+        """Adds or changes 1 to 1,000 items: all or none. See swiftlet.item()."""
+        request = catalog_pb2.UpsertItemsRequest(items=items)
+        return await self._call(_api.UPSERT_ITEMS, request, timeout, wait_for_ready)
+
+    async def delete_items(
+        self, item_ids: Iterable[str], *, timeout: Optional[float] = None, wait_for_ready: Optional[bool] = None
+    ) -> catalog_pb2.DeleteItemsResponse:
+        """Takes items out of every answer until they are upserted again."""
+        return await self._call(_api.DELETE_ITEMS, _api.delete_items_request(item_ids), timeout, wait_for_ready)
+
+    async def get_items(
+        self,
+        item_ids: Iterable[str],
+        *,
+        include_vectors: bool = False,
+        timeout: Optional[float] = None,
+        wait_for_ready: Optional[bool] = None,
+    ) -> catalog_pb2.GetItemsResponse:
+        """What is known of items."""
+        request = _api.get_items_request(item_ids, include_vectors)
+        return await self._call(_api.GET_ITEMS, request, timeout, wait_for_ready)
+
+    async def get_user(
+        self,
+        user_id: str,
+        *,
+        max_events: int = 0,
+        timeout: Optional[float] = None,
+        wait_for_ready: Optional[bool] = None,
+    ) -> user_pb2.GetUserResponse:
+        """The stored history, newest first. NotFound for a user without events."""
+        request = user_pb2.GetUserRequest(user_id=user_id, max_events=max_events)
+        return await self._call(_api.GET_USER, request, timeout, wait_for_ready)
+
+    async def delete_user(
+        self, user_id: str, *, timeout: Optional[float] = None, wait_for_ready: Optional[bool] = None
+    ) -> user_pb2.DeleteUserResponse:
+        """Erases all that is known of a user."""
+        return await self._call(
+            _api.DELETE_USER, user_pb2.DeleteUserRequest(user_id=user_id), timeout, wait_for_ready
+        )
+
+    async def list_snapshots(
+        self, *, timeout: Optional[float] = None, wait_for_ready: Optional[bool] = None
+    ) -> admin_pb2.ListSnapshotsResponse:
+        """The snapshots in the server's model directory, newest first."""
+        return await self._call(_api.LIST_SNAPSHOTS, admin_pb2.ListSnapshotsRequest(), timeout, wait_for_ready)
+
+    async def load_snapshot(
+        self, version: int, *, timeout: Optional[float] = 60.0, wait_for_ready: Optional[bool] = None
+    ) -> admin_pb2.LoadSnapshotResponse:
+        """Serves a version and pins it; 0 follows the newest again. When the time is over the server goes on
+        loading. Never retried."""
+        return await self._call(
+            _api.LOAD_SNAPSHOT, admin_pb2.LoadSnapshotRequest(version=version), timeout, wait_for_ready
+        )
+
+    async def get_status(
+        self, *, timeout: Optional[float] = None, wait_for_ready: Optional[bool] = None
+    ) -> admin_pb2.GetStatusResponse:
+        """What the server serves, how, and since when."""
+        return await self._call(_api.GET_STATUS, admin_pb2.GetStatusRequest(), timeout, wait_for_ready)
+
+    async def check_health(
+        self, service: str = "", *, timeout: Optional[float] = None, wait_for_ready: Optional[bool] = None
+    ) -> ServingStatus:
+        """grpc.health.v1's word on a service such as "swiftlet.v1.RecommendationService"; "": the whole server.
+        A service that the server does not know is SERVICE_UNKNOWN, not an error."""
+        request = _api.CHECK_HEALTH.request(value=service)
+        try:
+            return ServingStatus.of((await self._call(_api.CHECK_HEALTH, request, timeout, wait_for_ready)).value)
+        except errors.NotFound:
+            return ServingStatus.SERVICE_UNKNOWN
+
+
+async def _aiter(
+    events: Union[Iterable[types_pb2.Event], AsyncIterable[types_pb2.Event]]
+) -> AsyncGenerator[types_pb2.Event, None]:
+    if isinstance(events, AsyncIterable):
+        async for each in events:
+            yield each
+    else:
+        for each in events:
+            yield each
+
+
+class _Source:
+    """Takes events from the caller in a task of its own: that a stream is cancelled in the middle loses nothing."""
+
+    def __init__(self, state: LoadState, events: AsyncGenerator[types_pb2.Event, None]) -> None:
+        self._state = state
+        self._events = events
+        self._task: Optional[asyncio.Task[bool]] = None
+
+    async def reaches(self, number: int) -> bool:
+        """True when the state has batch `number`, or had it; False at the end."""
+        while self._state.num_taken <= number:
+            if self._task is None:
+                self._task = asyncio.ensure_future(self._take())
+            task = self._task
+            more = await asyncio.shield(task)
+            if self._task is task:
+                self._task = None
+            if not more:
+                return False
+        return True
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._events.aclose()
+
+    async def _take(self) -> bool:
+        if self._state.source_error is not None:
+            return False
+        events: list[types_pb2.Event] = []
+        try:
+            async for each in self._events:
+                events.append(each)
+                if len(events) == self._state.batch_size:
+                    break
+        except Exception as error:  # handed to the caller of load_events
+            self._state.source_error = error
+        if events:
+            self._state.append(events)
+        return bool(events)
