@@ -347,8 +347,11 @@ class BoundSearch {
     return std::isnan(bound) ? kInfinity : bound;  // infinite less infinite, of absurd numbers
   }
 
-  // Puts the slots whose coarse codes may reach the threshold, and whose rows are allowed, in line for their
-  // fine codes.
+  bool IsAllowed(uint32_t row) const {
+    return row != kNoSlotRow && (query_.filter == nullptr || query_.filter->Allows(row));
+  }
+
+  // Puts the slots whose coarse codes may reach the threshold in line for their fine codes.
   void ScanGroups(const uint32_t* groups, size_t n) {
     int32_t* const limits = scratch_.limits.data();
     uint16_t* const masks = scratch_.masks.data();
@@ -362,10 +365,7 @@ class BoundSearch {
       for (uint32_t mask = masks[i]; mask != 0; mask &= mask - 1) {
         const uint32_t slot =
             groups[i] * static_cast<uint32_t>(kGroupRows) + static_cast<uint32_t>(std::countr_zero(mask));
-        if (query_.filter != nullptr) {
-          const uint32_t row = index_.rows[slot];
-          if (row == kNoSlotRow || !query_.filter->Allows(row)) continue;
-        }
+        if (filter_first_ && !IsAllowed(index_.rows[slot])) continue;
         const uint8_t* const code = index_.fine.data() + slot * fine_bytes;
         for (size_t j = 0; j < fine_bytes; j += 64) __builtin_prefetch(code + j, 0, 0);
         scratch_.slots[num_slots_++] = slot;
@@ -384,11 +384,20 @@ class BoundSearch {
     for (size_t i = 0; i < num_slots_; ++i) {
       const uint32_t slot = scratch_.slots[i];
       const float bound = UpperBound(index_.groups[slot / kGroupRows], sums[i]);
-      if (bound < lowered || index_.rows[slot] == kNoSlotRow) continue;
-      scratch_.pending.push_back({index_.rows[slot], bound});
-      matrix_.Prefetch(index_.rows[slot]);
+      if (bound < lowered) continue;
+      const uint32_t row = index_.rows[slot];
+      ++num_asked_;
+      if (!filter_first_ && !IsAllowed(row)) {
+        ++num_refused_;
+        continue;
+      }
+      if (row == kNoSlotRow) continue;
+      scratch_.pending.push_back({row, bound});
+      matrix_.Prefetch(row);
     }
     num_slots_ = 0;
+    // A filter that allows little is asked before fine codes are read, one that allows much afterwards.
+    if (query_.filter != nullptr && num_asked_ >= 16 && num_refused_ > num_asked_ / 2) filter_first_ = true;
   }
 
   // Scores what is pending, the largest upper bounds first, and raises the threshold, which most of the rest
@@ -450,7 +459,9 @@ class BoundSearch {
   };
   Plan plans_[kMaxPlans];
   size_t num_plans_ = 0, num_planned_groups_ = 0;
-  size_t num_slots_ = 0;          // in line for their fine codes, in scratch.slots
+  size_t num_slots_ = 0;                    // in line for their fine codes, in scratch.slots
+  size_t num_asked_ = 0, num_refused_ = 0;  // rows that reached the threshold by their fine codes
+  bool filter_first_ = false;
   float threshold_ = -kInfinity;  // no row below it is among the best k
   size_t num_found_ = 0;          // in scratch.candidates
   bool is_over_ = false;          // the budget is spent

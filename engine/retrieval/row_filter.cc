@@ -72,10 +72,21 @@ bool RowFilter::CollectAllowed(uint32_t num_rows, size_t limit, std::vector<uint
     return rows->size() <= limit;
   }
   const size_t num_words = (size_t{num_rows} + 63) / 64;
-  for (size_t i = 0; i < num_words; ++i) {
+  const auto allowed_of_word = [&](size_t i) {
     uint64_t out = (i < excluded_.size() ? excluded_[i] : 0) | (i < masked_.size() ? masked_[i] : 0);
     if (i + 1 == num_words && num_rows % 64 != 0) out |= ~uint64_t{0} << (num_rows % 64);
-    for (uint64_t left = ~out; left != 0; left &= left - 1) {
+    return ~out;
+  };
+  // Mostly nearly all rows are allowed, which some words show. Those that categories leave out have to be
+  // asked for one by one: not for many.
+  const size_t most = categories_ == nullptr ? limit : 2 * limit;
+  size_t count = 0;
+  for (size_t i = 0; i < num_words; ++i) {
+    count += static_cast<size_t>(std::popcount(allowed_of_word(i)));
+    if (count > most) return false;
+  }
+  for (size_t i = 0; i < num_words; ++i) {
+    for (uint64_t left = allowed_of_word(i); left != 0; left &= left - 1) {
       const auto row = static_cast<uint32_t>(i * 64 + static_cast<size_t>(std::countr_zero(left)));
       if (categories_ == nullptr || Allows(row)) rows->push_back(row);
     }
