@@ -35,6 +35,10 @@ constexpr std::array<const char*, kNumRefusals> kRefusalNames = {
     "shutting_down",      "max_concurrent_requests", "method_limit", "queue_limit",
     "deadline_too_short", "deadline_passed",         "cancelled"};
 constexpr std::array<const char*, kNumSampleDrops> kSampleDropNames = {"busy", "swapped"};
+// Of Gauges::rocksdb, what only grows, besides stall_us.
+constexpr std::array<std::string_view, 4> kRocksdbCounters = {"wal_syncs", "wal_bytes", "block_cache_hits",
+                                                              "block_cache_misses"};
+
 // From 20 microseconds up: a request takes well under a millisecond, and its stages a part of that.
 const prometheus::Histogram::BucketBoundaries kLatencyBuckets = {
     0.00002, 0.00005, 0.0001, 0.0002, 0.0003, 0.0005, 0.00075, 0.001, 0.002, 0.005,
@@ -126,8 +130,36 @@ class ServerMetrics::GaugeCollector final : public prometheus::Collectable {
           "Items that the serving snapshot does not have, with the mean of their categories for a vector.",
           static_cast<double>(g.items_with_category_vector));
     for (const auto& [name, value] : g.rocksdb) {
-      gauge("swiftlet_rocksdb_" + name, "RocksDB property.", static_cast<double>(value));
+      if (name == "stall_us") {
+        counter("swiftlet_rocksdb_stall_seconds_total", "Time that writes were held back by RocksDB.",
+                static_cast<double>(value) / 1e6);
+      } else if (std::count(kRocksdbCounters.begin(), kRocksdbCounters.end(), name) > 0) {
+        counter("swiftlet_rocksdb_" + name + "_total", "RocksDB ticker.", static_cast<double>(value));
+      } else {
+        gauge("swiftlet_rocksdb_" + name, "RocksDB property.", static_cast<double>(value));
+      }
     }
+    auto disk_gauge = [&](std::string name, std::string help, uint64_t DiskSpace::*field) {
+      prometheus::MetricFamily family = {std::move(name), std::move(help), prometheus::MetricType::Gauge, {}};
+      for (const auto& [what, disk] : g.disks) {
+        prometheus::ClientMetric metric;
+        metric.label = {{"directory", what}};
+        metric.gauge.value = static_cast<double>(disk.*field);
+        family.metric.push_back(std::move(metric));
+      }
+      families.push_back(std::move(family));
+    };
+    disk_gauge("swiftlet_disk_available_bytes",
+               "Bytes that are left on the file system of the data or the model directory.",
+               &DiskSpace::available);
+    disk_gauge("swiftlet_disk_size_bytes",
+               "Bytes of the file system of the data or the model directory, used or not.", &DiskSpace::size);
+    const ProcessStats process = ReadProcessStats();
+    counter("process_cpu_seconds_total", "User and system CPU time of the process in seconds.",
+            process.cpu_seconds);
+    gauge("process_open_fds", "Open file descriptors, connections among them.",
+          static_cast<double>(process.open_fds));
+    gauge("process_max_fds", "Most file descriptors that may be open.", static_cast<double>(process.max_fds));
     gauge("process_resident_memory_bytes", "Resident memory size in bytes.",
           static_cast<double>(ResidentBytes()));
     if (const std::optional<AllocatorStats> heap = ReadAllocatorStats(); heap.has_value()) {

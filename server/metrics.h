@@ -20,6 +20,7 @@
 #include "absl/time/time.h"
 #include "engine/recommender.h"
 #include "server/method.h"
+#include "server/process_stats.h"
 #include "storage/user_cache.h"
 
 namespace swiftlet {
@@ -76,7 +77,8 @@ struct Gauges {
   uint64_t overlay_items = 0;
   uint64_t items_without_vector = 0;
   uint64_t items_with_category_vector = 0;
-  std::map<std::string, uint64_t> rocksdb;
+  std::map<std::string, uint64_t> rocksdb;  // DatabaseStats::properties
+  std::map<std::string, DiskSpace> disks;   // by what is on them: "data", "models"
 };
 
 // Thread-safe.

@@ -362,6 +362,9 @@ Gauges Server::Impl::ReadGauges() {
   g.snapshots_resident = static_cast<uint64_t>(snapshots->num_resident());
   g.storage_writable = database->LastWrite().ok();
   g.rocksdb = database->Stats().properties;
+  for (const auto& [what, path] : {std::pair{"data", options.data_dir}, {"models", options.model_dir}}) {
+    if (const std::optional<DiskSpace> disk = ReadDiskSpace(path)) g.disks[what] = *disk;
+  }
   return g;
 }
 

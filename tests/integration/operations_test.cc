@@ -206,6 +206,16 @@ TEST(Metrics, CountWhatHappens) {
   EXPECT_GE(server.Metric("swiftlet_user_cache_hits_total"), 4);
   EXPECT_GE(server.Metric("swiftlet_user_cache_misses_total"), 1);
   EXPECT_GT(server.Metric("process_resident_memory_bytes"), 1 << 20);
+  EXPECT_GT(server.Metric("process_cpu_seconds_total"), 0);
+  EXPECT_GT(server.Metric("process_open_fds"), 10);
+  EXPECT_GT(server.Metric("process_max_fds"), server.Metric("process_open_fds"));
+  for (const std::string directory : {"{directory=\"data\"}", "{directory=\"models\"}"}) {
+    const double available = server.Metric("swiftlet_disk_available_bytes" + directory);
+    EXPECT_GE(available, 0);
+    EXPECT_GE(server.Metric("swiftlet_disk_size_bytes" + directory), available);
+  }
+  EXPECT_GT(server.Metric("swiftlet_rocksdb_wal_syncs_total"), 0);
+  EXPECT_EQ(server.Metric("swiftlet_rocksdb_stall_seconds_total"), 0);
   const std::string page = server.Metrics();
   EXPECT_THAT(page, HasSubstr("swiftlet_rocksdb_"));
   EXPECT_THAT(page, HasSubstr("swiftlet_build_info{"));
