@@ -110,6 +110,15 @@ class Files(unittest.TestCase):
         self.assertEqual(alerts - silent, set(), "never seen silent")
         self.assertEqual(alerts - fires, set(), "never seen firing")
 
+    def test_files_that_compose_mounts_exist(self):
+        paths = re.findall(r"- (\./[^:]+):(/[^:]+):ro$", read(os.path.join(ROOT, "deploy/compose.yml")), re.M)
+        self.assertGreater(len(paths), 4)
+        self.assertEqual([path for path, _ in paths if not os.path.exists(os.path.join(ROOT, "deploy", path))], [])
+        targets = dict((inside, path) for path, inside in paths)
+        for name in re.findall(r"^ +- (?:files: \[)?([\w.]+\.yml)\]?$",
+                               read(os.path.join(PROMETHEUS, "prometheus.yml")), re.M):
+            self.assertIn("/etc/prometheus/" + name, targets)
+
     def test_dashboard_is_complete(self):
         board = json.loads(read(DASHBOARD))
         defined = {variable["name"] for variable in board["templating"]["list"]}
@@ -222,11 +231,13 @@ class Watched(unittest.TestCase):
         config = read(os.path.join(PROMETHEUS, "prometheus.yml"))
         for old, new in (("scrape_interval: 15s", "scrape_interval: 1s"),
                          ("evaluation_interval: 15s", "evaluation_interval: 1s"),
-                         ("localhost:9464", f"127.0.0.1:{cls.server.metrics_port}"),
+                         ("[targets.yml]", f"[{directory}/targets.yml]"),
                          ("- swiftlet.rules.yml", f"- {PROMETHEUS}/swiftlet.rules.yml"),
                          ("- swiftlet.alerts.yml", f"- {PROMETHEUS}/swiftlet.alerts.yml")):
             assert config.count(old) == 1, old
             config = config.replace(old, new)
+        with open(os.path.join(directory, "targets.yml"), "w", encoding="utf-8") as file:
+            file.write(f'- targets: ["127.0.0.1:{cls.server.metrics_port}"]\n')
         config_path = os.path.join(directory, "prometheus.yml")
         with open(config_path, "w", encoding="utf-8") as file:
             file.write(config)
