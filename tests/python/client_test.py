@@ -6,6 +6,9 @@ import inspect
 import json
 import os
 import pickle
+import shutil
+import subprocess
+import tempfile
 import threading
 import time
 import unittest
@@ -238,6 +241,50 @@ class ErrorTest(WithServer):
                 self.assertEqual(type(error), getattr(swiftlet, expected, swiftlet.SwiftletError))
 
 
+def certificate(name):
+    """PEM of a self-signed certificate of a server `name`, and of its key."""
+    with tempfile.TemporaryDirectory() as directory:
+        key, cert = os.path.join(directory, "key"), os.path.join(directory, "cert")
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        command += ["-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}", "-keyout", key, "-out", cert]
+        subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+        with open(key, "rb") as key_file, open(cert, "rb") as cert_file:
+            return cert_file.read(), key_file.read()
+
+
+@for_both
+@unittest.skipUnless(shutil.which("openssl"), "openssl is not there")
+class TlsTest(Both, unittest.TestCase):
+    def start(self, require_client=None):
+        self.cert, self.key = certificate("swiftlet.test")
+        credentials = grpc.ssl_server_credentials(
+            [(self.key, self.cert)], require_client, require_client_auth=require_client is not None
+        )
+        self.server = FakeServer(credentials)
+        self.addCleanup(self.server.stop)
+
+    def status(self, **tls):
+        return self.connect(self.server.address, timeout=30.0, tls=swiftlet.Tls(**tls)).get_status()
+
+    def test_a_server_is_believed_by_its_certificate(self):
+        self.start()
+        self.status(root_certificates=self.cert, server_name="swiftlet.test")
+        other, _ = certificate("swiftlet.test")
+        for wrong in ({"root_certificates": other, "server_name": "swiftlet.test"}, {"root_certificates": self.cert}):
+            with self.assertRaises(swiftlet.Unavailable):
+                self.status(**wrong)
+        with self.assertRaises(swiftlet.Unavailable):
+            self.connect(self.server.address, timeout=30.0).get_status()
+
+    def test_a_client_shows_its_own(self):
+        client_cert, client_key = certificate("client")
+        self.start(require_client=client_cert)
+        trust = {"root_certificates": self.cert, "server_name": "swiftlet.test"}
+        self.status(**trust, certificate_chain=client_cert, private_key=client_key)
+        with self.assertRaises(swiftlet.Unavailable):
+            self.status(**trust)
+
+
 @for_both
 class LoadEventsTest(WithServer):
     def setUp(self):
@@ -371,6 +418,17 @@ class BatcherTest(WithServer):
         for n in range(count):
             batcher.record("u", f"i{n}", "view")
 
+    def wait_for_error(self, batcher, expected):
+        """Until an attempt has failed."""
+        for _ in range(300):
+            try:
+                batcher.flush(timeout=0.1)
+            except expected:
+                return
+            except TimeoutError:  # no attempt has ended yet
+                pass
+        self.fail("no attempt has failed")
+
     def stored(self):
         return [event.item_id for request in self.server.requests["RecordEvents"] for event in request.events]
 
@@ -450,8 +508,7 @@ class BatcherTest(WithServer):
         self.server.answers["RecordEvents"].extend([UNAVAILABLE] * 10_000)
         batcher = self.client(max_attempts=1).batcher(batch_size=2, max_pending=2, max_delay=0)
         self.record(batcher, 2)
-        with self.assertRaises(swiftlet.Unavailable):
-            batcher.flush(timeout=0.5)
+        self.wait_for_error(batcher, swiftlet.Unavailable)
         with self.assertRaises(swiftlet.Unavailable):
             batcher.add(swiftlet.event("u", "i2", "view"), timeout=0.05)
         with self.assertRaises(swiftlet.Unavailable):
@@ -463,8 +520,9 @@ class BatcherTest(WithServer):
         batcher = client.batcher(batch_size=2, max_delay=0)
         client.close()
         self.record(batcher, 1)
+        self.wait_for_error(batcher, swiftlet.SwiftletError)
         with self.assertRaisesRegex(swiftlet.SwiftletError, "closed"):
-            batcher.close(timeout=0.5)
+            batcher.close(timeout=0.05)
 
     def test_settings_are_checked(self):
         client = self.client()

@@ -21,7 +21,7 @@ class FakeServer(grpc.GenericRpcHandler):
     one of these. For LoadEvents: a function of (request iterator, context) that yields messages.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, credentials: Any = None) -> None:
         self.answers: dict[str, collections.deque] = collections.defaultdict(collections.deque)
         self.requests: dict[str, list] = collections.defaultdict(list)
         self.metadata: dict[str, list] = collections.defaultdict(list)
@@ -29,7 +29,11 @@ class FakeServer(grpc.GenericRpcHandler):
         self.released = threading.Event()
         self._server = grpc.server(futures.ThreadPoolExecutor(16), options=[("grpc.so_reuseport", 0)])
         self._server.add_generic_rpc_handlers((self,))
-        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        if credentials is None:
+            port = self._server.add_insecure_port("127.0.0.1:0")
+        else:
+            port = self._server.add_secure_port("127.0.0.1:0", credentials)
+        self.address = f"127.0.0.1:{port}"
         self._server.start()
 
     def stop(self) -> None:
