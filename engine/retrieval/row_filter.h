@@ -48,9 +48,9 @@ class RowFilter {
   bool Allows(uint32_t row) const;
   // When at most `limit` rows of [0, num_rows) are allowed and they can be found without asking for each row
   // (bitmaps, rows of categories): true, with those rows in ascending order. Else false, after looking at
-  // little more than it takes to see that; `rows` is of no use then. False, too, where only categories to
-  // leave out are given and bitmaps leave more than twice the limit. Allocates nothing once `rows` has room
-  // for 2 * limit + 64.
+  // little more than it takes to see that; `rows` is of no use then. Perhaps false, too, where only
+  // categories to leave out are given and bitmaps leave more than twice the limit. Allocates nothing once
+  // `rows` has room for 2 * limit + 64.
   bool CollectAllowed(uint32_t num_rows, size_t limit, std::vector<uint32_t>* rows) const;
   // True when Allows is true for every row that is not masked: nothing was excluded, no category is asked
   // for.
