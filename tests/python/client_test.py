@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 import unittest
+from pathlib import Path
 
 import grpc
 import swiftlet
@@ -535,6 +536,10 @@ class ModuleTest(unittest.TestCase):
     def test_the_tests_run_on_the_wheel(self):
         self.assertNotIn(os.path.join("client", "python", "swiftlet"), swiftlet.__file__)
         self.assertTrue(os.path.exists(os.path.join(os.path.dirname(swiftlet.__file__), "py.typed")))
+
+    def test_the_version_is_the_projects(self):
+        cmake = (Path(__file__).resolve().parents[2] / "CMakeLists.txt").read_text()
+        self.assertIn(f"project(swiftlet VERSION {swiftlet.__version__} ", cmake)
 
     def test_both_clients_have_the_same_methods_and_arguments(self):
         names = {name for name in vars(swiftlet.Client) if not name.startswith("_")}

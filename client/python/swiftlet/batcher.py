@@ -281,7 +281,7 @@ class AsyncEventBatcher:
     async def add(self, event: types_pb2.Event, *, timeout: Optional[float] = 30.0) -> None:
         """Waits while max_pending events wait; after `timeout` seconds raises the error that holds them up, and the
         event is not taken."""
-        if self._queue.full and not self._closed:
+        while self._queue.full and not self._closed:  # others may add before this one runs again
             if not await self._wait_for(lambda: not self._queue.full or self._closed, timeout):
                 raise self._queue.why_full()
         if self._closed:
