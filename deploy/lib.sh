@@ -61,6 +61,14 @@ install_packages() {
   quietly "$log" as_root apt-get install -y -q --no-install-recommends "${missing[@]}"
 }
 
+# unpack_package LOG DIRECTORY NAME: the files of a package, without installing it (and starting its service, say).
+unpack_package() {
+  local log=$1 directory=$2 name=$3
+  mkdir -p "$directory"
+  (cd "$directory" && rm -f "$name"_*.deb && apt-get download -q "$name" && dpkg-deb -x "$name"_*.deb . &&
+    rm -f "$name"_*.deb) >"$log" 2>&1
+}
+
 # build PRESET LOG TARGET... [-- CMAKE_OPTION...]: configures when needed and builds, with progress on a terminal.
 build() {
   local preset=$1 log=$2 targets=() options=()
