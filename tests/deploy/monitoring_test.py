@@ -119,6 +119,35 @@ class Files(unittest.TestCase):
         self.assertEqual(alerts - silent, set(), "never seen silent")
         self.assertEqual(alerts - fires, set(), "never seen firing")
 
+    def test_runbook_speaks_of_what_exists(self):
+        text = read(RUNBOOK)
+        # In italics: panels.
+        titles = {panel["title"] for panel in json.loads(read(DASHBOARD))["panels"]}
+        panels = set(re.findall(r"(?<!\*)\*([A-Z][^*]+)\*(?!\*)", text))
+        self.assertGreater(len(panels), 10)
+        self.assertEqual(panels - titles, set())
+        # Anchors within the page.
+        headings = set(re.findall(r"^#+ (\w+)$", text, re.M))
+        for name, anchor in re.findall(r"\[(\w+)\]\(#(\w+)\)", text):
+            self.assertIn(name, headings)
+            self.assertEqual(anchor, name.lower())
+        # Commands.
+        commands = set(re.findall(r"`(?:swiftlet --server \$S |(?=swiftlet-trainer ))"
+                                  r"((?:swiftlet-trainer )?[a-z]+(?: (?:list|load|follow|add))?)", text))
+        self.assertGreaterEqual(commands, {"status", "snapshot load", "swiftlet-trainer inspect"})
+        for command in commands:
+            words = command.split() if command.startswith("swiftlet-trainer") else ["swiftlet", *command.split()]
+            result = run(os.path.join(BIN, words[0]), *words[1:], "--help")
+            self.assertEqual(result.returncode, 0, f"{command}: {result.stdout}")
+        # Settings.
+        sample = read(os.path.join(ROOT, "deploy/swiftlet.textproto"))
+        settings = re.findall(r"`(limits|storage|snapshots|retrieval)(?:\.(\w+)| \{ (\w+): )", text)
+        self.assertGreater(len(settings), 4)
+        for section, *names in settings:
+            block = re.search(rf"^{section} \{{\n(.*?)^\}}", sample, re.M | re.S)
+            self.assertIsNotNone(block, section)
+            self.assertRegex(block[1], rf"\b{''.join(names)}\b")
+
     def test_files_that_compose_mounts_exist(self):
         paths = re.findall(r"- (\./[^:]+):(/[^:]+):ro$", read(os.path.join(ROOT, "deploy/compose.yml")), re.M)
         self.assertGreater(len(paths), 4)
@@ -380,8 +409,10 @@ class Watched(unittest.TestCase):
         def firing(state):
             return {alert["labels"]["alertname"] for alert in
                     json.loads(get(self.url + "/api/v1/alerts")[1])["data"]["alerts"] if alert["state"] in state}
-        self.assertNotIn("SwiftletDown", firing(("pending", "firing")))
-        self.assertNotIn("SwiftletSnapshotLoadFailed", firing(("pending", "firing")))
+        # All is well with a server that is well; this machine may be slow, and its disk full.
+        here = {"SwiftletDiskAlmostFull", "SwiftletDiskFilling", "SwiftletLatencyBudgetBurnFast",
+                "SwiftletLatencyBudgetBurnSlow"}
+        self.assertEqual(firing(("pending", "firing")) - here, set())
         self.server.publish_damaged()
         wait_until("SwiftletSnapshotLoadFailed fires", lambda: "SwiftletSnapshotLoadFailed" in firing(("firing",)))
         self.server.cli("recommend", "load-user-1")  # by the snapshot before
