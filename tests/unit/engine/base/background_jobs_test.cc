@@ -1,0 +1,112 @@
+#include "engine/base/background_jobs.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <atomic>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace swiftlet {
+namespace {
+
+// A job of `steps` steps that counts them.
+BackgroundJobs::Job Counting(int steps, std::atomic<int>& count) {
+  return [left = steps, &count]() mutable -> absl::StatusOr<bool> {
+    ++count;
+    return --left > 0;
+  };
+}
+
+TEST(BackgroundJobsTest, RunsEveryStepOnce) {
+  for (const size_t num_threads : {0, 1, 3}) {
+    BackgroundJobs jobs({.num_threads = num_threads});
+    std::atomic<int> count{0};
+    for (int steps = 1; steps <= 20; ++steps) jobs.Add(Counting(steps, count));
+    EXPECT_TRUE(jobs.Run().ok());
+    EXPECT_EQ(count, 210);
+    EXPECT_TRUE(jobs.Run().ok()) << "there is nothing left";
+    EXPECT_EQ(count, 210);
+  }
+}
+
+TEST(BackgroundJobsTest, StepsOfOneJobFollowEachOther) {
+  BackgroundJobs jobs({.num_threads = 4});
+  std::vector<int> steps(8);  // not atomic
+  for (int& step : steps) {
+    jobs.Add([&step]() -> absl::StatusOr<bool> { return ++step < 1000; });
+  }
+  ASSERT_TRUE(jobs.Run().ok());
+  for (const int step : steps) EXPECT_EQ(step, 1000);
+}
+
+TEST(BackgroundJobsTest, AJobMayAddOthers) {
+  for (const size_t num_threads : {0, 2}) {
+    BackgroundJobs jobs({.num_threads = num_threads});
+    std::atomic<int> count{0};
+    jobs.Add([&]() -> absl::StatusOr<bool> {
+      for (int i = 0; i < 10; ++i) jobs.Add(Counting(3, count));
+      return false;
+    });
+    EXPECT_TRUE(jobs.Run().ok());
+    EXPECT_EQ(count, 30);
+  }
+}
+
+TEST(BackgroundJobsTest, TheErrorIsThatOfTheFirstJobThatFails) {
+  for (const size_t num_threads : {0, 1, 3}) {
+    BackgroundJobs jobs({.num_threads = num_threads});
+    std::atomic<int> count{0};
+    jobs.Add(Counting(100, count));
+    // Fails after the next one did.
+    jobs.Add([left = 50]() mutable -> absl::StatusOr<bool> {
+      if (--left > 0) return true;
+      return absl::DataLossError("first");
+    });
+    jobs.Add([]() -> absl::StatusOr<bool> { return absl::DataLossError("second"); });
+    std::atomic<int> never{0};
+    jobs.Add([&never]() -> absl::StatusOr<bool> { return ++never > 0; });  // has no end by itself
+    EXPECT_EQ(jobs.Run(), absl::DataLossError("first"));
+    EXPECT_EQ(count, 100) << "jobs before the failure are finished";
+    EXPECT_TRUE(jobs.Run().ok()) << "the failure is forgotten";
+  }
+}
+
+TEST(BackgroundJobsTest, ThreadsAreOfLowPriorityAndTheCallerIsNot) {
+  const std::thread::id caller = std::this_thread::get_id();
+  const int nice = getpriority(PRIO_PROCESS, 0);
+  for (const bool low_priority : {true, false}) {
+    BackgroundJobs jobs({.num_threads = 1, .low_priority = low_priority, .patience = absl::Hours(1)});
+    int nice_of_job = -100;
+    std::thread::id thread_of_job;
+    jobs.Add([&]() -> absl::StatusOr<bool> {
+      nice_of_job = getpriority(PRIO_PROCESS, 0);
+      thread_of_job = std::this_thread::get_id();
+      return false;
+    });
+    ASSERT_TRUE(jobs.Run().ok());
+    EXPECT_NE(thread_of_job, caller);
+    EXPECT_EQ(nice_of_job, low_priority ? std::min(nice + 10, 19) : nice);
+    EXPECT_EQ(getpriority(PRIO_PROCESS, 0), nice);
+  }
+}
+
+TEST(BackgroundJobsTest, WhenThereIsNoTimeToSpareTheCallerTakesPart) {
+  BackgroundJobs jobs({.num_threads = 1, .patience = absl::Milliseconds(1)});
+  const std::thread::id caller = std::this_thread::get_id();
+  std::atomic<bool> caller_took_part{false};
+  // Two jobs: while the thread has one, which ends when the caller has come, the caller has the other.
+  for (int i = 0; i < 2; ++i) {
+    jobs.Add([&]() -> absl::StatusOr<bool> {
+      if (std::this_thread::get_id() == caller) caller_took_part = true;
+      return !caller_took_part;
+    });
+  }
+  EXPECT_TRUE(jobs.Run().ok());
+  EXPECT_TRUE(caller_took_part);
+}
+
+}  // namespace
+}  // namespace swiftlet
