@@ -94,6 +94,10 @@ absl::Status CheckBoundIndexStructure(const BoundIndexView& index, size_t num_it
 // about num_items * dim * dim multiplications. Requires CheckBoundIndexStructure, finite items.
 absl::Status CheckBoundIndexValues(const BoundIndexView& index, const ItemMatrix& items,
                                    std::span<const float> inverse_norms);
+// The same in parts: what all rows share, and then the groups [begin, end).
+absl::Status CheckBoundIndexAxes(const BoundIndexView& index);
+absl::Status CheckBoundIndexGroups(const BoundIndexView& index, const ItemMatrix& items,
+                                   std::span<const float> inverse_norms, size_t begin, size_t end);
 
 }  // namespace swiftlet
 

@@ -8,6 +8,7 @@
 #include "engine/base/aligned_vector.h"
 #include "engine/base/status_macros.h"
 #include "engine/kernels/dot.h"
+#include "engine/kernels/row_sums.h"
 #include "engine/retrieval/bound_index.h"
 #include "engine/retrieval/bound_math.h"
 
@@ -72,7 +73,7 @@ absl::Status CheckRotation(const BoundIndexView& index) {
       "tensor \"index.rotation\": expected orthonormal rows, found them off by ", std::sqrt(square)));
 }
 
-// Recomputes the bounds of one row after another.
+// Recomputes the bounds of one row after another, those of one cluster together.
 class RowChecker {
  public:
   RowChecker(const BoundIndexView& index, const ItemMatrix& items, std::span<const float> inverse_norms)
@@ -82,48 +83,73 @@ class RowChecker {
         buffer_(index.dim),
         rotated_(index.stride) {}
 
+  void BeginCluster(size_t cluster) {
+    const size_t coarse_axes = std::min(kCoarseAxes, index_.dim);
+    centre_ = index_.centres.data() + cluster * index_.stride;
+    centre_square_ = SumSquares(centre_, 0, index_.dim);
+    tail_square_ = SumSquares(centre_, coarse_axes, index_.dim);
+    inverse_tail_ = double{InverseTailNorm(centre_, coarse_axes, index_.dim)};
+  }
+
+  // Asks for the rows of a group, which lie anywhere in memory, ahead of their check.
+  void Prefetch(size_t group) const {
+    const size_t row_bytes = items_.dim * (items_.vectors == nullptr ? sizeof(Bf16) : sizeof(float));
+    for (size_t slot = 0; slot < kGroupRows; ++slot) {
+      const uint32_t row = index_.rows[group * kGroupRows + slot];
+      if (row == kNoSlotRow) continue;
+      const char* const vector =
+          items_.vectors == nullptr
+              ? reinterpret_cast<const char*>(items_.bf16_vectors + size_t{row} * items_.stride)
+              : reinterpret_cast<const char*>(items_.vectors + size_t{row} * items_.stride);
+      for (size_t i = 0; i < row_bytes; i += 64) __builtin_prefetch(vector + i);
+      __builtin_prefetch(&inverse_norms_[row]);
+      if (items_.bias != nullptr) __builtin_prefetch(&items_.bias[row]);
+    }
+  }
+
   // Returns the name of the array whose bound does not hold, or null.
-  const char* FirstBroken(size_t cluster, size_t group, size_t slot) {
+  const char* FirstBroken(size_t group, size_t slot) {
     const uint32_t row = index_.rows[group * kGroupRows + slot];
     const float* const vector = items_.Row(row).Floats(buffer_.data());
-    const float* const centre = index_.centres.data() + cluster * index_.stride;
     const GroupFacts& facts = index_.groups[group];
-    const double norm = std::sqrt(SumSquares(vector, 0, index_.dim));
+    const uint8_t* const fine = index_.fine.data() + FinePosition(group, slot, index_.dim);
+    DotRows(vector, index_.rotation.data(), index_.dim, index_.dim, index_.stride, rotated_.data());
+    const RowSums sums = SumRow(vector, rotated_.data(), centre_, fine, facts.fine_scale, index_.dim);
+    const double norm = std::sqrt(sums.square);
     const double slack = norm * double{BoundSlack(index_.dim)} + 1e-37;
     const double inverse = double{inverse_norms_[row]};
     const float bias = items_.bias == nullptr ? 0.0f : items_.bias[row];
-    DotRows(vector, index_.rotation.data(), index_.dim, index_.dim, index_.stride, rotated_.data());
-    const AlongAcross place = Decompose(rotated_.data(), centre, 1.0, 0, index_.dim);
+    const double across = Across(sums.rotated_square, sums.along, centre_square_, 1);
     const auto box = [&](BoxRow r) { return double{index_.box(r)[group]}; };
-    if (!(double{place.along} >= -slack && box(kAlong) >= double{place.along} - slack &&
-          box(kAcross) >= double{place.across} - slack && index_.box(kMaxBias)[group] >= bias &&
-          box(kCosineAlong) >= (double{place.along} - slack) * inverse &&
-          box(kCosineAcross) >= (double{place.across} - slack) * inverse)) {
+    if (!(sums.along >= -slack && box(kAlong) >= sums.along - slack && box(kAcross) >= across - slack &&
+          index_.box(kMaxBias)[group] >= bias && box(kCosineAlong) >= (sums.along - slack) * inverse &&
+          box(kCosineAcross) >= (across - slack) * inverse)) {
       return "boxes";
     }
     if (!(double{facts.max_norm} >= norm - slack && facts.max_bias >= bias &&
           facts.min_inverse_norm <= inverse_norms_[row] && facts.max_inverse_norm >= inverse_norms_[row])) {
       return "groups";
     }
-    const auto missed = [](float value, float scale, uint8_t code) {
-      const double difference = double{value} - double{scale} * (int{code} - 128);
+    const auto missed = [&](double value, uint8_t code) {
+      const double difference = value - double{facts.coarse_scale} * (int{code} - 128);
       return difference * difference;
     };
     const size_t coarse_axes = std::min(kCoarseAxes, index_.dim);
     const auto coarse = [&](size_t j) { return index_.coarse[CoarsePosition(group, slot, j)]; };
-    const AlongAcross tail =
-        Decompose(rotated_.data(), centre, double{InverseTailNorm(centre, coarse_axes, index_.dim)},
-                  coarse_axes, index_.dim);
-    double lost = missed(tail.along, facts.coarse_scale, coarse(kCoarseAxes));
-    for (size_t j = 0; j < coarse_axes; ++j) lost += missed(rotated_[j], facts.coarse_scale, coarse(j));
+    double tail_square = sums.rotated_square, tail_along = sums.along, lost = 0;
+    for (size_t j = 0; j < coarse_axes; ++j) {
+      const double x = double{rotated_[j]};
+      tail_square -= x * x;
+      tail_along -= x * double{centre_[j]};
+      lost += missed(x, coarse(j));
+    }
+    const double tail_across = Across(tail_square, tail_along, tail_square_, inverse_tail_);
+    lost += missed(tail_along * inverse_tail_, coarse(kCoarseAxes));
     if (!(std::sqrt(lost) <= double{facts.coarse_error} + slack &&
-          double{facts.coarse_scale} * coarse(kCoarseAxes + 1) >= double{tail.across} - slack)) {
+          double{facts.coarse_scale} * coarse(kCoarseAxes + 1) >= tail_across - slack)) {
       return "coarse";
     }
-    const uint8_t* const fine = index_.fine.data() + FinePosition(group, slot, index_.dim);
-    lost = 0;
-    for (size_t j = 0; j < index_.dim; ++j) lost += missed(rotated_[j], facts.fine_scale, fine[j]);
-    if (!(std::sqrt(lost) <= double{facts.fine_error} + slack)) return "fine";
+    if (!(std::sqrt(sums.lost) <= double{facts.fine_error} + slack)) return "fine";
     // The query has zeros there, but a code that should be zero and is not is damage.
     for (size_t j = index_.dim; j < FineBytes(index_.dim); ++j) {
       if (fine[j] != 128) return "fine";
@@ -132,10 +158,20 @@ class RowChecker {
   }
 
  private:
+  // |x - <x, d> d|, d = c * scale, from |x|^2, <x, c> and |c|^2. What cancels is about 1e-8 |x|, far less
+  // than the slack.
+  static double Across(double square, double product, double centre_square, double scale) {
+    const double along = product * scale, direction_square = centre_square * scale * scale;
+    return std::sqrt(std::max(0.0, square - along * along * (2 - direction_square)));
+  }
+
   const BoundIndexView& index_;
   const ItemMatrix& items_;
   const std::span<const float> inverse_norms_;
   AlignedVector<float> buffer_, rotated_;
+  // Of the cluster.
+  const float* centre_ = nullptr;
+  double centre_square_ = 0, tail_square_ = 0, inverse_tail_ = 0;
 };
 
 }  // namespace
@@ -194,21 +230,40 @@ absl::Status CheckBoundIndexStructure(const BoundIndexView& index, size_t num_it
 
 absl::Status CheckBoundIndexValues(const BoundIndexView& index, const ItemMatrix& items,
                                    std::span<const float> inverse_norms) {
+  SWIFTLET_RETURN_IF_ERROR(CheckBoundIndexAxes(index));
+  return CheckBoundIndexGroups(index, items, inverse_norms, 0, index.num_groups());
+}
+
+absl::Status CheckBoundIndexAxes(const BoundIndexView& index) {
   SWIFTLET_RETURN_IF_ERROR(CheckRotation(index));
-  RowChecker checker(index, items, inverse_norms);
   for (size_t c = 0; c < index.num_clusters(); ++c) {
     const double length = std::sqrt(SumSquares(index.centres.data() + c * index.stride, 0, index.dim));
     if (length != 0 && !(std::fabs(length - 1) <= double{BoundSlack(index.dim)})) {
       return Bad("centres", c, "a direction of length 1, or 0", absl::StrCat(length));
     }
-    for (size_t g = index.cluster_groups[c]; g < index.cluster_groups[c + 1]; ++g) {
-      for (size_t slot = 0; slot < kGroupRows; ++slot) {
-        const uint32_t row = index.rows[g * kGroupRows + slot];
-        if (row == kNoSlotRow) continue;
-        if (const char* array = checker.FirstBroken(c, g, slot); array != nullptr) {
-          return absl::DataLossError(absl::StrCat("tensor \"index.", array, "\": the bounds of group ", g,
-                                                  " do not hold for item row ", row));
-        }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckBoundIndexGroups(const BoundIndexView& index, const ItemMatrix& items,
+                                   std::span<const float> inverse_norms, size_t begin, size_t end) {
+  RowChecker checker(index, items, inverse_norms);
+  // The cluster of group `begin`: the last one that begins there or before.
+  const auto next = std::upper_bound(index.cluster_groups.begin(), index.cluster_groups.end(), begin);
+  size_t cluster = static_cast<size_t>(next - index.cluster_groups.begin()) - 1;
+  if (begin < end) checker.BeginCluster(cluster);
+  for (size_t g = begin; g < end; ++g) {
+    if (g >= index.cluster_groups[cluster + 1]) {
+      while (g >= index.cluster_groups[cluster + 1]) ++cluster;
+      checker.BeginCluster(cluster);
+    }
+    if (g + 1 < end) checker.Prefetch(g + 1);
+    for (size_t slot = 0; slot < kGroupRows; ++slot) {
+      const uint32_t row = index.rows[g * kGroupRows + slot];
+      if (row == kNoSlotRow) continue;
+      if (const char* array = checker.FirstBroken(g, slot); array != nullptr) {
+        return absl::DataLossError(absl::StrCat("tensor \"index.", array, "\": the bounds of group ", g,
+                                                " do not hold for item row ", row));
       }
     }
   }
