@@ -460,23 +460,45 @@ std::string FormatManifest(const Manifest& m) {
   return absl::StrCat(root.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace), "\n");
 }
 
-absl::StatusOr<std::string> ChecksumFile(const std::string& path) {
-  const FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (!fd.valid()) return ErrnoStatus(errno, "open", path);
-  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(), &XXH3_freeState);
-  if (state == nullptr) return absl::ResourceExhaustedError(absl::StrCat(path, ": no memory to checksum it"));
-  XXH3_128bits_reset(state.get());
-  std::vector<char> buffer(size_t{1} << 20);
-  while (true) {
-    const ssize_t n = ::read(fd.get(), buffer.data(), buffer.size());
-    if (n < 0) {
-      if (errno == EINTR) continue;
-      return ErrnoStatus(errno, "read", path);
+struct FileChecksum::State {
+  explicit State(int fd_in) : fd(fd_in), buffer(size_t{1} << 20) {}
+
+  const FileDescriptor fd;
+  std::vector<char> buffer;
+  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> xxh{XXH3_createState(), &XXH3_freeState};
+};
+
+FileChecksum::FileChecksum(std::string path) : path_(std::move(path)) {}
+FileChecksum::~FileChecksum() = default;
+
+absl::StatusOr<bool> FileChecksum::Step() {
+  if (state_ == nullptr) {
+    state_ = std::make_unique<State>(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    if (!state_->fd.valid()) return ErrnoStatus(errno, "open", path_);
+    if (state_->xxh == nullptr) {
+      return absl::ResourceExhaustedError(absl::StrCat(path_, ": no memory to checksum it"));
     }
-    if (n == 0) break;
-    XXH3_128bits_update(state.get(), buffer.data(), static_cast<size_t>(n));
+    XXH3_128bits_reset(state_->xxh.get());
+    // Read ahead of us, as far as the system sees fit.
+    ::posix_fadvise(state_->fd.get(), 0, 0, POSIX_FADV_SEQUENTIAL);
   }
-  return ToHex(XXH3_128bits_digest(state.get()));
+  ssize_t n;
+  do {
+    n = ::read(state_->fd.get(), state_->buffer.data(), state_->buffer.size());
+  } while (n < 0 && errno == EINTR);
+  if (n < 0) return ErrnoStatus(errno, "read", path_);
+  XXH3_128bits_update(state_->xxh.get(), state_->buffer.data(), static_cast<size_t>(n));
+  return n > 0;
+}
+
+std::string FileChecksum::Hex() const { return ToHex(XXH3_128bits_digest(state_->xxh.get())); }
+
+absl::StatusOr<std::string> ChecksumFile(const std::string& path) {
+  FileChecksum checksum(path);
+  for (bool more = true; more;) {
+    SWIFTLET_ASSIGN_OR_RETURN(more, checksum.Step());
+  }
+  return checksum.Hex();
 }
 
 }  // namespace swiftlet

@@ -34,6 +34,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -123,6 +124,25 @@ std::string FormatManifest(const Manifest& manifest);
 
 // XXH3-128 of a file, as in ManifestFile. NOT_FOUND or UNAVAILABLE with the path and errno's text.
 absl::StatusOr<std::string> ChecksumFile(const std::string& path);
+
+// The same a piece at a time. Thread-compatible.
+class FileChecksum {
+ public:
+  explicit FileChecksum(std::string path);
+  ~FileChecksum();
+  FileChecksum(const FileChecksum&) = delete;
+  FileChecksum& operator=(const FileChecksum&) = delete;
+
+  // Reads a piece of the file, a megabyte at most; false when there is no more.
+  absl::StatusOr<bool> Step();
+  // Of what was read.
+  std::string Hex() const;
+
+ private:
+  struct State;
+  const std::string path_;
+  std::unique_ptr<State> state_;  // null before the first piece
+};
 
 }  // namespace swiftlet
 

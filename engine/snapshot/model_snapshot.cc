@@ -44,7 +44,7 @@ absl::StatusOr<Manifest> LoadManifest(const std::string& directory) {
   return manifest;
 }
 
-absl::Status CheckFile(const std::string& path, const ManifestFile& expected, bool verify_checksum) {
+absl::Status CheckFileSize(const std::string& path, const ManifestFile& expected) {
   absl::StatusOr<uint64_t> bytes = FileSize(path);
   // A file that the manifest lists is a part of the snapshot: without it the snapshot is corrupt.
   if (absl::IsNotFound(bytes.status())) return absl::DataLossError(bytes.status().message());
@@ -53,13 +53,36 @@ absl::Status CheckFile(const std::string& path, const ManifestFile& expected, bo
     return absl::DataLossError(
         absl::StrCat(path, ": expected ", expected.bytes, " bytes (manifest), found ", *bytes));
   }
-  if (!verify_checksum) return absl::OkStatus();
-  SWIFTLET_ASSIGN_OR_RETURN(const std::string checksum, ChecksumFile(path));
-  if (checksum != expected.xxh3_128) {
-    return absl::DataLossError(absl::StrCat(path, ": corrupt: expected XXH3-128 ", expected.xxh3_128,
-                                            " (manifest), found ", checksum));
-  }
   return absl::OkStatus();
+}
+
+void AddChecksumJob(const std::string& path, const ManifestFile& expected, BackgroundJobs& jobs) {
+  auto checksum = std::make_shared<FileChecksum>(path);
+  jobs.Add([checksum, path, expected]() -> absl::StatusOr<bool> {
+    SWIFTLET_ASSIGN_OR_RETURN(const bool more, checksum->Step());
+    if (!more && checksum->Hex() != expected.xxh3_128) {
+      return absl::DataLossError(absl::StrCat(path, ": corrupt: expected XXH3-128 ", expected.xxh3_128,
+                                              " (manifest), found ", checksum->Hex()));
+    }
+    return more;
+  });
+}
+
+// check(begin, end) over [0, size) in a few jobs, each of steps of `grain`.
+void AddRangeJobs(uint64_t size, uint64_t grain,
+                  const std::function<absl::Status(uint64_t begin, uint64_t end)>& check,
+                  BackgroundJobs& jobs) {
+  constexpr uint64_t kJobs = 4;
+  for (uint64_t i = 0; i < kJobs; ++i) {
+    const uint64_t begin = size * i / kJobs, end = size * (i + 1) / kJobs;
+    if (begin == end) continue;
+    jobs.Add([check, grain, at = begin, end]() mutable -> absl::StatusOr<bool> {
+      const uint64_t next = std::min(at + grain, end);
+      SWIFTLET_RETURN_IF_ERROR(check(at, next));
+      at = next;
+      return at < end;
+    });
+  }
 }
 
 // t->index, unless the binder finds fault.
@@ -95,27 +118,65 @@ absl::StatusOr<std::shared_ptr<const ModelSnapshot>> ModelSnapshot::Load(const s
   std::shared_ptr<ModelSnapshot> snapshot(new ModelSnapshot);
   SWIFTLET_ASSIGN_OR_RETURN(snapshot->manifest_, LoadManifest(directory));
   const Manifest& manifest = snapshot->manifest_;
+  BackgroundJobs own_jobs({});
+  BackgroundJobs& jobs = options.jobs == nullptr ? own_jobs : *options.jobs;
   for (const auto& [name, file] : manifest.files) {
-    SWIFTLET_RETURN_IF_ERROR(CheckFile(absl::StrCat(directory, "/", name), file, options.verify_checksums));
+    SWIFTLET_RETURN_IF_ERROR(CheckFileSize(absl::StrCat(directory, "/", name), file));
   }
-  const std::string model_path = absl::StrCat(directory, "/", kModelFile);
-  SWIFTLET_ASSIGN_OR_RETURN(snapshot->file_, SafetensorsFile::Open(model_path));
-  SWIFTLET_RETURN_IF_ERROR(snapshot->Bind(model_path, options));
+  // First of all, so that damage is called that, whatever else is wrong with a damaged file.
+  for (const auto& [name, file] : manifest.files) {
+    if (options.verify_checksums) AddChecksumJob(absl::StrCat(directory, "/", name), file, jobs);
+  }
+  snapshot->AddModelJobs(absl::StrCat(directory, "/", kModelFile), options, jobs);
   if (manifest.num_users > 0) {
     snapshot->user_vectors_path_ = absl::StrCat(directory, "/", kUserVectorsFile);
+    if (options.check_user_vectors) {
+      jobs.Add(options.check_user_vectors(manifest, snapshot->user_vectors_path_));
+    }
   }
+  SWIFTLET_RETURN_IF_ERROR(jobs.Run());
   return std::shared_ptr<const ModelSnapshot>(std::move(snapshot));
 }
 
 ModelSnapshot::~ModelSnapshot() = default;
 
-absl::Status ModelSnapshot::Bind(const std::string& model_path, const SnapshotLoadOptions& options) {
+void ModelSnapshot::AddModelJobs(const std::string& model_path, const SnapshotLoadOptions& options,
+                                 BackgroundJobs& jobs) {
+  jobs.Add([this, model_path, options, &jobs]() -> absl::StatusOr<bool> {
+    SWIFTLET_ASSIGN_OR_RETURN(file_, SafetensorsFile::Open(model_path));
+    const auto tensors = std::make_shared<SnapshotTensors>(manifest_);
+    SWIFTLET_RETURN_IF_ERROR(Bind(model_path, tensors.get()));
+    if (options.prefault) {
+      AddRangeJobs(
+          file_->bytes().size(), uint64_t{1} << 20,
+          [this](uint64_t begin, uint64_t end) {
+            PrefaultRange(begin, end);
+            return absl::OkStatus();
+          },
+          jobs);
+    }
+    if (!options.verify_contents) return false;
+    for (const ValueCheck& part : ValueChecks(*tensors)) {
+      AddRangeJobs(
+          part.size, part.grain,
+          [tensors, model_path, check = part.check](uint64_t begin, uint64_t end) -> absl::Status {
+            const absl::Status status = check(begin, end);
+            if (status.ok()) return status;
+            return absl::DataLossError(absl::StrCat(model_path, ": ", status.message()));
+          },
+          jobs);
+    }
+    return false;
+  });
+}
+
+absl::Status ModelSnapshot::Bind(const std::string& model_path, SnapshotTensors* tensors) {
   const uint64_t n = manifest_.num_items;
   const uint64_t stride = manifest_.row_stride;
   const uint64_t num_categories = manifest_.num_categories;
   constexpr uint64_t kAny = TensorBinder::kAnyLength;
 
-  SnapshotTensors t(manifest_);
+  SnapshotTensors& t = *tensors;
   TensorBinder binder(*file_, model_path);
   if (manifest_.row_type == RowType::kBf16) {
     binder.Required("item.vectors", {n, stride}, &t.bf16_vectors);
@@ -148,9 +209,8 @@ absl::Status ModelSnapshot::Bind(const std::string& model_path, const SnapshotLo
   binder.RefuseOthers({"item.", "category.", "encoder.", "attention."});
   SWIFTLET_RETURN_IF_ERROR(binder.status());
 
-  absl::Status status = CheckStructure(t);
-  if (status.ok() && options.verify_contents) status = CheckValues(t);
-  if (!status.ok()) return absl::DataLossError(absl::StrCat(model_path, ": ", status.message()));
+  if (const absl::Status status = CheckStructure(t); !status.ok())
+    return absl::DataLossError(absl::StrCat(model_path, ": ", status.message()));
 
   items_ = t.items();
   inputs_ = t.inputs();
@@ -234,11 +294,16 @@ std::optional<uint32_t> ModelSnapshot::ClassOf(EventTypeId type, float value) co
   return found;
 }
 
-void ModelSnapshot::Prefault() const {
+void ModelSnapshot::Prefault() const { PrefaultRange(0, file_->bytes().size()); }
+
+void ModelSnapshot::PrefaultRange(size_t begin, size_t end) const {
   const std::span<const std::byte> bytes = file_->bytes();
-  ::madvise(const_cast<std::byte*>(bytes.data()), bytes.size(), MADV_WILLNEED);  // A hint: may fail.
   const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
-  for (size_t i = 0; i < bytes.size(); i += page) {
+  begin = begin / page * page;  // the file begins on a page
+#ifdef MADV_POPULATE_READ
+  if (::madvise(const_cast<std::byte*>(&bytes[begin]), end - begin, MADV_POPULATE_READ) == 0) return;
+#endif
+  for (size_t i = begin; i < end; i += page) {
     static_cast<void>(*static_cast<const volatile std::byte*>(&bytes[i]));
   }
 }

@@ -52,6 +52,7 @@
 #define SWIFTLET_ENGINE_SNAPSHOT_MODEL_SNAPSHOT_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -60,6 +61,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "engine/base/background_jobs.h"
 #include "engine/base/item_key.h"
 #include "engine/encoders/encoder.h"
 #include "engine/kernels/vector_view.h"
@@ -69,6 +71,8 @@
 
 namespace swiftlet {
 
+struct SnapshotTensors;
+
 struct SnapshotLoadOptions {
   // Read every file once and compare its checksum with the manifest.
   bool verify_checksums = true;
@@ -76,6 +80,13 @@ struct SnapshotLoadOptions {
   // what memory safety rests on (shapes, offsets, category ids, permutation, hash table) is checked all the
   // same.
   bool verify_contents = true;
+  // Maps every page, so that requests meet no page fault.
+  bool prefault = false;
+  // Loads step by step on the threads of these; null: all on the calling thread.
+  BackgroundJobs* jobs = nullptr;
+  // Makes a job that checks user_vectors.sst (its contents: the checksum is checked like that of any file),
+  // to be done along with the others. Called when the manifest says that there are users. May be null.
+  std::function<BackgroundJobs::Job(const Manifest&, const std::string& path)> check_user_vectors = {};
 };
 
 // Immutable and thread-safe.
@@ -141,7 +152,7 @@ class ModelSnapshot {
 
   // Bytes mapped.
   uint64_t size_bytes() const { return file_->bytes().size(); }
-  // Reads every page once, so that requests meet no page fault.
+  // Maps every page, so that requests meet no page fault.
   void Prefault() const;
   // <directory>/user_vectors.sst, or empty when the snapshot has no user vectors.
   const std::string& user_vectors_path() const { return user_vectors_path_; }
@@ -151,7 +162,11 @@ class ModelSnapshot {
   static std::string_view Text(std::span<const uint64_t> offsets, std::span<const char> bytes, uint32_t i) {
     return {bytes.data() + offsets[i], offsets[i + 1] - offsets[i]};
   }
-  absl::Status Bind(const std::string& model_path, const SnapshotLoadOptions& options);
+  // Sets *tensors, checks their structure, and then binds everything to them.
+  absl::Status Bind(const std::string& model_path, SnapshotTensors* tensors);
+  // Adds the jobs that load the model file.
+  void AddModelJobs(const std::string& model_path, const SnapshotLoadOptions& options, BackgroundJobs& jobs);
+  void PrefaultRange(size_t begin, size_t end) const;
   void BuildCategoryRows();
 
   Manifest manifest_;

@@ -186,7 +186,12 @@ absl::StatusOr<std::unique_ptr<SafetensorsFile>> SafetensorsFile::Parse(std::spa
 }
 
 SafetensorsFile::~SafetensorsFile() {
-  if (mapped_) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+  if (!mapped_) return;
+  // A piece at a time: while one is unmapped, other threads may wait for the address space.
+  constexpr size_t kPiece = size_t{4} << 20;
+  for (size_t begin = 0; begin < bytes_.size(); begin += kPiece) {
+    ::munmap(const_cast<std::byte*>(&bytes_[begin]), std::min(kPiece, bytes_.size() - begin));
+  }
 }
 
 absl::Status SafetensorsFile::ParseHeader(std::string_view name_for_errors) {

@@ -113,9 +113,10 @@ double SumOfSquares(std::span<const float> v) {
   return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
-// Rows of `dim` finite numbers and zeros up to the stride.
-absl::Status CheckRows(std::string_view name, std::span<const float> rows, size_t dim, size_t stride) {
-  for (size_t begin = 0; begin < rows.size(); begin += stride) {
+// Rows [first, last), each of `dim` finite numbers and zeros up to the stride.
+absl::Status CheckRows(std::string_view name, std::span<const float> rows, size_t dim, size_t stride,
+                       size_t first, size_t last) {
+  for (size_t begin = first * stride; begin < last * stride; begin += stride) {
     const std::span<const float> row = rows.subspan(begin, stride);
     if (!std::isfinite(SumOfSquares(row.first(dim)))) {
       for (size_t j = 0; j < dim; ++j) {
@@ -129,8 +130,9 @@ absl::Status CheckRows(std::string_view name, std::span<const float> rows, size_
   return absl::OkStatus();
 }
 
-absl::Status CheckRows(std::string_view name, std::span<const Bf16> rows, size_t dim, size_t stride) {
-  for (size_t begin = 0; begin < rows.size(); begin += stride) {
+absl::Status CheckRows(std::string_view name, std::span<const Bf16> rows, size_t dim, size_t stride,
+                       size_t first, size_t last) {
+  for (size_t begin = first * stride; begin < last * stride; begin += stride) {
     for (size_t i = begin; i < begin + dim; ++i) {
       if (!IsFinite(rows[i])) return Bad(name, i, "a finite number", absl::StrCat(ToFloat(rows[i])));
     }
@@ -141,10 +143,10 @@ absl::Status CheckRows(std::string_view name, std::span<const Bf16> rows, size_t
   return absl::OkStatus();
 }
 
-absl::Status CheckInverseNorms(const SnapshotTensors& t) {
+absl::Status CheckInverseNorms(const SnapshotTensors& t, size_t begin, size_t end) {
   const ItemMatrix items = t.items();
   AlignedVector<float> buffer(items.dim);
-  for (size_t row = 0; row < t.inverse_norms.size(); ++row) {
+  for (size_t row = begin; row < end; ++row) {
     const float expected = InverseNorm({items.Row(row).Floats(buffer.data()), items.dim});
     const float found = t.inverse_norms[row];
     // Relative: writers may sum in float. Absolute: denormal results have few digits.
@@ -159,8 +161,8 @@ std::string_view TextAt(std::span<const uint64_t> offsets, std::span<const char>
   return {bytes.data() + offsets[i], offsets[i + 1] - offsets[i]};
 }
 
-absl::Status CheckTexts(const SnapshotTensors& t) {
-  for (size_t row = 0; row < t.keys.size(); ++row) {
+absl::Status CheckTexts(const SnapshotTensors& t, size_t begin, size_t end) {
+  for (size_t row = begin; row < end; ++row) {
     const std::string_view id = TextAt(t.id_offsets, t.id_bytes, row);
     if (!IsValidId(id)) {
       return absl::DataLossError(absl::StrCat("tensor \"item.id_bytes\": the id of row ", row, " has ",
@@ -176,10 +178,32 @@ absl::Status CheckTexts(const SnapshotTensors& t) {
           absl::StrCat("tensor \"item.title_bytes\": the title of row ", row, " is no UTF-8"));
     }
   }
+  return absl::OkStatus();
+}
+
+absl::Status CheckCategoryNames(const SnapshotTensors& t) {
   for (size_t i = 0; i < t.manifest.num_categories; ++i) {
     if (!IsValidId(TextAt(t.category_name_offsets, t.category_name_bytes, i))) {
       return absl::DataLossError(absl::StrCat("tensor \"category.name_bytes\": the name of category ", i,
                                               " is not 1 to ", kMaxIdBytes, " bytes of UTF-8 without NUL"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// The small tensors.
+absl::Status CheckNumbers(const SnapshotTensors& t) {
+  SWIFTLET_RETURN_IF_ERROR(CheckFinite("item.bias", t.bias));
+  SWIFTLET_RETURN_IF_ERROR(CheckFinite("item.attention_logits", t.attention_logits));
+  SWIFTLET_RETURN_IF_ERROR(CheckFinite("item.popularity", t.popularity, /*not_negative=*/true));
+  SWIFTLET_RETURN_IF_ERROR(CheckFinite("attention.class_logits", t.class_logits));
+  SWIFTLET_RETURN_IF_ERROR(CheckFinite("attention.position_logits", t.position_logits));
+  SWIFTLET_RETURN_IF_ERROR(CheckFinite("attention.recency_logits", t.recency_logits));
+  SWIFTLET_RETURN_IF_ERROR(CheckFinite("attention.slot_logits", t.slot_logits));
+  for (size_t i = 1; i < t.popularity_order.size(); ++i) {
+    if (t.popularity[t.popularity_order[i]] > t.popularity[t.popularity_order[i - 1]]) {
+      return Bad("item.popularity_order", i, "rows in order of popularity, highest first",
+                 absl::StrCat("row ", t.popularity_order[i], ", more popular than the one before"));
     }
   }
   return absl::OkStatus();
@@ -227,30 +251,37 @@ absl::Status CheckStructure(const SnapshotTensors& t) {
 }
 
 absl::Status CheckValues(const SnapshotTensors& t) {
+  for (const ValueCheck& part : ValueChecks(t)) SWIFTLET_RETURN_IF_ERROR(part.check(0, part.size));
+  return absl::OkStatus();
+}
+
+std::vector<ValueCheck> ValueChecks(const SnapshotTensors& t) {
+  constexpr uint64_t kRows = 4096;
   const size_t dim = t.manifest.dim, stride = t.manifest.row_stride;
-  SWIFTLET_RETURN_IF_ERROR(CheckRows("item.vectors", t.vectors, dim, stride));
-  SWIFTLET_RETURN_IF_ERROR(CheckRows("item.vectors", t.bf16_vectors, dim, stride));
-  SWIFTLET_RETURN_IF_ERROR(CheckRows("item.input_vectors", t.input_vectors, dim, stride));
-  SWIFTLET_RETURN_IF_ERROR(CheckRows("item.input_vectors", t.bf16_input_vectors, dim, stride));
-  SWIFTLET_RETURN_IF_ERROR(CheckRows("encoder.input_map", t.input_map, dim, stride));
-  SWIFTLET_RETURN_IF_ERROR(CheckInverseNorms(t));
-  SWIFTLET_RETURN_IF_ERROR(CheckFinite("item.bias", t.bias));
-  SWIFTLET_RETURN_IF_ERROR(CheckFinite("item.attention_logits", t.attention_logits));
-  SWIFTLET_RETURN_IF_ERROR(CheckFinite("item.popularity", t.popularity, /*not_negative=*/true));
-  SWIFTLET_RETURN_IF_ERROR(CheckFinite("attention.class_logits", t.class_logits));
-  SWIFTLET_RETURN_IF_ERROR(CheckFinite("attention.position_logits", t.position_logits));
-  SWIFTLET_RETURN_IF_ERROR(CheckFinite("attention.recency_logits", t.recency_logits));
-  SWIFTLET_RETURN_IF_ERROR(CheckFinite("attention.slot_logits", t.slot_logits));
-  for (size_t i = 1; i < t.popularity_order.size(); ++i) {
-    if (t.popularity[t.popularity_order[i]] > t.popularity[t.popularity_order[i - 1]]) {
-      return Bad("item.popularity_order", i, "rows in order of popularity, highest first",
-                 absl::StrCat("row ", t.popularity_order[i], ", more popular than the one before"));
-    }
-  }
+  std::vector<ValueCheck> checks;
+  const auto add_rows = [&](const char* name, auto rows) {
+    checks.push_back({rows.size() / stride, kRows, [=](uint64_t begin, uint64_t end) {
+                        return CheckRows(name, rows, dim, stride, begin, end);
+                      }});
+  };
+  add_rows("item.vectors", t.vectors);
+  add_rows("item.vectors", t.bf16_vectors);
+  add_rows("item.input_vectors", t.input_vectors);
+  add_rows("item.input_vectors", t.bf16_input_vectors);
+  add_rows("encoder.input_map", t.input_map);
+  checks.push_back({t.inverse_norms.size(), kRows,
+                    [&t](uint64_t begin, uint64_t end) { return CheckInverseNorms(t, begin, end); }});
+  checks.push_back({1, 1, [&t](uint64_t, uint64_t) { return CheckNumbers(t); }});
   if (t.index.has_value()) {
-    SWIFTLET_RETURN_IF_ERROR(CheckBoundIndexValues(*t.index, t.items(), t.inverse_norms));
+    checks.push_back({1, 1, [&t](uint64_t, uint64_t) { return CheckBoundIndexAxes(*t.index); }});
+    checks.push_back({t.index->num_groups(), kRows / kGroupRows, [&t](uint64_t begin, uint64_t end) {
+                        return CheckBoundIndexGroups(*t.index, t.items(), t.inverse_norms, begin, end);
+                      }});
   }
-  return CheckTexts(t);
+  checks.push_back(
+      {t.keys.size(), kRows, [&t](uint64_t begin, uint64_t end) { return CheckTexts(t, begin, end); }});
+  checks.push_back({1, 1, [&t](uint64_t, uint64_t) { return CheckCategoryNames(t); }});
+  return checks;
 }
 
 float InverseNorm(std::span<const float> v) {

@@ -3,8 +3,10 @@
 #define SWIFTLET_ENGINE_SNAPSHOT_SNAPSHOT_CHECKS_H_
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "engine/base/bf16.h"
@@ -47,6 +49,15 @@ absl::Status CheckStructure(const SnapshotTensors& tensors);
 // popularity, bounds of the index. Requires CheckStructure. One pass over the file, and with an index
 // dim multiplications for each number of item.vectors.
 absl::Status CheckValues(const SnapshotTensors& tensors);
+
+// The same in pieces, for BackgroundJobs: all pieces of all parts together are CheckValues. The tensors must
+// outlive them.
+struct ValueCheck {
+  uint64_t size = 0;   // of what it goes over: rows, groups
+  uint64_t grain = 1;  // of these take about a millisecond
+  std::function<absl::Status(uint64_t begin, uint64_t end)> check;
+};
+std::vector<ValueCheck> ValueChecks(const SnapshotTensors& tensors);
 
 // 1 / |v|; 0 for a zero vector and for one so small that the inverse is no float.
 float InverseNorm(std::span<const float> v);
