@@ -78,26 +78,51 @@ absl::Status UserVectorFileWriter::Finish() {
   return FromRocksDb(s.writer.Finish(), s.path, "cannot finish");  // syncs the file
 }
 
-absl::Status ReadUserVectorFile(
-    const std::string& path, uint32_t dim,
-    const std::function<absl::Status(std::string_view user_id, std::span<const float>)>& fn) {
-  rocksdb::SstFileReader reader(UserVectorsOptions(nullptr));
-  SWIFTLET_RETURN_IF_ERROR(FromRocksDb(reader.Open(path), path, "cannot open"));
-  rocksdb::ReadOptions options;
-  options.fill_cache = false;
-  options.readahead_size = size_t{2} << 20;
-  std::unique_ptr<rocksdb::Iterator> it(reader.NewIterator(options));
-  std::vector<float> vector(dim);
-  for (it->SeekToFirst(); it->Valid(); it->Next()) {
-    if (it->value().size() != dim * sizeof(float)) {
-      return absl::DataLossError(absl::StrCat(path, ": user \"", it->key().ToString(),
-                                              "\": ", it->value().size(), " bytes, expected ",
-                                              dim * sizeof(float), " (dim ", dim, ")"));
-    }
-    std::memcpy(vector.data(), it->value().data(), it->value().size());
-    SWIFTLET_RETURN_IF_ERROR(fn(FromSlice(it->key()), vector));
+struct UserVectorFileReader::Impl {
+  Impl(std::string path_in, uint32_t dim)
+      : path(std::move(path_in)), reader(UserVectorsOptions(nullptr)), vector(dim) {}
+
+  const std::string path;
+  rocksdb::SstFileReader reader;
+  std::unique_ptr<rocksdb::Iterator> it;  // null before the first Read; destroyed before the reader
+  std::vector<float> vector;              // [dim]
+};
+
+UserVectorFileReader::UserVectorFileReader(std::string path, uint32_t dim)
+    : impl_(std::make_unique<Impl>(std::move(path), dim)) {}
+UserVectorFileReader::~UserVectorFileReader() = default;
+
+absl::StatusOr<bool> UserVectorFileReader::Read(uint64_t max_users, const Fn& fn) {
+  Impl& s = *impl_;
+  if (s.it == nullptr) {
+    SWIFTLET_RETURN_IF_ERROR(FromRocksDb(s.reader.Open(s.path), s.path, "cannot open"));
+    rocksdb::ReadOptions options;
+    options.fill_cache = false;
+    options.readahead_size = size_t{2} << 20;
+    s.it.reset(s.reader.NewIterator(options));
+    s.it->SeekToFirst();
   }
-  return FromRocksDb(it->status(), path, "cannot read");
+  for (uint64_t i = 0; i < max_users && s.it->Valid(); ++i, s.it->Next()) {
+    const rocksdb::Slice value = s.it->value();
+    if (value.size() != s.vector.size() * sizeof(float)) {
+      return absl::DataLossError(
+          absl::StrCat(s.path, ": user \"", s.it->key().ToString(), "\": ", value.size(), " bytes, expected ",
+                       s.vector.size() * sizeof(float), " (dim ", s.vector.size(), ")"));
+    }
+    std::memcpy(s.vector.data(), value.data(), value.size());
+    SWIFTLET_RETURN_IF_ERROR(fn(FromSlice(s.it->key()), s.vector));
+  }
+  if (s.it->Valid()) return true;
+  SWIFTLET_RETURN_IF_ERROR(FromRocksDb(s.it->status(), s.path, "cannot read"));
+  return false;
+}
+
+absl::Status ReadUserVectorFile(const std::string& path, uint32_t dim, const UserVectorFileReader::Fn& fn) {
+  UserVectorFileReader reader(path, dim);
+  for (bool more = true; more;) {
+    SWIFTLET_ASSIGN_OR_RETURN(more, reader.Read(~uint64_t{0}, fn));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace swiftlet

@@ -34,10 +34,24 @@ class UserVectorFileWriter {
   std::unique_ptr<Impl> impl_;
 };
 
+// Reads the vectors of a file, in byte order of the id, some at a time. Thread-compatible.
+class UserVectorFileReader {
+ public:
+  using Fn = std::function<absl::Status(std::string_view user_id, std::span<const float>)>;
+
+  UserVectorFileReader(std::string path, uint32_t dim);
+  ~UserVectorFileReader();
+  // Calls fn for the next `max_users` vectors, or as many as are left; false when there are no more.
+  // DATA_LOSS for a damaged file, and for vectors that are not of `dim` numbers.
+  absl::StatusOr<bool> Read(uint64_t max_users, const Fn& fn);
+
+ private:
+  struct Impl;
+  const std::unique_ptr<Impl> impl_;
+};
+
 // Calls fn for every vector of the file, in byte order of the id. For `inspect` and the trainer's evaluation.
-absl::Status ReadUserVectorFile(
-    const std::string& path, uint32_t dim,
-    const std::function<absl::Status(std::string_view user_id, std::span<const float>)>& fn);
+absl::Status ReadUserVectorFile(const std::string& path, uint32_t dim, const UserVectorFileReader::Fn& fn);
 
 }  // namespace swiftlet
 
