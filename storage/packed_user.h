@@ -28,6 +28,14 @@ struct UserKey {
   uint64_t hash;
 };
 
+// A user's long-term vector of a snapshot that does not serve yet.
+struct NextVector {
+  UserVectorsId vectors;
+  std::vector<float> values;  // empty when the user has none
+
+  size_t bytes() const { return sizeof(NextVector) + values.capacity() * sizeof(float); }
+};
+
 class PackedUser {
  public:
   struct Free {
@@ -48,6 +56,7 @@ class PackedUser {
 
   // Of the shard that owns this; a new version of a user takes them over.
   struct Links {
+    NextVector* next = nullptr;  // owned by the shard
     PackedUser *newer = nullptr, *older = nullptr;
     uint64_t last_arrival = 0;  // of the events that were appended in the cache
     uint8_t uses = 0;           // since it came to its queue, or saturated

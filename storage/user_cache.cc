@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/time/clock.h"
 #include "engine/base/mutex.h"
 #include "engine/base/status_macros.h"
 #include "storage/packed_user.h"
@@ -67,7 +68,8 @@ struct Shard {
 
   bool Find(const UserKey& key, UserVectorsId vectors, CachedUser* user) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
     PackedUser* const packed = users.Find(key);
-    if (packed == nullptr || (vectors.version != 0 && packed->vectors() != vectors)) return false;
+    if (packed == nullptr) return false;
+    if (vectors.version != 0 && packed->vectors() != vectors) return FindAhead(key, packed, vectors, user);
     UserShard::CountUse(packed);
     ++hits;
     packed->ReadHistory(&user->history);
@@ -75,6 +77,27 @@ struct Shard {
     if (vectors.version != 0) packed->ReadLongTerm(&user->long_term);
     user->vectors = vectors;
     return true;
+  }
+
+  // The first one to ask for vectors that were read ahead: they take the place of those before.
+  bool FindAhead(const UserKey& key, PackedUser* packed, UserVectorsId vectors, CachedUser* user)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
+    if (packed->links.next == nullptr || packed->links.next->vectors != vectors) return false;
+    UserShard::CountUse(packed);
+    ++hits;
+    packed->ReadHistory(&user->history);
+    user->long_term = packed->links.next->values;
+    user->vectors = vectors;
+    users.Put(PackedUser::Create(key, user->history, user->long_term, vectors), 0);
+    return true;
+  }
+
+  // Ends a read of the store: from here on nobody joins it.
+  void EndFill(const UserKey& key, const std::shared_ptr<Fill>& fill) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
+    const auto it = active.find(key.hash);
+    if (it == active.end()) return;
+    std::erase(it->second.fills, fill);
+    if (it->second.fills.empty() && it->second.writes == 0) active.erase(it);
   }
 };
 
@@ -92,6 +115,8 @@ struct UserCache::Impl {
   // result must not be kept.
   absl::Status ReadStore(std::string_view user_id, UserVectorsId vectors, bool known_history,
                          CachedUser* user, bool* cacheable);
+  // One user of ReadAhead; false when the cache is full. NOT_FOUND when there are no such vectors.
+  absl::StatusOr<bool> ReadAhead(std::string_view user_id, UserVectorsId vectors);
   void BeginWrite(const UserKey& key);
   // Applies events that the store has recorded (none: `forget` says whether to forget the user) and ends the
   // write.
@@ -165,13 +190,59 @@ absl::Status UserCache::Get(std::string_view user_id, UserVectorsId vectors, Cac
   fill->user = std::move(read);
   fill->status = status;
   fill->done = true;
-  if (const auto it = shard.active.find(key.hash); it != shard.active.end()) {
-    std::erase(it->second.fills, fill);
-    if (it->second.fills.empty() && it->second.writes == 0) shard.active.erase(it);
-  }
+  shard.EndFill(key, fill);
   shard.filled.NotifyAll();
   if (packed != nullptr && fill->cacheable) shard.users.Put(std::move(packed), 0);
   return status;
+}
+
+absl::StatusOr<bool> UserCache::Impl::ReadAhead(std::string_view user_id, UserVectorsId vectors) {
+  const UserKey key(user_id);
+  Shard& shard = ShardOf(key);
+  const auto fill = std::make_shared<Fill>();  // of no user: nobody joins it, but a write makes it void
+  {
+    MutexLock lock(shard.mu);
+    const PackedUser* packed = shard.users.Find(key);
+    if (packed == nullptr || packed->vectors() == vectors) return true;
+    Activity& activity = shard.active[key.hash];
+    fill->cacheable = activity.writes == 0;
+    activity.fills.push_back(fill);
+  }
+  NextVector next{.vectors = vectors, .values = {}};
+  const absl::Status status = store->ReadLongTerm(vectors.version, user_id, &next.values);
+  MutexLock lock(shard.mu);
+  shard.EndFill(key, fill);
+  SWIFTLET_RETURN_IF_ERROR(status);
+  PackedUser* const packed = shard.users.Find(key);
+  if (packed == nullptr || packed->vectors() == vectors || !fill->cacheable) return true;
+  return shard.users.SetNext(packed, std::move(next));
+}
+
+uint64_t UserCache::ReadAhead(UserVectorsId vectors, absl::Duration at_most) {
+  constexpr size_t kMaxUsersOfShard = 2048;  // as many as can be listed without holding requests up
+  constexpr uint64_t kBurst = 32;
+  if (vectors.version == 0) return 0;
+  const absl::Time deadline = absl::Now() + at_most;
+  uint64_t num_users = 0;
+  for (Shard& shard : impl_->shards) {
+    std::vector<std::string> ids;
+    {
+      MutexLock lock(shard.mu);
+      ids = shard.users.HotUsers(kMaxUsersOfShard);
+    }
+    absl::Time burst = absl::Now();
+    for (const std::string& id : ids) {
+      const absl::StatusOr<bool> room = impl_->ReadAhead(id, vectors);
+      if (!room.ok()) return num_users;  // requests will meet it, and say so
+      if (!*room) break;
+      if (++num_users % kBurst != 0) continue;
+      const absl::Time now = absl::Now();
+      if (now >= deadline) return num_users;
+      absl::SleepFor(now - burst);
+      burst = absl::Now();
+    }
+  }
+  return num_users;
 }
 
 void UserCache::Impl::BeginWrite(const UserKey& key) {

@@ -23,6 +23,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "engine/user_state.h"
 #include "storage/database.h"
 
@@ -74,6 +75,12 @@ class UserCache {
   // version that the store does not have gives an empty vector, which is not cached. After an error *user is
   // unspecified.
   absl::Status Get(std::string_view user_id, UserVectorsId vectors, CachedUser* user);
+
+  // Reads vectors that nobody asks for yet, since their snapshot does not serve, for cached users who are
+  // asked for again and again, so that the first request after a swap finds them: Find is a hit with the
+  // vectors that a user had and with these. Nobody leaves the cache for it. In bursts, with pauses that leave
+  // the processor to others; ends when `at_most` has passed. Returns for how many users. Blocks on disk.
+  uint64_t ReadAhead(UserVectorsId vectors, absl::Duration at_most);
 
   // Through to the store, then to the cache. A user whose write failed or whose concurrent writes came back
   // out of order leaves the cache.

@@ -1,6 +1,7 @@
 #include "storage/user_shard.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace swiftlet {
 namespace {
@@ -11,6 +12,10 @@ constexpr uint8_t kUsesForMain = 2;
 // that nobody waits long for the shard.
 constexpr int kMaxRounds = 64;
 
+size_t BytesOf(const PackedUser* user) {
+  return user->bytes() + (user->links.next == nullptr ? 0 : user->links.next->bytes());
+}
+
 }  // namespace
 
 void UserShard::Queue::Push(PackedUser* user) {
@@ -18,7 +23,7 @@ void UserShard::Queue::Push(PackedUser* user) {
   user->links.older = newest;
   (newest != nullptr ? newest->links.newer : oldest) = user;
   newest = user;
-  bytes += user->bytes();
+  bytes += BytesOf(user);
   ++num_users;
 }
 
@@ -26,7 +31,7 @@ void UserShard::Queue::Unlink(PackedUser* user) {
   const PackedUser::Links& links = user->links;
   (links.newer != nullptr ? links.newer->links.older : newest) = links.older;
   (links.older != nullptr ? links.older->links.newer : oldest) = links.newer;
-  bytes -= user->bytes();
+  bytes -= BytesOf(user);
   --num_users;
 }
 
@@ -35,11 +40,14 @@ void UserShard::Queue::Replace(PackedUser* old, PackedUser* user) {
   const PackedUser::Links& links = user->links;
   (links.newer != nullptr ? links.newer->links.older : newest) = user;
   (links.older != nullptr ? links.older->links.newer : oldest) = user;
-  bytes += user->bytes() - old->bytes();
+  bytes += BytesOf(user) - BytesOf(old);
 }
 
 UserShard::~UserShard() {
-  for (PackedUser* user : users_) PackedUser::Free()(user);
+  for (PackedUser* user : users_) {
+    delete user->links.next;
+    PackedUser::Free()(user);
+  }
 }
 
 PackedUser* UserShard::Find(const UserKey& key) const {
@@ -58,6 +66,7 @@ void UserShard::Put(PackedUser::Ptr owned, uint64_t last_arrival) {
     QueueOf(old).Replace(old, user);
     const_cast<PackedUser*&>(*it) = user;  // equal, with an equal hash
     PackedUser::Free()(old);
+    if (user->links.next != nullptr && user->links.next->vectors == user->vectors()) DropNext(user);
   } else {
     user->links.in_main = ghosts_.Remove(user->key().hash);
     users_.insert(user);
@@ -73,8 +82,35 @@ void UserShard::Remove(PackedUser* user) {
   Free(user);
 }
 
+bool UserShard::SetNext(PackedUser* user, NextVector next) {
+  DropNext(user);
+  if (bytes() + next.bytes() > capacity_bytes_) return false;
+  user->links.next = new NextVector(std::move(next));
+  QueueOf(user).bytes += user->links.next->bytes();
+  return true;
+}
+
+void UserShard::DropNext(PackedUser* user) {
+  if (user->links.next == nullptr) return;
+  QueueOf(user).bytes -= user->links.next->bytes();
+  delete user->links.next;
+  user->links.next = nullptr;
+}
+
+std::vector<std::string> UserShard::HotUsers(size_t max_users) const {
+  std::vector<std::string> ids;
+  for (const Queue* queue : {&main_, &small_}) {
+    for (const PackedUser* user = queue->newest; user != nullptr; user = user->links.older) {
+      if (ids.size() == max_users) return ids;
+      if (user->links.uses > 0) ids.emplace_back(user->key().id);
+    }
+  }
+  return ids;
+}
+
 void UserShard::Free(PackedUser* user) {
   users_.erase(user);
+  delete user->links.next;
   PackedUser::Free()(user);
   if (users_.empty()) users_ = {};
 }

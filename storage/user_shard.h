@@ -10,6 +10,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "absl/container/flat_hash_set.h"
 #include "storage/ghost_queue.h"
@@ -34,6 +36,12 @@ class UserShard {
   void Put(PackedUser::Ptr user, uint64_t last_arrival);
   // Null is allowed.
   void Remove(PackedUser* user);
+  // Keeps a vector beside that of the user, who is there, until the user is Put with `next.vectors` or
+  // leaves. False, and nothing is kept, where somebody would have to leave for it.
+  bool SetNext(PackedUser* user, NextVector next);
+  // Ids of users who were asked for since they came or since the queues last turned, those of the main queue
+  // first: at most `max_users`.
+  std::vector<std::string> HotUsers(size_t max_users) const;
 
   size_t num_users() const { return users_.size(); }
   // Of users, table and memory of those who left.
@@ -67,6 +75,7 @@ class UserShard {
   };
 
   Queue& QueueOf(const PackedUser* user) { return user->links.in_main ? main_ : small_; }
+  void DropNext(PackedUser* user);
   void MakeRoom();
   void EvictFromSmall();
   void EvictFromMain();

@@ -73,6 +73,7 @@ class FakeStore final : public UserStore {
   }
   absl::Status ReadLongTerm(int64_t version, std::string_view user_id, std::vector<float>* vector) override {
     ++num_vector_reads;
+    if (during_vector_read) during_vector_read();
     if (version == kMissingVersion) return absl::NotFoundError("no such version");
     *vector = {static_cast<float>(version), static_cast<float>(user_id.size())};
     if (dim > 2) vector->resize(dim);
@@ -86,6 +87,7 @@ class FakeStore final : public UserStore {
 
   static constexpr size_t kLimit = 5;
   static constexpr int64_t kMissingVersion = 404;
+  std::function<void()> during_vector_read;
   std::atomic<int> num_history_reads{0}, num_vector_reads{0};
   size_t dim = 2;
   // Set before the threads start.
@@ -177,6 +179,58 @@ TEST_F(UserCacheTest, AReusedVersionNumberIsAnotherGenerationAndReadAgain) {
   EXPECT_EQ(Find("u", {7, 2})->vectors, (UserVectorsId{7, 2})) << "a write keeps the generation";
   EXPECT_EQ(Find("u", {7, 1}), nullptr);
   EXPECT_EQ(store_.num_history_reads, 1);
+}
+
+TEST_F(UserCacheTest, VectorsThatWereReadAheadAreThereBesideThoseInUse) {
+  Record({Event("hot", "a", 1)});
+  Get("hot", 7);
+  Get("cold", 7);
+  EXPECT_NE(Find("hot", 7), nullptr);  // asked for again
+  const int reads_before = store_.num_vector_reads;
+  EXPECT_EQ(cache_.ReadAhead(8, absl::Hours(1)), 1);
+  EXPECT_EQ(store_.num_vector_reads, reads_before + 1);
+  EXPECT_EQ(cache_.ReadAhead(8, absl::Hours(1)), 1);
+  EXPECT_EQ(Find("hot", 7)->long_term, (std::vector<float>{7, 3})) << "version 7 still serves";
+  EXPECT_EQ(Find("hot", {8, 1}), nullptr) << "of another generation";
+  Record({Event("hot", "b", 2)});
+  EXPECT_EQ(Find("hot", 7)->history.size(), 2);
+  const int reads = store_.num_vector_reads;
+  for (int i = 0; i < 3; ++i) {
+    const auto user = Find("hot", 8);
+    ASSERT_NE(user, nullptr);
+    EXPECT_EQ(user->long_term, (std::vector<float>{8, 3}));
+    EXPECT_EQ(user->vectors.version, 8);
+    EXPECT_EQ(user->history.size(), 2);
+  }
+  EXPECT_EQ(Find("cold", 8), nullptr);
+  EXPECT_EQ(Find("hot", 7), nullptr) << "one of both is left when the swap is over";
+  EXPECT_EQ(store_.num_vector_reads, reads);
+}
+
+TEST_F(UserCacheTest, AnErasureDuringReadAheadHolds) {
+  Record({Event("u", "a", 1)});
+  Get("u", 7);
+  EXPECT_NE(Find("u", 7), nullptr);
+  store_.during_vector_read = [this] {
+    store_.during_vector_read = nullptr;
+    EXPECT_OK(cache_.DeleteUser("u", kNow));
+    Get("u", 7);  // it is cached again, as it is after the erasure
+  };
+  cache_.ReadAhead(8, absl::Hours(1));
+  EXPECT_NE(Find("u", 7), nullptr);
+  EXPECT_EQ(Find("u", 8), nullptr) << "a vector of before the erasure";
+  // And after it.
+  EXPECT_EQ(cache_.ReadAhead(8, absl::Hours(1)), 1);
+  EXPECT_OK(cache_.DeleteUser("u", kNow));
+  EXPECT_EQ(Find("u", 8), nullptr);
+}
+
+TEST_F(UserCacheTest, ReadingAheadEndsWhereThereAreNoSuchVectors) {
+  Get("u", 7);
+  EXPECT_NE(Find("u", 7), nullptr);
+  EXPECT_EQ(cache_.ReadAhead(FakeStore::kMissingVersion, absl::Hours(1)), 0);
+  EXPECT_EQ(cache_.ReadAhead(0, absl::Hours(1)), 0);
+  EXPECT_NE(Find("u", 7), nullptr);
 }
 
 TEST_F(UserCacheTest, AVersionThatTheStoreDoesNotHaveIsNotCached) {
@@ -321,6 +375,34 @@ TEST(UserCacheBudgetTest, UsersNobodyAsksForLeaveWhenBytesRunOut) {
     ASSERT_OK(cache.RecordEvents({{Event(absl::StrCat("user", 1999 - i % 50), "i", i)}}, kNow).status());
     ASSERT_LE(cache.Stats().bytes, kBudget);
   }
+}
+
+TEST(UserCacheBudgetTest, NobodyLeavesForAVectorThatIsReadAhead) {
+  FakeStore store;
+  store.dim = 64;
+  constexpr int64_t kBudget = 64 << 10;
+  UserCache cache(&store, {.capacity_bytes = kBudget, .num_shards = 1});
+  int num_users = 0;
+  for (; cache.Stats().evictions == 0; ++num_users) {
+    const std::string id = absl::StrCat("user", num_users);
+    ASSERT_NE(GetIn(cache, id, 7), nullptr);
+    FindIn(cache, id, 7);
+  }
+  // A third of them leaves room for the vectors of some of the others.
+  for (int i = 0; i < num_users / 3; ++i) ASSERT_OK(cache.DeleteUser(absl::StrCat("user", i), kNow));
+  const UserCacheStats before = cache.Stats();
+  const uint64_t read = cache.ReadAhead(8, absl::Hours(1));
+  EXPECT_GT(read, 10);
+  EXPECT_LT(read, before.entries);
+  EXPECT_EQ(cache.Stats().entries, before.entries);
+  EXPECT_GE(cache.Stats().bytes, before.bytes + read * 64 * sizeof(float)) << "they count";
+  EXPECT_LE(cache.Stats().bytes, kBudget);
+  uint64_t found = 0;
+  for (int i = 0; i < num_users; ++i) found += FindIn(cache, absl::StrCat("user", i), 8) != nullptr;
+  EXPECT_EQ(found, read);
+  EXPECT_LT(cache.Stats().bytes, before.bytes + 4096) << "they have taken the place of the others";
+  for (int i = 0; i < num_users; ++i) ASSERT_OK(cache.DeleteUser(absl::StrCat("user", i), kNow));
+  EXPECT_LT(cache.Stats().bytes, 4096);
 }
 
 TEST(UserCacheBudgetTest, AUserLargerThanTheCacheIsServedButNotKept) {
