@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import random
 import shutil
@@ -27,6 +28,14 @@ def _write_data(directory: Path) -> None:
     (directory / "items.csv").write_text("\n".join(items) + "\n")
 
 
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+
+
+def _die_with_parent() -> None:
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 class ServerProcess:
     def __init__(self) -> None:
         self.dir = Path(tempfile.mkdtemp(prefix="swiftlet-python-"))
@@ -40,12 +49,15 @@ class ServerProcess:
         subprocess.run(command, cwd=self.dir, check=True, stdout=subprocess.DEVNULL)
 
     def start(self, listen: str = "127.0.0.1:0") -> None:
+        """The server is killed when the thread that called this ends."""
         ports = self.dir / "ports"
         ports.unlink(missing_ok=True)
         command = [os.environ["SWIFTLET_SERVER"], "--listen", listen, "--metrics", "127.0.0.1:0"]
         command += ["--data-dir", "data", "--model-dir", "models", "--port-file", "ports"]
         with open(self.dir / "server.log", "ab") as log:
-            self._process = subprocess.Popen(command, cwd=self.dir, stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                command, cwd=self.dir, stdout=log, stderr=log, preexec_fn=_die_with_parent
+            )
         end = time.monotonic() + 60
         while not ports.exists() or not ports.read_text().endswith("\n"):
             if self._process.poll() is not None or time.monotonic() > end:

@@ -174,10 +174,13 @@ class RestartTest(unittest.TestCase):
             self.server.stop(signal.SIGKILL)
             self.start()
             restarted.set()
+            over.wait()  # the server ends with the thread that started it
 
+        over = threading.Event()
         thread = threading.Thread(target=run)
         thread.start()
         self.addCleanup(thread.join)
+        self.addCleanup(over.set)
 
     def test_a_load_survives_a_kill(self):
         half, restarted = threading.Event(), threading.Event()
