@@ -43,6 +43,8 @@ namespace {
 
 constexpr absl::Duration kUpkeepInterval = absl::Minutes(1);
 constexpr absl::Duration kStorageCheckInterval = absl::Seconds(5);
+// Of a swap, for the users in the cache. The others' vectors are read when they are asked for.
+constexpr absl::Duration kReadAheadLimit = absl::Milliseconds(300);
 constexpr char kRecommendationServiceName[] = "swiftlet.v1.RecommendationService";
 
 int64_t WallClockMs() { return absl::ToUnixMillis(absl::Now()); }
@@ -219,6 +221,10 @@ absl::Status Server::Impl::OpenStorage() {
   manager_options.poll_interval = options.snapshot_poll_interval;
   manager_options.keep_versions = options.keep_versions;
   manager_options.now_ms = WallClockMs;
+  manager_options.before_swap = [this](UserVectorsId vectors) {
+    const uint64_t num_users = users->ReadAhead(vectors, kReadAheadLimit);
+    spdlog::debug("long-term vectors of {} cached users were read ahead", num_users);
+  };
   manager_options.on_first_serving = [this] { SetHealth(true); };
   snapshots = std::make_unique<SnapshotManager>(std::move(manager_options), options.event_types,
                                                 database.get(), catalog.get(), &metrics);

@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <cmath>
+#include <memory>
 #include <span>
 #include <string_view>
 
@@ -52,27 +53,35 @@ bool HasItsFiles(const ModelDirectory& models, int64_t version) {
   return true;
 }
 
-absl::Status CheckUserVectors(const Manifest& manifest, const std::string& path) {
-  if (manifest.num_users == 0) return absl::OkStatus();
-  uint64_t num_users = 0;
-  SWIFTLET_RETURN_IF_ERROR(ReadUserVectorFile(
-      path, manifest.dim, [&](std::string_view user_id, std::span<const float> vector) -> absl::Status {
-        if (!IsValidId(user_id)) {
-          return absl::DataLossError(absl::StrCat(path, ": user ", num_users, " of the file: the id has ",
-                                                  user_id.size(), " bytes; expected 1 to ", kMaxIdBytes,
-                                                  " of UTF-8 without NUL"));
-        }
-        for (size_t i = 0; i < vector.size(); ++i) {
-          if (std::isfinite(vector[i])) continue;
-          return absl::DataLossError(absl::StrCat(path, ": user ", Quoted(std::string(user_id)), ": element ",
-                                                  i, ": expected a finite number, found ", vector[i]));
-        }
-        ++num_users;
-        return absl::OkStatus();
-      }));
-  if (num_users == manifest.num_users) return absl::OkStatus();
-  return absl::DataLossError(
-      absl::StrCat(path, ": num_users: expected ", manifest.num_users, " (manifest), found ", num_users));
+BackgroundJobs::Job UserVectorsCheck(const Manifest& manifest, const std::string& path) {
+  constexpr uint64_t kUsersAStep = 4096;
+  struct Progress {
+    Progress(const std::string& path, uint32_t dim) : reader(path, dim) {}
+    UserVectorFileReader reader;
+    uint64_t num_users = 0;
+  };
+  const auto progress = std::make_shared<Progress>(path, manifest.dim);
+  return [progress, path, expected = manifest.num_users]() -> absl::StatusOr<bool> {
+    uint64_t& num_users = progress->num_users;
+    const auto check = [&](std::string_view user_id, std::span<const float> vector) -> absl::Status {
+      if (!IsValidId(user_id)) {
+        return absl::DataLossError(absl::StrCat(path, ": user ", num_users, " of the file: the id has ",
+                                                user_id.size(), " bytes; expected 1 to ", kMaxIdBytes,
+                                                " of UTF-8 without NUL"));
+      }
+      ++num_users;
+      for (size_t i = 0; i < vector.size(); ++i) {
+        if (std::isfinite(vector[i])) continue;
+        return absl::DataLossError(absl::StrCat(path, ": user ", Quoted(std::string(user_id)), ": element ",
+                                                i, ": expected a finite number, found ", vector[i]));
+      }
+      return absl::OkStatus();
+    };
+    SWIFTLET_ASSIGN_OR_RETURN(const bool more, progress->reader.Read(kUsersAStep, check));
+    if (more || num_users == expected) return more;
+    return absl::DataLossError(
+        absl::StrCat(path, ": num_users: expected ", expected, " (manifest), found ", num_users));
+  };
 }
 
 }  // namespace swiftlet

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string>
 
-#include "absl/status/status.h"
+#include "engine/base/background_jobs.h"
 #include "engine/snapshot/manifest.h"
 #include "engine/snapshot/model_directory.h"
 
@@ -20,10 +20,9 @@ std::string CurrentStamp(const ModelDirectory& models);
 // is read. True when in doubt, as after an I/O error: on this, versions are deleted.
 bool HasItsFiles(const ModelDirectory& models, int64_t version);
 
-// Reads the whole file of user vectors: DATA_LOSS, naming the file and the user, unless there are as many as
-// the manifest says, each of its dimension and of finite numbers. OK when the manifest says that there are
-// none.
-absl::Status CheckUserVectors(const Manifest& manifest, const std::string& path);
+// A job that reads the whole file of user vectors: DATA_LOSS, naming the file and the user, unless there are
+// as many as the manifest says, each of its dimension and of finite numbers.
+BackgroundJobs::Job UserVectorsCheck(const Manifest& manifest, const std::string& path);
 
 }  // namespace swiftlet
 

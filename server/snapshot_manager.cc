@@ -22,6 +22,9 @@ constexpr absl::Duration kDrainPoll = absl::Milliseconds(1);
 // directory was started afresh: then the other name of the version.
 constexpr int64_t kOtherName = int64_t{1} << 62;
 
+// A load is bound by memory with more.
+constexpr size_t kMaxLoadThreads = 4;
+
 bool MayPass(const absl::Status& status) {
   return absl::IsUnavailable(status) || absl::IsResourceExhausted(status) || absl::IsInternal(status);
 }
@@ -255,8 +258,13 @@ absl::Status SnapshotManager::TryLoad(int64_t version) {
   // Before the snapshot: when it is replaced meanwhile, the next look at the directory sees it.
   std::string manifest_stamp = ManifestStamp(directory_, version);
   std::string manifest_text = ReadManifestText(directory_.VersionPath(version)).value_or("");
-  SWIFTLET_ASSIGN_OR_RETURN(std::shared_ptr<const ModelSnapshot> snapshot,
-                            ModelSnapshot::Load(directory_.VersionPath(version), {}));
+  BackgroundJobs jobs(JobOptions());
+  SWIFTLET_ASSIGN_OR_RETURN(
+      std::shared_ptr<const ModelSnapshot> snapshot,
+      ModelSnapshot::Load(directory_.VersionPath(version),
+                          {.prefault = true, .jobs = &jobs, .check_user_vectors = UserVectorsCheck}));
+  const absl::Time loaded = absl::Now();
+  absl::Time ingested = loaded;
   snapshot = NeverFreedByRequests(std::move(snapshot), "a snapshot");
   registry_.AddResident(1);
   // Never the name of vectors that requests still read.
@@ -273,17 +281,20 @@ absl::Status SnapshotManager::TryLoad(int64_t version) {
     }
     SWIFTLET_RETURN_IF_ERROR(CheckEventTypes(*snapshot));
     if (user_vectors != 0) {
-      SWIFTLET_RETURN_IF_ERROR(CheckUserVectors(snapshot->manifest(), snapshot->user_vectors_path()));
       // A family of this name may be left from another snapshot of the same number.
       SWIFTLET_RETURN_IF_ERROR(database_->DropUserVectors(user_vectors));
       SWIFTLET_RETURN_IF_ERROR(database_->IngestUserVectors(user_vectors, snapshot->dim(),
                                                             snapshot->user_vectors_path(),
                                                             snapshot->manifest().trained_through_ms));
     }
+    ingested = absl::Now();
     SetState(version, SnapshotState::kWarming);
-    snapshot->Prefault();
     SWIFTLET_ASSIGN_OR_RETURN(prepared, catalog_->Prepare(snapshot, user_vectors));
-    return Warm(*prepared);
+    jobs.Add([&]() -> absl::StatusOr<bool> {
+      SWIFTLET_RETURN_IF_ERROR(Warm(*prepared));
+      return false;
+    });
+    return jobs.Run();
   }();
   if (!status.ok()) {
     if (prepared != nullptr) catalog_->Abandon(std::move(prepared));
@@ -293,6 +304,7 @@ absl::Status SnapshotManager::TryLoad(int64_t version) {
     registry_.AddResident(-1);
     return status;
   }
+  if (serving_.has_value() && options_.before_swap) options_.before_swap(prepared->user_vectors);
   catalog_->Publish(std::move(prepared));
   const ModelSnapshot& now = *snapshot;
   draining_ = std::exchange(serving_, Resident{std::move(snapshot), user_vectors});
@@ -304,9 +316,15 @@ absl::Status SnapshotManager::TryLoad(int64_t version) {
     SetState(draining_->snapshot->version(), SnapshotState::kDraining);
   }
   SetState(version, SnapshotState::kServing);
+  const absl::Time end = absl::Now();
+  spdlog::debug(
+      "snapshot {}: checked and mapped in {:.0f} ms, user vectors taken over in {:.0f} ms, warmed in {:.0f} "
+      "ms",
+      version, absl::ToDoubleMilliseconds(loaded - start), absl::ToDoubleMilliseconds(ingested - loaded),
+      absl::ToDoubleMilliseconds(end - ingested));
   spdlog::info("snapshot {} serves: {} items of dimension {}, {} users, {:.1f} MB, loaded in {:.0f} ms",
                version, now.num_items(), now.dim(), now.manifest().num_users,
-               static_cast<double>(now.size_bytes()) / 1e6, absl::ToDoubleMilliseconds(absl::Now() - start));
+               static_cast<double>(now.size_bytes()) / 1e6, absl::ToDoubleMilliseconds(end - start));
   if (draining_.has_value() && now.num_items() < draining_->snapshot->num_items() / 2) {
     spdlog::warn("snapshot {} has {} items, less than half of the {} of snapshot {} before it", version,
                  now.num_items(), draining_->snapshot->num_items(), draining_->snapshot->version());
@@ -314,6 +332,12 @@ absl::Status SnapshotManager::TryLoad(int64_t version) {
   if (!draining_.has_value() && options_.on_first_serving) options_.on_first_serving();
   FinishDraining();
   return absl::OkStatus();
+}
+
+BackgroundJobs::Options SnapshotManager::JobOptions() const {
+  // Nobody waits for anything but the first snapshot. Later ones leave the processors to requests.
+  return {.num_threads = std::clamp<size_t>(std::thread::hardware_concurrency(), 1, kMaxLoadThreads),
+          .low_priority = serving_.has_value()};
 }
 
 absl::Status SnapshotManager::CheckEventTypes(const ModelSnapshot& snapshot) const {
@@ -354,7 +378,13 @@ bool SnapshotManager::FinishDraining() {
   if (draining_->snapshot.use_count() > 1) return false;
   const int64_t version = draining_->snapshot->version();
   const int64_t user_vectors = draining_->user_vectors;
-  draining_.reset();  // the last reference: unmapped on this thread
+  // The last reference: unmapped where that is in nobody's way.
+  BackgroundJobs jobs(JobOptions());
+  jobs.Add([this]() -> absl::StatusOr<bool> {
+    draining_.reset();
+    return false;
+  });
+  jobs.Run().IgnoreError();  // has none
   DropUserVectors(user_vectors, version);
   registry_.AddResident(-1);
   if (serving_->snapshot->version() == version) {

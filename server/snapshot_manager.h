@@ -23,6 +23,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "engine/base/background_jobs.h"
 #include "engine/base/mutex.h"
 #include "engine/event_types.h"
 #include "engine/snapshot/model_directory.h"
@@ -46,6 +47,9 @@ class SnapshotManager {
     std::function<int64_t()> now_ms;
     // Called on the manager's thread for each change of state, after it is visible. May be null.
     std::function<void(int64_t version, SnapshotState state)> on_state;
+    // Called on the manager's thread before a snapshot takes the place of another, with the name of its user
+    // vectors, for what is to be there when requests come. May be null.
+    std::function<void(UserVectorsId)> before_swap = nullptr;
     // Called on the manager's thread when the first snapshot serves. May be null.
     std::function<void()> on_first_serving;
   };
@@ -108,6 +112,7 @@ class SnapshotManager {
   // Loads, warms, shows. On failure records why.
   absl::Status Load(int64_t version) ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status TryLoad(int64_t version) ABSL_LOCKS_EXCLUDED(mu_);
+  BackgroundJobs::Options JobOptions() const;
   absl::Status CheckEventTypes(const ModelSnapshot& snapshot) const;
   absl::Status Warm(const ServingState& state) const;
   // Frees the replaced snapshot once no request holds it. False: still held.

@@ -284,5 +284,31 @@ TEST_F(SwapTest, AThousandSwapsUnderLoadAreNotNoticedAndLeaveNothing) {
   EXPECT_EQ(server_->Terminate(), 0) << server_->Log();
 }
 
+// After a swap the users who ask again and again find their vectors of the new version in the cache: their
+// next requests are answered at once, without a turn through the threads that read the store.
+TEST_F(SwapTest, UsersInTheCacheAreNotReadAgainAfterASwap) {
+  Publish(1, /*swap=*/false);
+  server_ = std::make_unique<ServerProcess>(ServerProcess::Options{.dir = dir_.path()});
+  ASSERT_TRUE(server_->running());
+  const auto ask_all = [&](int64_t version) {
+    for (uint64_t user = 0; user < kModel.num_users; ++user) {
+      v1::RecommendResponse response;
+      ASSERT_OK(server_->Recommend(UserRequest(absl::StrCat("user-", user), ExpectedAnswers::kNumItems),
+                                   &response));
+      ASSERT_EQ(response.snapshot_version(), version);
+      EXPECT_EQ(expected_.Compare(user, response), "");
+    }
+  };
+  for (int round = 0; round < 2; ++round) ask_all(1);
+  for (int64_t version = 2; version <= 4; ++version) {
+    const double misses = server_->Metric("swiftlet_user_cache_misses_total");
+    ASSERT_GE(misses, 1);
+    Publish(version, /*swap=*/false);
+    ASSERT_TRUE(server_->WaitForVersion(version));
+    ask_all(version);
+    EXPECT_EQ(server_->Metric("swiftlet_user_cache_misses_total"), misses) << version;
+  }
+}
+
 }  // namespace
 }  // namespace swiftlet::testing
