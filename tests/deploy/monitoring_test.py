@@ -29,7 +29,7 @@ import urllib.request
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROMETHEUS = os.path.join(ROOT, "deploy/prometheus")
 DASHBOARD = os.path.join(ROOT, "deploy/grafana/swiftlet.json")
-ALERT_TESTS = os.path.join(ROOT, "tests/deploy/alerts_test.yml")
+ALERT_TESTS = [os.path.join(ROOT, "tests/deploy", name) for name in ("alerts_test.yml", "recorded_alerts_test.yml")]
 RUNBOOK = os.path.join(ROOT, "deploy/RUNBOOK.md")
 BIN = None
 JEMALLOC = True
@@ -107,12 +107,12 @@ class Files(unittest.TestCase):
             self.assertEqual(result.returncode, 0, result.stdout)
 
     def test_alerts_fire_and_stay_silent_as_they_should(self):
-        result = run("promtool", "test", "rules", ALERT_TESTS)
+        result = run("promtool", "test", "rules", *ALERT_TESTS)
         self.assertEqual(result.returncode, 0, result.stdout)
 
     def test_every_alert_is_tested_both_ways(self):
         alerts = set(re.findall(r"^ *- alert: (\w+)$", read(os.path.join(PROMETHEUS, "swiftlet.alerts.yml")), re.M))
-        text = read(ALERT_TESTS)
+        text = "".join(read(path) for path in ALERT_TESTS)
         silent = set(re.findall(r"alertname: (\w+), eval_time: \w+, exp_alerts: \[\]", text))
         fires = set(re.findall(r"alertname: (\w+)\n +eval_time: \w+\n +exp_alerts:\n +- exp_labels:", text))
         self.assertGreater(len(alerts), 10)
