@@ -39,8 +39,7 @@ absl::Status Call::Admit() const {
   gate_->metrics->ObserveQueue(absl::FromChrono(queued_.waited));
   if (!gate_->queue.Admit(queued_.num_behind, queued_.waited, start_) && !IsAdministration(method_)) {
     return Refused(Refusal::kQueueLimit,
-                   absl::ResourceExhaustedError(absl::StrCat("more than ", gate_->queue.limit(),
-                                                             " calls wait for a thread, retry later")));
+                   absl::ResourceExhaustedError("too many calls wait for a thread, retry later"));
   }
   if (gate_->in_flight.load(std::memory_order_relaxed) > options.max_in_flight) {
     return Refused(Refusal::kConcurrency, absl::ResourceExhaustedError(absl::StrCat(

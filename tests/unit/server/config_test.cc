@@ -116,15 +116,15 @@ TEST(Config, UnknownAndBadFieldsAreRefusedWithLineAndColumn) {
 
 TEST(Config, LimitsOfMethodsAndOfTheQueue) {
   const absl::StatusOr<v1::ServerConfig> config = ParseConfig(
-      "limits { max_queued_calls: 32 queue_target_us: 500 methods { method: \"SimilarItems\" max_concurrent: "
+      "limits { max_queued_calls: 12 queue_target_us: 500 methods { method: \"SimilarItems\" max_concurrent: "
       "7 } } "
       "unix_socket: \"/run/s\" unix_socket_mode: \"0666\"",
       "c");
   ASSERT_TRUE(config.ok()) << config.status().ToString();
   const absl::StatusOr<ServerOptions> options = ResolveConfig(*config);
   ASSERT_TRUE(options.ok());
-  EXPECT_EQ(options->admission.queue.max_limit, 32);
-  EXPECT_EQ(options->admission.queue.min_limit, 32) << "the default is not above the ceiling";
+  EXPECT_EQ(options->admission.queue.max_limit, 12);
+  EXPECT_EQ(options->admission.queue.min_limit, 12) << "the default is not above the ceiling";
   EXPECT_EQ(options->admission.queue.target_wait, absl::Microseconds(500));
   for (size_t m = 0; m < kNumMethods; ++m) {
     EXPECT_EQ(options->admission.max_in_flight_of[m],
