@@ -24,7 +24,7 @@ int main(int argc, char** argv) {
   if (line.exit_code.has_value()) return *line.exit_code;
   swiftlet::InitLogging(line.options.log);
   // Debian's Abseil looks for deadlocks in everybody's absl::Mutex: each of gRPC's keeps a graph of who holds
-  // what, under one lock of the whole process; 3 % of the server's time.
+  // what, under one lock of the whole process; 2 % of the samples of a profile.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
 
   // Blocked before any thread starts, so that every thread inherits it and sigwait gets the signals.
