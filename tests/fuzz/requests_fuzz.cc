@@ -80,7 +80,8 @@ class TestServer {
     const absl::Status started = snapshots_->Start();
     FUZZ_CHECK(started.ok() && catalog_->Acquire() != nullptr, started.ToString());
     recall_.emplace(RecallSampler::Options{.rate = 0.2}, catalog_.get(), &metrics_);
-    core_.reset(new ServiceCore{.gate = CallGate({.max_in_flight = 10}, &metrics_, &workers_, &readers_),
+    core_.reset(new ServiceCore{.gate = CallGate({.max_in_flight = 10, .max_in_flight_of = {}, .queue = {}},
+                                                 &metrics_, &workers_, &readers_),
                                 .validator = RequestValidator(limits_, types),
                                 .event_types = types,
                                 .limits = limits_,
