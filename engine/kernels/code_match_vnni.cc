@@ -23,6 +23,15 @@ SWIFTLET_VNNI inline __m512i Word(const int8_t* query, size_t quad) {
   return _mm512_set1_epi32(word);
 }
 
+// Modulo 2^32. GCC's _mm512_reduce_add_epi32 adds signed numbers, whose overflow is undefined.
+SWIFTLET_VNNI inline uint32_t SumOfLanes(__m512i x) {
+  const __m256i eight = _mm256_add_epi32(_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64(x, 1));
+  __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+  sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0b01001110));
+  sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0b10110001));
+  return static_cast<uint32_t>(_mm_cvtsi128_si32(sum));
+}
+
 SWIFTLET_VNNI inline __m512i AddSection(const CodeSection& s, uint32_t group, __m512i sum) {
   const uint8_t* codes = s.codes + size_t{group} * s.quads * 64;
   for (size_t j = 0; j < s.quads; ++j) {
@@ -88,8 +97,7 @@ SWIFTLET_VNNI void DotCodesVnni(const uint8_t* codes, const CodeQuery& query, co
       high = _mm512_dpbusd_epi32(high, values, _mm512_load_si512(query.high + whole));
       low = _mm512_dpbusd_epi32(low, values, _mm512_load_si512(query.low + whole));
     }
-    sums[i] =
-        static_cast<uint32_t>(_mm512_reduce_add_epi32(_mm512_add_epi32(_mm512_slli_epi32(high, 8), low)));
+    sums[i] = SumOfLanes(_mm512_add_epi32(_mm512_slli_epi32(high, 8), low));
   }
 }
 

@@ -15,7 +15,16 @@
 namespace swiftlet {
 namespace {
 
-constexpr std::array<size_t, 2> kDepths = {10, 100};
+// What is asked in the trial: the best `k` without the best `excluded`, as filters of seen items leave them
+// out.
+struct Question {
+  size_t k, excluded;
+  double recall;  // that is to be reached
+};
+constexpr std::array<Question, 3> kQuestions = {
+    {{10, 0, kCalibratedRecall}, {100, 0, kCalibratedRecall}, {10, 100, kCalibratedFilteredRecall}}};
+constexpr double kHalfMargin = 0.003;
+constexpr size_t kTruthRows = 110;
 constexpr std::array<float, 12> kScales = {1,    0.9f,  0.8f, 0.75f, 0.7f, 0.65f,
                                            0.6f, 0.55f, 0.5f, 0.45f, 0.4f, 0.35f};
 // What a row costs by its code, and by its vector: about nanoseconds.
@@ -24,30 +33,46 @@ constexpr double kScannedCost = 1, kScoredCost = 30;
 struct TrialQuery {
   AlignedVector<float> vector;
   Similarity similarity = Similarity::kDot;
-  std::vector<ScoredRow> best;  // of a full scan, as many as the greater depth
+  std::vector<ScoredRow> best;  // of a full scan: kTruthRows
 };
 
 // Sums over queries.
 struct Outcome {
-  std::array<double, kDepths.size()> hits = {}, wanted = {};
-  double rows_scanned = 0, rows_scored = 0, bytes_read = 0;  // of the lesser depth
+  // Of each question, for queries of even and of odd number.
+  std::array<std::array<double, 2>, kQuestions.size()> hits = {}, wanted = {};
+  double rows_scanned = 0, rows_scored = 0, bytes_read = 0;  // of the first question
 
   void Add(const Outcome& other) {
-    for (size_t d = 0; d < kDepths.size(); ++d) {
-      hits[d] += other.hits[d];
-      wanted[d] += other.wanted[d];
+    for (size_t q = 0; q < kQuestions.size(); ++q) {
+      for (size_t half = 0; half < 2; ++half) {
+        hits[q][half] += other.hits[q][half];
+        wanted[q][half] += other.wanted[q][half];
+      }
     }
     rows_scanned += other.rows_scanned;
     rows_scored += other.rows_scored;
     bytes_read += other.bytes_read;
   }
   double cost() const { return kScannedCost * rows_scanned + kScoredCost * rows_scored; }
+  double RecallOf(size_t q) const {
+    const double of = wanted[q][0] + wanted[q][1];
+    return of > 0 ? (hits[q][0] + hits[q][1]) / of : 1;
+  }
   double LeastRecall() const {
     double least = 1;
-    for (size_t d = 0; d < kDepths.size(); ++d) {
-      if (wanted[d] > 0) least = std::min(least, hits[d] / wanted[d]);
-    }
+    for (size_t q = 0; q < kQuestions.size(); ++q) least = std::min(least, RecallOf(q));
     return least;
+  }
+  // Whether every question's recall is what it is to be, and of neither half of the queries much less: what
+  // holds for one half alone was picked by chance.
+  bool IsGood() const {
+    for (size_t q = 0; q < kQuestions.size(); ++q) {
+      if (RecallOf(q) < kQuestions[q].recall) return false;
+      for (size_t half = 0; half < 2; ++half) {
+        if (hits[q][half] < (kQuestions[q].recall - kHalfMargin) * wanted[q][half]) return false;
+      }
+    }
+    return true;
   }
 };
 
@@ -61,13 +86,13 @@ class Trial {
         pool_(options.num_threads),
         scratch_(pool_.num_threads() + 1),
         results_(pool_.num_threads() + 1),
+        filters_(pool_.num_threads() + 1),
         queries_(options.num_queries) {
     MakeQueries(options);
     pool_.ParallelFor(queries_.size(), 1, [&](size_t begin, size_t end, size_t worker) {
       for (size_t i = begin; i < end; ++i) {
         const ItemMatrix matrix = MatrixFor(queries_[i].similarity, items_, inverse_norms_);
-        SearchExact({&matrix, 1}, QueryOf(queries_[i], kDepths.back(), {}), scratch_[worker],
-                    queries_[i].best);
+        SearchExact({&matrix, 1}, QueryOf(queries_[i], kTruthRows, {}), scratch_[worker], queries_[i].best);
       }
     });
   }
@@ -77,7 +102,7 @@ class Trial {
     std::vector<Outcome> outcomes(queries_.size());
     pool_.ParallelFor(queries_.size(), 4, [&](size_t begin, size_t end, size_t worker) {
       for (size_t i = begin; i < end; ++i) {
-        if (queries_[i].similarity == similarity) MeasureOne(queries_[i], scale, worker, &outcomes[i]);
+        if (queries_[i].similarity == similarity) MeasureOne(i, scale, worker, &outcomes[i]);
       }
     });
     Outcome sum;  // in the order of the queries: the same on every run
@@ -108,7 +133,7 @@ class Trial {
     for (size_t i = 0; i < queries_.size(); ++i) {
       TrialQuery& query = queries_[i];
       query.vector.assign(dim, 0.0f);
-      if (i % 4 == 3) {
+      if (i % 4 >= 2) {
         query.similarity = Similarity::kCosine;
         const size_t row = add_item(1, query.vector);
         for (float& x : query.vector) x *= inverse_norms_[row];
@@ -122,20 +147,31 @@ class Trial {
     }
   }
 
-  void MeasureOne(const TrialQuery& query, const BoundScale& scale, size_t worker, Outcome* outcome) {
-    for (size_t d = 0; d < kDepths.size(); ++d) {
-      const RetrievalStats stats =
-          fast_.Search(QueryOf(query, kDepths[d], scale), scratch_[worker], results_[worker]);
-      const size_t wanted = std::min(kDepths[d], query.best.size());
-      outcome->wanted[d] += static_cast<double>(wanted);
+  void MeasureOne(size_t number, const BoundScale& scale, size_t worker, Outcome* outcome) {
+    const TrialQuery& query = queries_[number];
+    // Dot and cosine queries come in pairs.
+    const size_t half = number % 2;
+    for (size_t q = 0; q < kQuestions.size(); ++q) {
+      const auto [k, excluded, aim] = kQuestions[q];
+      static_cast<void>(aim);
+      if (excluded >= query.best.size()) continue;
+      RetrievalQuery asked = QueryOf(query, k, scale);
+      if (excluded > 0) {
+        filters_[worker].Reset(static_cast<uint32_t>(items_.num_items), {});
+        for (size_t i = 0; i < excluded; ++i) filters_[worker].Exclude(query.best[i].row);
+        asked.filter = &filters_[worker];
+      }
+      const RetrievalStats stats = fast_.Search(asked, scratch_[worker], results_[worker]);
+      const size_t wanted = std::min(k, query.best.size() - excluded);
+      outcome->wanted[q][half] += static_cast<double>(wanted);
       // Both are sorted by the same order.
-      const auto end = query.best.begin() + static_cast<ptrdiff_t>(wanted);
-      auto best = query.best.begin();
+      auto best = query.best.begin() + static_cast<ptrdiff_t>(excluded);
+      const auto end = best + static_cast<ptrdiff_t>(wanted);
       for (const ScoredRow& found : results_[worker]) {
         while (best != end && IsBetter(*best, found)) ++best;
-        if (best != end && *best == found) outcome->hits[d] += 1;
+        if (best != end && *best == found) outcome->hits[q][half] += 1;
       }
-      if (d > 0) continue;
+      if (q > 0) continue;
       outcome->rows_scanned = static_cast<double>(stats.rows_scanned);
       outcome->rows_scored = static_cast<double>(stats.rows_scored);
       outcome->bytes_read = static_cast<double>(stats.bytes_read);
@@ -148,6 +184,7 @@ class Trial {
   ThreadPool pool_;
   std::vector<RetrievalScratch> scratch_;        // per worker
   std::vector<std::vector<ScoredRow>> results_;  // per worker
+  std::vector<RowFilter> filters_;               // per worker
   std::vector<TrialQuery> queries_;
 };
 
@@ -166,7 +203,7 @@ Calibration Calibrate(Trial& trial, Similarity similarity, const Outcome& exact,
     for (size_t low = 0, high = last_code; low <= high;) {
       const size_t middle = (low + high + 1) / 2;
       const Outcome outcome = trial.Measure(similarity, {.box = box, .code = kScales[middle]});
-      if (outcome.LeastRecall() >= kCalibratedRecall) {
+      if (outcome.IsGood()) {
         good = middle;
         best = outcome;
         low = middle + 1;

@@ -35,6 +35,9 @@ constexpr float kRoundingOfSums = 1e-6f;
 // sigma .35, k 10: such a row costs 6 ns of 100,000 items and 10 ns of 1 M; the index 40 us with 5 % of
 // 100,000 allowed, and 247 us with .9 % of 1 M.
 constexpr double kDirectRows = 16;
+// Rows of categories are listed, and often far from the query, where the index looks at many in vain (1.4 ms
+// instead of .13 for 10,000 of 200,000 rows): of them twice as many.
+constexpr size_t kListedFactor = 2;
 // A scan is faster for many results that are a large share of all: measured for k 1000 of 10,000 items.
 constexpr size_t kManyResults = 512, kMuchOfAll = 16;
 static_assert(kMaxCodeRowBytes >= kMaxIndexedDim);
@@ -510,10 +513,13 @@ RetrievalStats BoundRetriever::Search(const RetrievalQuery& query, RetrievalScra
     const ItemMatrix matrix = MatrixFor(query.similarity, items_, inverse_norms_);
     return SearchExact({&matrix, 1}, query, scratch, results);
   }
-  if (query.filter != nullptr) scratch.allowed.reserve(2 * max_direct_rows_ + 64);
+  const size_t max_direct_rows = query.filter != nullptr && query.filter->IsListed()
+                                     ? kListedFactor * max_direct_rows_
+                                     : max_direct_rows_;
+  if (query.filter != nullptr) scratch.allowed.reserve(2 * kListedFactor * max_direct_rows_ + 64);
   // A filter that allows few rows leaves the index nothing to prune by.
   if (query.filter != nullptr && query.filter->CollectAllowed(static_cast<uint32_t>(items_.num_items),
-                                                              max_direct_rows_, &scratch.allowed)) {
+                                                              max_direct_rows, &scratch.allowed)) {
     return SearchRows(MatrixFor(query.similarity, items_, inverse_norms_), scratch.allowed, query, scratch,
                       results);
   }

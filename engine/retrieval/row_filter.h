@@ -55,6 +55,8 @@ class RowFilter {
   // True when Allows is true for every row that is not masked: nothing was excluded, no category is asked
   // for.
   bool IsTrivial() const { return excluded_rows_.empty() && categories_ == nullptr; }
+  // Whether allowed rows are those of some categories, of which there may be lists.
+  bool IsListed() const { return has_any_of_ && categories_ != nullptr; }
   uint32_t num_excluded() const { return static_cast<uint32_t>(excluded_rows_.size()); }
 
  private:

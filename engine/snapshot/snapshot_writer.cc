@@ -259,7 +259,7 @@ absl::StatusOr<std::optional<ManifestIndex>> BuildIndex(const SnapshotContents& 
   const BoundIndexTrial trial =
       TryBoundIndex(items, t.inverse_norms, view,
                     {.user_vectors = c.sample_user_vectors,
-                     .num_queries = std::clamp<size_t>(c.item_ids.size() / 64, 32, 256)});
+                     .num_queries = std::clamp<size_t>(c.item_ids.size() / 64, 32, 512)});
   if (trial.recall < 1) {
     return absl::InternalError(
         absl::StrCat("index: expected the answers of a full scan, found recall ", trial.recall));
