@@ -138,7 +138,8 @@ class Trial {
         const size_t row = add_item(1, query.vector);
         for (float& x : query.vector) x *= inverse_norms_[row];
       } else if (num_users > 0) {
-        const size_t user = i * num_users / queries_.size();
+        // Of four queries the first two are users': as many different ones as there are.
+        const size_t user = (i / 4 * 2 + i % 4) * num_users / ((queries_.size() + 3) / 4 * 2);
         std::copy_n(options.user_vectors.begin() + static_cast<ptrdiff_t>(user * dim), dim,
                     query.vector.begin());
       } else {

@@ -22,7 +22,7 @@ namespace {
 std::vector<float> ToVector(const MatrixF& matrix) { return {matrix.data(), matrix.data() + matrix.size()}; }
 // Of users who have one, evenly over all.
 std::vector<float> SampleUserVectors(const MatrixF& vectors) {
-  constexpr Eigen::Index kMaxUsers = 192;
+  constexpr Eigen::Index kMaxUsers = 256;  // that a trial of the index asks for
   const Eigen::Index n = vectors.rows(), count = std::min(n, kMaxUsers);
   std::vector<float> sample;
   for (Eigen::Index i = 0; i < count; ++i) {

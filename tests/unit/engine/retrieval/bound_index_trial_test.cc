@@ -80,6 +80,25 @@ TEST(BoundIndexTrial, FindsScalesThatReachTheRecallForOtherQueriesToo) {
   }
 }
 
+TEST(BoundIndexTrial, AsksForEveryUserThatThereIsRoomFor) {
+  Fixture f(CatalogueKind::kClusters, 3000);
+  constexpr size_t kUsers = 16;  // half of the queries
+  const auto bytes_read = [&] {
+    return f
+        .Try({.user_vectors = std::span(f.users).first(kUsers * kDim),
+              .num_queries = 2 * kUsers,
+              .num_threads = 1})
+        .bytes_read;
+  };
+  const double before = bytes_read();
+  for (size_t user = 0; user < kUsers; ++user) {
+    const std::vector<float> users = f.users;
+    for (size_t j = 0; j < kDim; ++j) f.users[user * kDim + j] = j == user ? 1.0f : 0.0f;
+    EXPECT_NE(bytes_read(), before) << "user " << user;
+    f.users = users;
+  }
+}
+
 TEST(BoundIndexTrial, SaysTheSameTwiceWhateverTheThreads) {
   const Fixture f(CatalogueKind::kClusters, 9000);
   const BoundIndexTrial one = f.Try({.user_vectors = f.users, .num_queries = 64, .num_threads = 1});
