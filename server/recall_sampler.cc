@@ -1,18 +1,15 @@
 #include "server/recall_sampler.h"
 
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <atomic>
 #include <utility>
 
+#include "engine/base/background_jobs.h"
 #include "server/request_scope.h"
 #include "spdlog/spdlog.h"
 
 namespace swiftlet {
 namespace {
-
-constexpr int kNiceness = 10;  // requests go first
 
 // SplitMix64: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
 constexpr uint64_t kGamma = 0x9E3779B97F4A7C15u;
@@ -124,8 +121,7 @@ void RecallSampler::Add(Sample sample) {
 
 void RecallSampler::Run() {
   const RequestScope scope;
-  // Of this thread alone, on Linux.
-  if (setpriority(PRIO_PROCESS, 0, kNiceness) != 0) spdlog::debug("recall sampling runs at normal priority");
+  LowerThreadPriority();
   for (;;) {
     Sample sample;
     {

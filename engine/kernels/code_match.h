@@ -16,9 +16,6 @@
 namespace swiftlet {
 
 inline constexpr size_t kGroupRows = 16;
-// Coordinates of one section; keeps sums far inside int32.
-inline constexpr size_t kMaxQuads = 64;
-
 struct CodeSection {
   const uint8_t* codes = nullptr;  // [groups, quads, 16, 4], 64-byte aligned
   const int8_t* query = nullptr;   // [quads * 4]

@@ -93,15 +93,10 @@ class RowChecker {
 
   // Asks for the rows of a group, which lie anywhere in memory, ahead of their check.
   void Prefetch(size_t group) const {
-    const size_t row_bytes = items_.dim * (items_.vectors == nullptr ? sizeof(Bf16) : sizeof(float));
     for (size_t slot = 0; slot < kGroupRows; ++slot) {
       const uint32_t row = index_.rows[group * kGroupRows + slot];
       if (row == kNoSlotRow) continue;
-      const char* const vector =
-          items_.vectors == nullptr
-              ? reinterpret_cast<const char*>(items_.bf16_vectors + size_t{row} * items_.stride)
-              : reinterpret_cast<const char*>(items_.vectors + size_t{row} * items_.stride);
-      for (size_t i = 0; i < row_bytes; i += 64) __builtin_prefetch(vector + i);
+      items_.Prefetch(row);
       __builtin_prefetch(&inverse_norms_[row]);
       if (items_.bias != nullptr) __builtin_prefetch(&items_.bias[row]);
     }

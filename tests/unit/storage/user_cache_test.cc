@@ -8,11 +8,11 @@
 #include <set>
 #include <thread>
 
-#include "count_allocations.h"
 #include "engine/base/mutex.h"
 #include "storage/training_reader.h"
 #include "storage/user_vector_file.h"
 #include "storage_test_util.h"
+#include "tests/testing/count_allocations.h"
 
 namespace swiftlet {
 namespace {
@@ -424,10 +424,10 @@ TEST(UserCacheBudgetTest, HitsIntoABufferThatIsUsedAgainAllocateNothing) {
   ASSERT_OK(cache.Get("u", 7, &user));
   const HistoryEvent* const history = user.history.data();
   const float* const long_term = user.long_term.data();
-  const uint64_t before = storage_testing::NumAllocations();
+  const size_t before = testing::NumAllocations();
   ASSERT_GT(before, 0);
   for (int i = 0; i < 100; ++i) ASSERT_TRUE(cache.Find("u", 7, &user));
-  EXPECT_EQ(storage_testing::NumAllocations(), before);
+  EXPECT_EQ(testing::NumAllocations(), before);
   EXPECT_EQ(user.history.data(), history);
   EXPECT_EQ(user.long_term.data(), long_term);
   EXPECT_EQ(user.history.size(), 5);
