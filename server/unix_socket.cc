@@ -37,7 +37,8 @@ int Connect(const std::string& path) {
 
 absl::Status ClaimSocketPath(const std::string& path) {
   const std::filesystem::path parent = std::filesystem::path(path).parent_path();
-  if (access(parent.empty() ? "." : parent.c_str(), W_OK | X_OK) != 0) return Error(path, std::strerror(errno));
+  if (access(parent.empty() ? "." : parent.c_str(), W_OK | X_OK) != 0)
+    return Error(path, std::strerror(errno));
   struct stat found = {};
   if (lstat(path.c_str(), &found) != 0) {
     return errno == ENOENT ? absl::OkStatus() : Error(path, std::strerror(errno));
