@@ -67,7 +67,8 @@ bool RowFilter::CollectAllowed(uint32_t num_rows, size_t limit, std::vector<uint
     if (!categories_->CollectRows(any_of_ids_, num_rows, 2 * limit, rows)) return false;
     const auto is_out = [&](uint32_t row) { return row >= num_rows || !Allows(row); };
     rows->erase(std::remove_if(rows->begin(), rows->end(), is_out), rows->end());
-    std::sort(rows->begin(), rows->end());
+    // Those of one category are in order.
+    if (!std::is_sorted(rows->begin(), rows->end())) std::sort(rows->begin(), rows->end());
     rows->erase(std::unique(rows->begin(), rows->end()), rows->end());
     return rows->size() <= limit;
   }
