@@ -27,6 +27,7 @@ std::vector<std::string> Seeds() {
       "snapshots { poll_interval_ms: 100, keep_versions: 2 }; num_worker_threads: 2 drain_timeout_ms: 1 # "
       "end\n");
   seeds.push_back("event_types: [{id: 1 name: 'a' weight: inf}, {id: 300 name: 'B'}] limits { max_k: -1 }");
+  seeds.push_back("event_types { id: 12 name: 'sea\\nevent' weight: 1 }");
   seeds.push_back("unknown: 1\nlisten_address: \"nowhere\"");
   return seeds;
 }

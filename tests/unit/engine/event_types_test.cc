@@ -57,6 +57,9 @@ TEST(EventTypeTable, WhatIsWrongIsNamed) {
   EXPECT_THAT(message({{7, "", 1}}), HasSubstr("7"));
   EXPECT_THAT(message({{7, "Upper", 1}}), HasSubstr("Upper"));
   EXPECT_THAT(message({{7, "a b", 1}}), HasSubstr("a b"));
+  // Names are shown on one line.
+  EXPECT_THAT(message({{7, "a\nb", 1}}), HasSubstr("\"a\\nb\""));
+  EXPECT_THAT(message({{0, "a\rb", 1}}), HasSubstr("\"a\\rb\""));
   EXPECT_THAT(message({{7, std::string(33, 'x'), 1}}), HasSubstr("xxx"));
   for (const float weight : {0.0f, 101.0f, -101.0f, std::nanf(""), std::numeric_limits<float>::infinity()}) {
     EXPECT_THAT(message({{7, "heavy", weight}}), HasSubstr("heavy"));
