@@ -283,6 +283,7 @@ absl::StatusOr<ServerOptions> Resolve(const v1::ServerConfig& config, const Chec
 
   ResolveEventTypes(config, check, options);
   options.num_worker_threads = check.Number("num_worker_threads", config.num_worker_threads(), 4, 1, 256);
+  options.num_io_threads = check.Number("num_io_threads", config.num_io_threads(), 0, 1, 16);
   options.drain_timeout = absl::Milliseconds(
       check.Number<int64_t>("drain_timeout_ms", config.drain_timeout_ms(), 10000, 1, kHourMs));
   if (absl::Status status = check.status(); !status.ok()) return status;

@@ -65,6 +65,7 @@ struct ServerOptions {
   SearchOptions search;
   double recall_sample_rate = 0.001;
   int32_t num_worker_threads = 4;
+  int32_t num_io_threads = 0;  // 0: as many as there are CPUs
   absl::Duration drain_timeout = absl::Milliseconds(10000);
   EventTypeTable event_types = EventTypeTable::Default();
 };

@@ -8,6 +8,7 @@
 
 #include "absl/synchronization/mutex.h"
 #include "server/flags.h"
+#include "server/io_threads.h"
 #include "server/logging.h"
 #include "server/server.h"
 #include "spdlog/spdlog.h"
@@ -35,11 +36,13 @@ int main(int argc, char** argv) {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
 
+  const swiftlet::IoThreads io_threads(line.options.num_io_threads);
   absl::StatusOr<std::unique_ptr<swiftlet::Server>> server = swiftlet::Server::Start(line.options);
   if (!server.ok()) {
     spdlog::critical("cannot start: {}", std::string(server.status().message()));
     return 1;
   }
+  spdlog::debug("calls are read by {} threads", io_threads.num_threads());
   int signal_number = 0;
   sigwait(&signals, &signal_number);
   spdlog::info("signal {}: draining", signal_number == SIGTERM ? "SIGTERM" : "SIGINT");

@@ -12,6 +12,7 @@
 #include "client/load/null_server.h"
 #include "client/rpc_status.h"
 #include "engine/base/status_macros.h"
+#include "server/io_threads.h"
 
 namespace swiftlet::load {
 
@@ -124,6 +125,7 @@ int RunSaturate(Context& context) {
 }
 
 int RunNullServer(Context& context, const NullFlags& flags) {
+  const IoThreads io_threads(0);
   absl::StatusOr<std::unique_ptr<NullServer>> server = NullServer::Start(flags.listen);
   if (!server.ok()) return context.Fail(server.status());
   context.io.out << "null server, port " << (*server)->port() << std::endl;

@@ -83,6 +83,7 @@ TEST(Config, TheShippedFileSaysWhatTheDefaultsAre) {
   EXPECT_EQ(shipped->snapshot_poll_interval, defaults->snapshot_poll_interval);
   EXPECT_EQ(shipped->keep_versions, defaults->keep_versions);
   EXPECT_EQ(shipped->num_worker_threads, defaults->num_worker_threads);
+  EXPECT_EQ(shipped->num_io_threads, defaults->num_io_threads);
   EXPECT_EQ(shipped->drain_timeout, defaults->drain_timeout);
   EXPECT_EQ(shipped->search.mode, defaults->search.mode);
   EXPECT_EQ(shipped->search.max_rows, defaults->search.max_rows);
@@ -111,6 +112,7 @@ TEST(Config, UnknownAndBadFieldsAreRefusedWithLineAndColumn) {
   EXPECT_THAT(ErrorOf("log { format: \"text\" }\nlisten: \"x\"\n"), HasSubstr("\"listen\""));
   EXPECT_THAT(ErrorOf("limits {\n  max_k: \"ten\"\n}"), HasSubstr("c.textproto:2:"));
   EXPECT_THAT(ErrorOf("limits {\n  max_k: 5"), HasSubstr("c.textproto:"));
+  EXPECT_THAT(ErrorOf("num_io_threads: 17"), HasSubstr("17 is not in [1, 16]"));
   EXPECT_THAT(ErrorOf("num_worker_threads: 99999999999"), HasSubstr("c.textproto:1:"));
 }
 
