@@ -83,6 +83,12 @@ void BuildSlots(const ModelSnapshot& snapshot, const CatalogView& view, const Re
   const auto input_vector = [&](uint32_t row) {
     return view.InputVector(row).Floats(scratch.slot_values.data() + scratch.slots.size() * row_floats);
   };
+  scratch.keys.clear();
+  for (size_t i = user.history.size(); i-- > 0;) {
+    if (scratch.keys.size() == max_events && !exclude_seen) break;
+    scratch.keys.push_back(user.history[i].item_key);
+  }
+  snapshot.Prefetch(scratch.keys, max_events);
   uint32_t num_events = 0;
   int64_t newest_ms = 0;
   for (size_t i = user.history.size(); i-- > 0;) {

@@ -82,6 +82,7 @@ struct Scratch {
   AlignedVector<float> item_values;  // the same of one item
   AlignedVector<float> user_vector, weights, signs, dots;
   std::vector<uint32_t> category_ids, none_of_ids;
+  std::vector<ItemKey> keys;
   RowFilter filter;
   RetrievalScratch retrieval;
   SharedSearchScratch shared_search;

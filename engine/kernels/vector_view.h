@@ -31,6 +31,11 @@ class VectorView {
     Widen(bf16_, size_, buffer);
     return buffer;
   }
+  // As they lie in memory.
+  std::span<const std::byte> Bytes() const {
+    return floats_ != nullptr ? std::as_bytes(std::span(floats_, size_))
+                              : std::as_bytes(std::span(bf16_, size_));
+  }
   // A copy.
   std::vector<float> Values() const {
     std::vector<float> values(size_);

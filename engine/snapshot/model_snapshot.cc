@@ -269,6 +269,23 @@ std::optional<uint32_t> ModelSnapshot::FindRow(ItemKey key) const {
   }
 }
 
+void ModelSnapshot::Prefetch(std::span<const ItemKey> keys, size_t num_inputs) const {
+  constexpr size_t kLine = 64;
+  const size_t mask = key_slots_.size() - 1;
+  for (const ItemKey key : keys) __builtin_prefetch(&key_slots_[key & mask]);
+  for (size_t i = 0; i < keys.size(); ++i) {
+    const uint32_t row_plus_1 = key_slots_[keys[i] & mask];
+    if (row_plus_1 == 0) continue;
+    // The row of another key where keys collide: then a line is read in vain.
+    const uint32_t row = row_plus_1 - 1;
+    __builtin_prefetch(&keys_[row]);
+    if (i >= num_inputs) continue;
+    if (!attention_logits_.empty()) __builtin_prefetch(&attention_logits_[row]);
+    const std::span<const std::byte> vector = InputVector(row).Bytes();
+    for (size_t line = 0; line < vector.size(); line += kLine) __builtin_prefetch(&vector[line]);
+  }
+}
+
 void ModelSnapshot::MapToInput(std::span<const float> vector, std::span<float> input_vector) const {
   if (input_map_ == nullptr) {
     std::copy_n(vector.begin(), dim(), input_vector.begin());

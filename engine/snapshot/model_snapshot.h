@@ -107,6 +107,9 @@ class ModelSnapshot {
 
   // Row of a key, if the snapshot has it.
   std::optional<uint32_t> FindRow(ItemKey key) const;
+  // Asks for the memory that FindRow of these keys will read, and of the first num_inputs the memory of what
+  // the encoder reads, all at once: one after the other, each read would wait for the one before.
+  void Prefetch(std::span<const ItemKey> keys, size_t num_inputs) const;
   // The rest requires row < num_items().
   ItemKey Key(uint32_t row) const { return keys_[row]; }
   std::string_view ItemId(uint32_t row) const { return Text(id_offsets_, id_bytes_, row); }
