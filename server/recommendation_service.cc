@@ -1,7 +1,9 @@
 #include "server/recommendation_service.h"
 
 #include <algorithm>
+#include <array>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -23,9 +25,8 @@ struct ThreadBuffers {
   std::vector<ItemKey> exclude_items, context_items;
   std::vector<std::string_view> any_of, none_of;
   std::vector<uint32_t> rows;
-  v1::RecommendResponse recommend_response;
-  v1::ScoreItemsResponse score_response;
-  v1::SimilarItemsResponse similar_response;
+  std::vector<std::string_view> unknown_items;
+  WireWriter response;
 };
 
 ThreadBuffers& Buffers() {
@@ -91,12 +92,10 @@ std::span<const HistoryEvent> InlineEvents(const v1::InlineHistory& from, const 
   return events.size() > max_events ? events.last(max_events) : events;
 }
 
-void SetRequestId(const std::string& given, std::string* id) {
-  if (given.empty()) {
-    SetNewRequestId(id);
-  } else {
-    *id = given;
-  }
+void AddRequestId(int field, const std::string& given, WireWriter* response) {
+  if (!given.empty()) return response->AddString(field, given);
+  const std::array<char, 16> id = NewRequestId();
+  response->AddString(field, {id.data(), id.size()});
 }
 
 absl::Duration Since(Clock::time_point start) { return absl::FromChrono(Clock::now() - start); }
@@ -108,7 +107,7 @@ grpc::ServerUnaryReactor* RecommendationService::Recommend(grpc::CallbackServerC
                                                            grpc::ByteBuffer* out) {
   return ServeInline<v1::RecommendRequest>(
       core_->gate, Method::kRecommend, context, in, out,
-      [this](const Call& call, v1::RecommendRequest& request) { Serve(call, request); });
+      [this](const Call& call, const v1::RecommendRequest& request) { Serve(call, request); });
 }
 
 grpc::ServerUnaryReactor* RecommendationService::ScoreItems(grpc::CallbackServerContext* context,
@@ -116,7 +115,7 @@ grpc::ServerUnaryReactor* RecommendationService::ScoreItems(grpc::CallbackServer
                                                             grpc::ByteBuffer* out) {
   return ServeInline<v1::ScoreItemsRequest>(
       core_->gate, Method::kScoreItems, context, in, out,
-      [this](const Call& call, v1::ScoreItemsRequest& request) { Serve(call, request); });
+      [this](const Call& call, const v1::ScoreItemsRequest& request) { Serve(call, request); });
 }
 
 grpc::ServerUnaryReactor* RecommendationService::SimilarItems(grpc::CallbackServerContext* context,
@@ -128,7 +127,7 @@ grpc::ServerUnaryReactor* RecommendationService::SimilarItems(grpc::CallbackServ
 }
 
 template <typename Request>
-void RecommendationService::Serve(const Call& call, Request& request) {
+void RecommendationService::Serve(const Call& call, const Request& request) {
   const Clock::time_point start = Clock::now();
   const int64_t now_ms = core_->now_ms();
   if (absl::Status status = core_->validator.Check(request, now_ms); !status.ok()) return call.Finish(status);
@@ -148,8 +147,7 @@ void RecommendationService::Serve(const Call& call, Request& request) {
     return Answer(call, request, state, user.State());
   }
   state.reset();  // not kept while the call waits for a reader
-  auto owned = std::make_shared<Request>();
-  owned->Swap(&request);
+  const auto owned = std::make_shared<const Request>(request);
   core_->gate.readers.Schedule(call, [this, call, owned] { ServeFromStore(call, *owned); });
 }
 
@@ -194,17 +192,18 @@ void RecommendationService::Answer(const Call& call, const v1::RecommendRequest&
     core_->recall->AddRecommend(serving, query, user, buffers.result);
   }
 
-  v1::RecommendResponse& response = buffers.recommend_response;
+  using Response = v1::RecommendResponse;
+  WireWriter& response = buffers.response;  // which wants the last field first
   response.Clear();
-  AppendItems(*state.view, core_->event_types, buffers.result, user.history,
-              {.explain = request.explain(), .include_metadata = request.include_metadata()},
-              response.mutable_items());
-  response.set_snapshot_version(state.snapshot->version());
-  SetRequestId(request.request_id(), response.mutable_request_id());
-  response.set_num_history_events_used(static_cast<int32_t>(buffers.result.num_history_events_used));
-  response.set_proven_exact(buffers.result.retrieval.proven_exact);
+  response.AddVarint(Response::kProvenExactFieldNumber, buffers.result.retrieval.proven_exact);
+  response.AddVarint(Response::kNumHistoryEventsUsedFieldNumber, buffers.result.num_history_events_used);
+  AddRequestId(Response::kRequestIdFieldNumber, request.request_id(), &response);
+  response.AddVarint(Response::kSnapshotVersionFieldNumber, static_cast<uint64_t>(state.snapshot->version()));
+  AddItems(*state.view, core_->event_types, buffers.result, user.history,
+           {.explain = request.explain(), .include_metadata = request.include_metadata()},
+           Response::kItemsFieldNumber, &response);
   call.metrics().ObserveStage(Stage::kRespond, Since(retrieved));
-  call.Finish(response);
+  call.Finish(response.bytes());
 }
 
 void RecommendationService::Answer(const Call& call, const v1::ScoreItemsRequest& request,
@@ -213,15 +212,14 @@ void RecommendationService::Answer(const Call& call, const v1::ScoreItemsRequest
   const ServingState& state = *serving;
   const Clock::time_point start = Clock::now();
   ThreadBuffers& buffers = Buffers();
-  v1::ScoreItemsResponse& response = buffers.score_response;
-  response.Clear();
   buffers.rows.clear();
+  buffers.unknown_items.clear();
   for (const std::string& id : request.item_ids()) {
     const std::optional<uint32_t> row = state.view->FindRow(ItemKeyOf(id));
     if (row.has_value() && !state.view->IsMasked(*row)) {
       buffers.rows.push_back(*row);
     } else {
-      response.add_unknown_item_ids(id);
+      buffers.unknown_items.push_back(id);
     }
   }
   RecommendQuery query;
@@ -235,13 +233,19 @@ void RecommendationService::Answer(const Call& call, const v1::ScoreItemsRequest
   }
   const Clock::time_point scored = Clock::now();
   call.metrics().ObserveStage(Stage::kEncodeRetrieve, absl::FromChrono(scored - start));
-  AppendItems(*state.view, core_->event_types, buffers.result, user.history,
-              {.explain = request.explain(), .include_metadata = request.include_metadata()},
-              response.mutable_items());
-  response.set_snapshot_version(state.snapshot->version());
-  SetRequestId(request.request_id(), response.mutable_request_id());
+  using Response = v1::ScoreItemsResponse;
+  WireWriter& response = buffers.response;
+  response.Clear();
+  AddRequestId(Response::kRequestIdFieldNumber, request.request_id(), &response);
+  response.AddVarint(Response::kSnapshotVersionFieldNumber, static_cast<uint64_t>(state.snapshot->version()));
+  for (size_t i = buffers.unknown_items.size(); i-- > 0;) {
+    response.AddElement(Response::kUnknownItemIdsFieldNumber, buffers.unknown_items[i]);
+  }
+  AddItems(*state.view, core_->event_types, buffers.result, user.history,
+           {.explain = request.explain(), .include_metadata = request.include_metadata()},
+           Response::kItemsFieldNumber, &response);
   call.metrics().ObserveStage(Stage::kRespond, Since(scored));
-  call.Finish(response);
+  call.Finish(response.bytes());
 }
 
 void RecommendationService::AnswerSimilar(const Call& call, const v1::SimilarItemsRequest& request) {
@@ -268,15 +272,17 @@ void RecommendationService::AnswerSimilar(const Call& call, const v1::SimilarIte
   if (core_->recall != nullptr && core_->recall->Chosen()) {
     core_->recall->AddSimilarItems(state, query, *row, buffers.result);
   }
-  v1::SimilarItemsResponse& response = buffers.similar_response;
+  using Response = v1::SimilarItemsResponse;
+  WireWriter& response = buffers.response;
   response.Clear();
-  AppendItems(*state->view, core_->event_types, buffers.result, {},
-              {.explain = false, .include_metadata = request.include_metadata(), .include_source = false},
-              response.mutable_items());
-  response.set_snapshot_version(state->snapshot->version());
-  SetRequestId(request.request_id(), response.mutable_request_id());
-  response.set_proven_exact(buffers.result.retrieval.proven_exact);
-  call.Finish(response);
+  response.AddVarint(Response::kProvenExactFieldNumber, buffers.result.retrieval.proven_exact);
+  AddRequestId(Response::kRequestIdFieldNumber, request.request_id(), &response);
+  response.AddVarint(Response::kSnapshotVersionFieldNumber,
+                     static_cast<uint64_t>(state->snapshot->version()));
+  AddItems(*state->view, core_->event_types, buffers.result, {},
+           {.explain = false, .include_metadata = request.include_metadata(), .include_source = false},
+           Response::kItemsFieldNumber, &response);
+  call.Finish(response.bytes());
 }
 
 }  // namespace swiftlet

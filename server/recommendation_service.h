@@ -29,7 +29,7 @@ class RecommendationService final : public v1::RecommendationService::WithRawCal
  private:
   // Finds the user's state, here or on a reader, then Answer.
   template <typename Request>
-  void Serve(const Call& call, Request& request);
+  void Serve(const Call& call, const Request& request);
   template <typename Request>
   void ServeFromStore(const Call& call, const Request& request);
 

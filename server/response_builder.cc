@@ -2,6 +2,9 @@
 
 #include <cstdint>
 #include <random>
+#include <string_view>
+
+#include "swiftlet/v1/recommendation.pb.h"
 
 namespace swiftlet {
 namespace {
@@ -36,64 +39,76 @@ v1::Contribution::Kind ToProto(ContributionKind kind) {
   return v1::Contribution::KIND_UNSPECIFIED;
 }
 
-void Set(std::string* field, std::string_view text) { field->assign(text.data(), text.size()); }
+void AddMetadata(const CatalogView& view, uint32_t row, WireWriter* writer) {
+  const std::string_view title = view.Title(row);
+  const std::span<const uint32_t> categories = view.CategoriesOf(row);
+  if (title.empty() && categories.empty()) return;
+  const size_t before = writer->size();
+  for (size_t i = categories.size(); i-- > 0;) {
+    writer->AddElement(v1::ItemMetadata::kCategoriesFieldNumber, view.CategoryName(categories[i]));
+  }
+  writer->AddString(v1::ItemMetadata::kTitleFieldNumber, title);
+  writer->EndMessage(v1::ScoredItem::kMetadataFieldNumber, before);
+}
+
+void AddContribution(const CatalogView& view, const EventTypeTable& event_types,
+                     std::span<const HistoryEvent> history, const Contribution& term, bool include_metadata,
+                     WireWriter* writer) {
+  using Message = v1::Contribution;
+  const bool of_item = term.kind == ContributionKind::kEvent || term.kind == ContributionKind::kContext;
+  const size_t before = writer->size();
+  if (of_item && include_metadata) writer->AddString(Message::kItemTitleFieldNumber, view.Title(term.row));
+  writer->AddFloat(Message::kScoreFieldNumber, term.score);
+  writer->AddFloat(Message::kWeightFieldNumber, term.weight);
+  if (term.kind == ContributionKind::kEvent) {
+    const HistoryEvent& event = history[term.history_index];
+    writer->AddVarint(Message::kEventTimestampMsFieldNumber, static_cast<uint64_t>(event.timestamp_ms));
+    if (const EventType* type = event_types.FindById(event.type); type != nullptr) {
+      writer->AddString(Message::kEventTypeFieldNumber, type->name);
+    }
+  }
+  if (of_item) writer->AddString(Message::kItemIdFieldNumber, view.ItemId(term.row));
+  writer->AddVarint(Message::kKindFieldNumber, ToProto(term.kind));
+  writer->EndMessage(v1::ScoredItem::kExplanationFieldNumber, before);
+}
 
 }  // namespace
 
-bool FillMetadata(const CatalogView& view, uint32_t row, v1::ScoredItem* item) {
-  const std::string_view title = view.Title(row);
-  const std::span<const uint32_t> categories = view.CategoriesOf(row);
-  if (title.empty() && categories.empty()) return false;
-  v1::ItemMetadata* metadata = item->mutable_metadata();
-  Set(metadata->mutable_title(), title);
-  for (const uint32_t category : categories) Set(metadata->add_categories(), view.CategoryName(category));
-  return true;
-}
-
-void AppendItems(const CatalogView& view, const EventTypeTable& event_types,
-                 const Recommendation& recommendation, std::span<const HistoryEvent> history,
-                 const ItemFormat& format, google::protobuf::RepeatedPtrField<v1::ScoredItem>* items) {
+void AddItems(const CatalogView& view, const EventTypeTable& event_types,
+              const Recommendation& recommendation, std::span<const HistoryEvent> history,
+              const ItemFormat& format, int field, WireWriter* writer) {
   const v1::Source source = ToProto(recommendation.source);
-  items->Reserve(static_cast<int>(recommendation.items.size()));
-  for (const RecommendedItem& from : recommendation.items) {
-    v1::ScoredItem* to = items->Add();
-    Set(to->mutable_item_id(), view.ItemId(from.row));
-    to->set_score(from.score);
-    if (format.include_source) to->set_source(source);
-    if (format.include_metadata) FillMetadata(view, from.row, to);
-    if (!format.explain) continue;
-    for (const Contribution& term : recommendation.ExplanationOf(from)) {
-      v1::Contribution* out = to->add_explanation();
-      out->set_kind(ToProto(term.kind));
-      out->set_weight(term.weight);
-      out->set_score(term.score);
-      if (term.kind == ContributionKind::kEvent || term.kind == ContributionKind::kContext) {
-        Set(out->mutable_item_id(), view.ItemId(term.row));
-        if (format.include_metadata) Set(out->mutable_item_title(), view.Title(term.row));
-      }
-      if (term.kind == ContributionKind::kEvent) {
-        const HistoryEvent& event = history[term.history_index];
-        if (const EventType* type = event_types.FindById(event.type); type != nullptr) {
-          out->set_event_type(type->name);
-        }
-        out->set_event_timestamp_ms(event.timestamp_ms);
+  // From the last to the first, as the writer writes.
+  for (size_t i = recommendation.items.size(); i-- > 0;) {
+    const RecommendedItem& item = recommendation.items[i];
+    const size_t before = writer->size();
+    if (format.include_metadata) AddMetadata(view, item.row, writer);
+    if (format.explain) {
+      const std::span<const Contribution> terms = recommendation.ExplanationOf(item);
+      for (size_t t = terms.size(); t-- > 0;) {
+        AddContribution(view, event_types, history, terms[t], format.include_metadata, writer);
       }
     }
+    if (format.include_source) writer->AddVarint(v1::ScoredItem::kSourceFieldNumber, source);
+    writer->AddFloat(v1::ScoredItem::kScoreFieldNumber, item.score);
+    writer->AddString(v1::ScoredItem::kItemIdFieldNumber, view.ItemId(item.row));
+    writer->EndMessage(field, before);
   }
 }
 
-void SetNewRequestId(std::string* id) {
+std::array<char, 16> NewRequestId() {
   thread_local std::mt19937_64 random = [] {
     std::random_device device;
     std::seed_seq seed{device(), device(), device(), device()};
     return std::mt19937_64(seed);
   }();
-  id->resize(16);
+  std::array<char, 16> id;
   uint64_t bits = random();
-  for (char& digit : *id) {
+  for (char& digit : id) {
     digit = "0123456789abcdef"[bits & 15];
     bits >>= 4;
   }
+  return id;
 }
 
 }  // namespace swiftlet

@@ -1,15 +1,15 @@
-// The engine's answers as API messages.
+// The engine's answers in the wire form of the API's messages. Written as they are sent: message objects
+// would take a multiple of the time, and memory for every item.
 #ifndef SWIFTLET_SERVER_RESPONSE_BUILDER_H_
 #define SWIFTLET_SERVER_RESPONSE_BUILDER_H_
 
+#include <array>
 #include <span>
-#include <string>
 
 #include "engine/catalog_view.h"
 #include "engine/event_types.h"
 #include "engine/recommender.h"
-#include "google/protobuf/repeated_ptr_field.h"
-#include "swiftlet/v1/recommendation.pb.h"
+#include "server/wire_writer.h"
 
 namespace swiftlet {
 
@@ -19,17 +19,14 @@ struct ItemFormat {
   bool include_source = true;
 };
 
-// Appends recommendation.items to `items`. history: what the recommendation's history_index values point
-// into.
-void AppendItems(const CatalogView& view, const EventTypeTable& event_types,
-                 const Recommendation& recommendation, std::span<const HistoryEvent> history,
-                 const ItemFormat& format, google::protobuf::RepeatedPtrField<v1::ScoredItem>* items);
+// Adds recommendation.items as v1::ScoredItem elements of field `field`. history: what the recommendation's
+// history_index values point into. Metadata is left out where nothing is known.
+void AddItems(const CatalogView& view, const EventTypeTable& event_types,
+              const Recommendation& recommendation, std::span<const HistoryEvent> history,
+              const ItemFormat& format, int field, WireWriter* writer);
 
-// Title and categories of a row; leaves `metadata` alone when nothing is known. Returns whether anything is.
-bool FillMetadata(const CatalogView& view, uint32_t row, v1::ScoredItem* item);
-
-// Sets *id to 16 hexadecimal digits, different for every call of a process and between processes.
-void SetNewRequestId(std::string* id);
+// 16 hexadecimal digits, different for every call of a process and between processes.
+std::array<char, 16> NewRequestId();
 
 }  // namespace swiftlet
 

@@ -118,23 +118,27 @@ void Call::Refuse(const absl::Status& error) const {
   Finish(error);
 }
 
-void Call::Finish(const absl::Status& error) const { Finish(error, nullptr); }
+void Call::Finish(const absl::Status& error) const { FinishWith(ToGrpcStatus(error)); }
+
 void Call::Finish(const google::protobuf::MessageLite& response) const {
-  Finish(absl::OkStatus(), &response);
+  bool own_buffer;
+  FinishWith(grpc::GenericSerialize<grpc::ProtoBufferWriter, google::protobuf::MessageLite>(response, out_,
+                                                                                            &own_buffer));
 }
 
-void Call::Finish(const absl::Status& status, const google::protobuf::MessageLite* response) const {
-  grpc::Status answer = ToGrpcStatus(status);
-  if (response != nullptr) {
-    bool own_buffer;
-    answer = grpc::GenericSerialize<grpc::ProtoBufferWriter, google::protobuf::MessageLite>(*response, out_,
-                                                                                            &own_buffer);
-  }
-  gate_->metrics->CountRequest(method_, static_cast<absl::StatusCode>(answer.error_code()),
+void Call::Finish(std::string_view response) const {
+  const grpc::Slice slice(response.data(), response.size());
+  grpc::ByteBuffer bytes(&slice, 1);
+  out_->Swap(&bytes);
+  FinishWith(grpc::Status::OK);
+}
+
+void Call::FinishWith(grpc::Status status) const {
+  gate_->metrics->CountRequest(method_, static_cast<absl::StatusCode>(status.error_code()),
                                absl::FromChrono(Clock::now() - start_));
   gate_->in_flight.fetch_sub(1, std::memory_order_relaxed);
   gate_->in_flight_of[static_cast<size_t>(method_)].fetch_sub(1, std::memory_order_relaxed);
-  reactor_->Finish(std::move(answer));
+  reactor_->Finish(std::move(status));
 }
 
 absl::Status ParseRequest(const grpc::ByteBuffer& bytes, google::protobuf::MessageLite* request) {

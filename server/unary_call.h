@@ -5,7 +5,8 @@
 //   grpc::ServerUnaryReactor* Recommend(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
 //                                       grpc::ByteBuffer* out) override {
 //     return ServeInline<v1::RecommendRequest>(core_->gate, Method::kRecommend, context, in, out,
-//                                              [this](Call call, v1::RecommendRequest& request) { ... });
+//                                              [this](Call call, const v1::RecommendRequest& request) { ...
+//                                              });
 //   }
 #ifndef SWIFTLET_SERVER_UNARY_CALL_H_
 #define SWIFTLET_SERVER_UNARY_CALL_H_
@@ -20,6 +21,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -29,6 +31,7 @@
 #include "engine/base/thread_pool.h"
 #include "google/protobuf/message_lite.h"
 #include "server/arrivals.h"
+#include "server/call_arena.h"
 #include "server/config.h"
 #include "server/metrics.h"
 #include "server/queue_limit.h"
@@ -57,13 +60,16 @@ class Call {
 
   void Finish(const absl::Status& error) const;
   void Finish(const google::protobuf::MessageLite& response) const;
+  // The response in its wire form, which is copied.
+  void Finish(std::string_view response) const;
   // Finish for a call that was not admitted or makes no sense; the gate may put it off (CallGate::Hold).
   void Refuse(const absl::Status& error) const;
 
   ServerMetrics& metrics() const;
 
  private:
-  void Finish(const absl::Status& status, const google::protobuf::MessageLite* response) const;
+  // `status` says whether out_ has the response.
+  void FinishWith(grpc::Status status) const;
   absl::Status Refused(Refusal reason, absl::Status status) const;
 
   CallGate* gate_;
@@ -140,21 +146,22 @@ inline ServerMetrics& Call::metrics() const { return *gate_->metrics; }
 // INVALID_ARGUMENT, naming the field where it is known, for bytes that are not this message.
 absl::Status ParseRequest(const grpc::ByteBuffer& bytes, google::protobuf::MessageLite* request);
 
-// Runs handler(call, request) on this thread, for handlers that do not block. `request` is this thread's own
-// message: the handler may take its contents (Swap), and must not keep a pointer to it.
+// Runs handler(call, request) on this thread, for handlers that do not block. `request` is in a CallArena,
+// which ends with the call of the handler: what has to live longer is copied.
 template <typename Request, typename Handler>
 grpc::ServerUnaryReactor* ServeInline(CallGate& gate, Method method, grpc::CallbackServerContext* context,
                                       const grpc::ByteBuffer* in, grpc::ByteBuffer* out,
                                       const Handler& handler) {
   const RequestScope scope;
-  thread_local Request request;
+  CallArena arena;
+  auto* request = arena.Create<Request>();
   const Call call(&gate, method, context, out);
   grpc::ServerUnaryReactor* reactor = call.reactor();
   absl::Status status = call.Admit();
   if (status.ok()) status = call.CheckAlive();
-  if (status.ok()) status = ParseRequest(*in, &request);
+  if (status.ok()) status = ParseRequest(*in, request);
   if (status.ok()) {
-    handler(call, request);
+    handler(call, std::as_const(*request));
   } else {
     call.Refuse(status);
   }
