@@ -31,9 +31,9 @@
 #include "server/reaper.h"
 #include "server/recall_sampler.h"
 #include "server/recommendation_service.h"
-#include "server/retention_clock.h"
 #include "server/service_core.h"
 #include "server/unix_socket.h"
+#include "server/upkeep.h"
 #include "server/user_service.h"
 #include "server/version.h"
 #include "spdlog/spdlog.h"
@@ -41,18 +41,11 @@
 namespace swiftlet {
 namespace {
 
-constexpr absl::Duration kUpkeepInterval = absl::Minutes(1);
-constexpr absl::Duration kStorageCheckInterval = absl::Seconds(5);
 // Of a swap, for the users in the cache. The others' vectors are read when they are asked for.
 constexpr absl::Duration kReadAheadLimit = absl::Milliseconds(300);
 constexpr char kRecommendationServiceName[] = "swiftlet.v1.RecommendationService";
 
 int64_t WallClockMs() { return absl::ToUnixMillis(absl::Now()); }
-int64_t SteadyClockMs() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
 
 // Why `address` cannot be listened on, in the system's words: gRPC does not say.
 std::string WhyNotListening(const std::string& address) {
@@ -87,71 +80,6 @@ absl::Status WritePortFile(const std::string& path, int grpc_port, int metrics_p
   if (ok && std::rename(temporary.c_str(), path.c_str()) == 0) return absl::OkStatus();
   return absl::UnavailableError(absl::StrCat("port_file: cannot write ", path, ": ", std::strerror(errno)));
 }
-
-// Calls Database::Maintain once a minute; while writes fail, looks every few seconds whether they work again.
-class Upkeep {
- public:
-  explicit Upkeep(Database* database) : database_(database), thread_([this] { Run(); }) {}
-  ~Upkeep() {
-    {
-      MutexLock lock(mu_);
-      stopping_ = true;
-    }
-    wake_.NotifyAll();
-    thread_.join();
-  }
-
- private:
-  void Run() {
-    absl::Time next_maintenance = absl::Now();
-    for (;;) {
-      CheckStorage();
-      if (absl::Now() >= next_maintenance) {
-        if (absl::Status status = database_->Maintain(clock_.Now(WallClockMs(), SteadyClockMs()));
-            !status.ok()) {
-          spdlog::error("upkeep of the database: {}", std::string(status.message()));
-        }
-        next_maintenance = absl::Now() + kUpkeepInterval;
-      }
-      const absl::Time next = absl::Now() + kStorageCheckInterval;
-      MutexLock lock(mu_);
-      while (!stopping_ && absl::Now() < next) wake_.WaitFor(mu_, next - absl::Now());
-      if (stopping_) return;
-    }
-  }
-
-  void CheckStorage() {
-    absl::Status status = database_->LastWrite();
-    if (!status.ok()) {
-      if (!failing_) {
-        spdlog::error("storage: a write failed, trying again every {}: {}",
-                      absl::FormatDuration(kStorageCheckInterval), std::string(status.message()));
-      }
-      failing_ = true;
-      status = database_->CheckWritable();
-    }
-    if (failing_ && status.ok()) {
-      spdlog::info("storage: writes succeed again");
-      failing_ = false;
-    }
-    std::vector<std::string> damaged = database_->DamagedUserVectors();
-    if (damaged == damaged_) return;
-    for (const std::string& what : damaged) {
-      spdlog::error(
-          "storage: users are served without their long-term vectors until a snapshot is loaded: {}", what);
-    }
-    damaged_ = std::move(damaged);
-  }
-
-  Database* const database_;
-  RetentionClock clock_;              // of the thread alone
-  bool failing_ = false;              // as logged; of the thread alone, as the next
-  std::vector<std::string> damaged_;  // as logged
-  Mutex mu_;
-  CondVar wake_;
-  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
-  std::thread thread_;  // last: uses the others
-};
 
 }  // namespace
 
@@ -328,7 +256,7 @@ absl::Status Server::Impl::StartServing() {
     health->SetServingStatus("", recommendations_serve);
     health->SetServingStatus(kRecommendationServiceName, recommendations_serve);
   }
-  upkeep = std::make_unique<Upkeep>(database.get());
+  upkeep = std::make_unique<Upkeep>(database.get(), WallClockMs);
   if (!options.port_file.empty()) {
     SWIFTLET_RETURN_IF_ERROR(WritePortFile(options.port_file, grpc_port, metrics_port));
   }
