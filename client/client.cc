@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/event_id.h"
 #include "client/rpc_status.h"
+#include "engine/base/status_macros.h"
 #include "swiftlet/v1/admin.grpc.pb.h"
 #include "swiftlet/v1/catalog.grpc.pb.h"
 #include "swiftlet/v1/event.grpc.pb.h"
@@ -49,7 +50,7 @@ std::string DefaultServiceConfig(int max_attempts) {
   "methodConfig": [{
     "name": [
       {"service": "swiftlet.v1.RecommendationService"},
-      {"service": "swiftlet.v1.EventService"},
+      {"service": "swiftlet.v1.EventService", "method": "RecordEvents"},
       {"service": "swiftlet.v1.CatalogService"},
       {"service": "swiftlet.v1.UserService"},
       {"service": "swiftlet.v1.AdminService", "method": "ListSnapshots"},
@@ -174,6 +175,25 @@ absl::StatusOr<v1::RecordEventsResponse> Client::RecordEvents(v1::RecordEventsRe
     if (event.event_id().empty()) event.set_event_id(RandomEventId());
   }
   return impl_->Call(*impl_->event, &v1::EventService::Stub::RecordEvents, "RecordEvents", request, call);
+}
+
+absl::StatusOr<std::unique_ptr<EventLoad>> Client::LoadEvents(const EventLoadOptions& options) {
+  if (options.max_batches < 1) return absl::InvalidArgumentError("max_batches: 0 is less than 1");
+  if (options.timeout <= absl::ZeroDuration()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("timeout: ", absl::FormatDuration(options.timeout), " is not positive"));
+  }
+  const auto record = [this, timeout = options.timeout](const v1::RecordEventsRequest& request,
+                                                        v1::RecordEventsResponse* response) -> absl::Status {
+    SWIFTLET_ASSIGN_OR_RETURN(*response, RecordEvents(request, {.timeout = timeout}));
+    return absl::OkStatus();
+  };
+  const auto open = [this](grpc::ClientContext* context,
+                           grpc::ClientBidiReactor<v1::LoadEventsRequest, v1::LoadEventsProgress>* reactor) {
+    context->set_wait_for_ready(impl_->options.wait_for_ready);
+    impl_->event->async()->LoadEvents(context, reactor);
+  };
+  return std::make_unique<EventLoad>(impl_->options.address, open, record, options);
 }
 
 absl::StatusOr<v1::UpsertItemsResponse> Client::UpsertItems(const v1::UpsertItemsRequest& request,

@@ -12,8 +12,8 @@
 //
 // Every call has a deadline, which includes its retries. Calls that are idempotent are retried by the channel
 // when the server is unavailable or at its limit, as its gRPC service config says (see DefaultServiceConfig);
-// LoadSnapshot never is. RecordEvents gives an id to every event that has none before the first attempt, so
-// that a retry never counts an event twice.
+// LoadSnapshot never is, and LoadEvents goes on by itself (EventLoad). RecordEvents gives an id to every
+// event that has none before the first attempt, so that a retry never counts an event twice.
 //
 // An error keeps the server's code and message; the method and the address are appended in brackets
 // (ServerMessage in client/rpc_status.h takes them off again).
@@ -29,6 +29,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "client/event_load.h"
 #include "swiftlet/v1/admin.pb.h"
 #include "swiftlet/v1/catalog.pb.h"
 #include "swiftlet/v1/event.pb.h"
@@ -70,8 +71,8 @@ std::string_view ServingStatusName(ServingStatus status);
 
 // The gRPC service config of a client: `max_attempts` attempts (1 to 5) on UNAVAILABLE and
 // RESOURCE_EXHAUSTED, with a random pause of up to 50 ms before the second, doubling up to 1 s, for every
-// method but AdminService.LoadSnapshot; a client whose calls mostly fail stops retrying until calls succeed
-// again (retryThrottling).
+// method but AdminService.LoadSnapshot and EventService.LoadEvents; a client whose calls mostly fail stops
+// retrying until calls succeed again (retryThrottling).
 std::string DefaultServiceConfig(int max_attempts);
 
 // Thread-safe. One connection, which is made by the first call and made again when it breaks; share one
@@ -97,6 +98,9 @@ class Client {
   // call later without counting twice, set ids of your own.
   absl::StatusOr<v1::RecordEventsResponse> RecordEvents(v1::RecordEventsRequest request,
                                                         const CallOptions& call = {});
+  // Loads many events; see EventLoad. This client must outlive the load. INVALID_ARGUMENT for options out of
+  // range.
+  absl::StatusOr<std::unique_ptr<EventLoad>> LoadEvents(const EventLoadOptions& options = {});
 
   // CatalogService.
   absl::StatusOr<v1::UpsertItemsResponse> UpsertItems(const v1::UpsertItemsRequest& request,

@@ -1,6 +1,10 @@
 #include "client/cli/bulk_loader.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
+#include <deque>
+#include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -12,6 +16,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
+#include "client/cli/interrupt.h"
 #include "client/cli/text.h"
 #include "client/rpc_status.h"
 
@@ -19,6 +24,8 @@ namespace swiftlet::cli {
 namespace {
 
 constexpr int kMaxBadLinesShown = 5;
+// After Ctrl-C, for what is on its way to the server.
+constexpr absl::Duration kLastWait = absl::Seconds(2);
 
 // "events[3].item_id: empty" with field "events" -> 3 and "item_id: empty".
 std::optional<std::pair<size_t, std::string>> SplitIndex(const std::string& message,
@@ -35,20 +42,40 @@ std::optional<std::pair<size_t, std::string>> SplitIndex(const std::string& mess
   return std::pair(index, std::move(rest));
 }
 
+// The size of a file of plain text; 0 where that does not tell how much there is to read.
+int64_t TextBytes(const std::string& path) {
+  struct stat info;
+  if (stat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) return 0;
+  char magic[2] = {};
+  std::ifstream(path, std::ios::binary).read(magic, sizeof(magic));
+  const bool gzip = magic[0] == '\x1f' && magic[1] == '\x8b';
+  return gzip ? 0 : info.st_size;
+}
+
 // One load. One thread.
-class Loader {
+class Loader : public EventLoadObserver {
  public:
   Loader(Session& session, TextTable& table, BulkSink& sink, const BulkOptions& options)
-      : session_(session), table_(table), sink_(sink), options_(options) {}
+      : session_(session),
+        table_(table),
+        sink_(sink),
+        options_(options),
+        total_bytes_(TextBytes(table.path())),
+        stored_to_(options.from_line > 0 ? options.from_line - 1 : 0) {}
 
   int Run() {
     const int code = Load();
+    Account();
     EndProgress();
     const double seconds = std::max(absl::ToDoubleSeconds(absl::Now() - start_), 1e-6);
     const double rate = static_cast<double>(counts_.stored + counts_.duplicates) / seconds;
     if (code != kOk) {
       session_.io.err << "swiftlet: " << options_.command << ": " << Count(counts_.stored, options_.noun)
-                      << " stored before that. " << options_.resume_hint << "\n";
+                      << " stored before that. " << options_.resume_hint;
+      if (options_.has_from_line && stored_to_ > 1) {
+        session_.io.err << " Or go on after what is stored, with --from-line " << stored_to_ + 1 << ".";
+      }
+      session_.io.err << "\n";
     }
     if (session_.json) {
       session_.io.out << nlohmann::json({{"file", table_.path()},
@@ -56,6 +83,7 @@ class Loader {
                                          {"duplicates", counts_.duplicates},
                                          {"skipped_lines", skipped_},
                                          {"complete", code == kOk},
+                                         {"next_line", std::max<uint64_t>(stored_to_, 1) + 1},
                                          {"seconds", seconds},
                                          {"per_second", rate}})
                              .dump(1)
@@ -71,13 +99,47 @@ class Loader {
     return code;
   }
 
+  // --- EventLoadObserver ---
+  bool OnWait() override {
+    Account();
+    ShowProgress();
+    return !interrupt_.interrupted();
+  }
+  void OnRetry(const absl::Status& error) override {
+    Account();
+    Say(absl::StrCat(CodeName(error.code()), ": ", error.message(), ": trying again, ",
+                     Count(counts_.stored + counts_.duplicates, options_.noun), " stored so far"));
+  }
+  void OnFallback() override {
+    Say("the server does not know LoadEvents: going on with RecordEvents, which is slower");
+  }
+
  private:
+  // What was handed over in one Send.
+  struct Batch {
+    std::vector<uint64_t> lines;  // of its elements
+    uint64_t last_line = 0;       // all lines to here are in this batch or an earlier one
+    int64_t bytes = 0;            // of the file, to here
+  };
+
   int Load() {
     std::vector<std::string> fields;
     for (;;) {
+      if (interrupt_.interrupted()) return Interrupted();
       const absl::StatusOr<TextTable::Row> row = table_.Next(&fields);
-      if (!row.ok()) return Stop(std::string(row.status().message()));
+      if (!row.ok()) {
+        if (interrupt_.interrupted()) return Interrupted();
+        return Stop(std::string(row.status().message()));
+      }
       if (*row == TextTable::Row::kEnd) break;
+      last_line_ = table_.line();
+      if (*row == TextTable::Row::kFields) {
+        for (const std::string& field : fields) bytes_ += static_cast<int64_t>(field.size()) + 1;
+      }
+      if (table_.line() < options_.from_line) {
+        first_byte_ = bytes_;
+        continue;
+      }
       if (*row == TextTable::Row::kBad) {
         if (!BadLine(table_.line(), table_.bad_reason())) return kFailed;
         continue;
@@ -89,56 +151,94 @@ class Loader {
       }
       if (sink_.size() > before) lines_.push_back(table_.line());
       if (sink_.size() >= options_.batch_size) {
-        if (const int code = Flush(); code != kOk) return code;
+        if (const int code = Flush(/*finish=*/false); code != kOk) return code;
       }
     }
-    return Flush();
+    return Flush(/*finish=*/true);
   }
 
-  int Flush() {
-    while (sink_.size() > 0) {
-      const absl::StatusOr<BulkSink::Counts> sent = sink_.Send();
-      if (sent.ok()) {
-        counts_.stored += sent->stored;
-        counts_.duplicates += sent->duplicates;
-        break;
-      }
-      auto bad = SplitIndex(ServerMessage(sent.status()), options_.field);
-      if (!absl::IsInvalidArgument(sent.status()) || !bad || bad->first >= lines_.size()) {
+  // Hands the batch over; `finish`: and waits for all.
+  int Flush(bool finish) {
+    if (sink_.size() > 0) {
+      batches_.push_back({.lines = std::exchange(lines_, {}), .last_line = last_line_, .bytes = bytes_});
+    }
+    absl::Status status = sink_.Send(*this);
+    for (;;) {
+      if (status.ok() && finish) status = sink_.Finish(*this);
+      Account();
+      ShowProgress();
+      if (status.ok()) return kOk;
+      if (interrupt_.interrupted() && absl::IsCancelled(status)) return Interrupted();
+      auto bad = SplitIndex(ServerMessage(status), options_.field);
+      if (!absl::IsInvalidArgument(status) || !bad || batches_.empty() ||
+          bad->first >= batches_.front().lines.size()) {
         EndProgress();
-        return session_.Fail(options_.command, sent.status());
+        return session_.Fail(options_.command, status);
       }
       // The server names the one element for which it refused the batch.
-      if (!BadLine(lines_[bad->first], bad->second)) return kFailed;
-      sink_.Drop(bad->first);
-      lines_.erase(lines_.begin() + static_cast<ptrdiff_t>(bad->first));
+      std::vector<uint64_t>& lines = batches_.front().lines;
+      if (!options_.skip_bad) return Refuse(Message(lines[bad->first], bad->second));
+      Skip(Message(lines[bad->first], bad->second));
+      lines.erase(lines.begin() + static_cast<ptrdiff_t>(bad->first));
+      if (!sink_.Drop(bad->first)) return session_.Fail(options_.command, status);
+      status = sink_.Send(*this);
     }
-    sink_.Clear();
-    lines_.clear();
-    ShowProgress();
-    return kOk;
   }
 
-  // False when the load stops there.
+  // Takes in what is stored by now.
+  void Account() {
+    const int64_t batches_before = counts_.batches;
+    counts_ = sink_.counts();
+    for (int64_t b = batches_before; b < counts_.batches && !batches_.empty(); ++b) {
+      stored_to_ = batches_.front().last_line;
+      stored_bytes_ = batches_.front().bytes;
+      batches_.pop_front();
+    }
+  }
+
+  std::string Message(uint64_t line, const std::string& reason) const {
+    return absl::StrCat(table_.path(), ":", line, ": ", reason);
+  }
+
+  // A line that is found to be bad before it is sent. False when the load stops there.
   bool BadLine(uint64_t line, const std::string& reason) {
-    const std::string message = absl::StrCat(table_.path(), ":", line, ": ", reason);
     if (!options_.skip_bad) {
-      Stop(message);
+      Stop(Message(line, reason));
       return false;
     }
-    EndProgress();
-    if (++skipped_ <= kMaxBadLinesShown) {
-      session_.io.err << "swiftlet: " << options_.command << ": skipped " << Printable(message) << "\n";
-    } else if (skipped_ == kMaxBadLinesShown + 1) {
-      session_.io.err << "swiftlet: " << options_.command << ": more bad lines are skipped and counted\n";
-    }
+    Skip(Message(line, reason));
     return true;
   }
 
+  void Skip(const std::string& message) {
+    if (++skipped_ <= kMaxBadLinesShown) {
+      Say("skipped " + message);
+    } else if (skipped_ == kMaxBadLinesShown + 1) {
+      Say("more bad lines are skipped and counted");
+    }
+  }
+
+  // Stores what was sent, which can fail for an earlier reason; else says this one.
   int Stop(const std::string& message) {
+    sink_.Clear();
+    if (const int code = Flush(/*finish=*/true); code != kOk) return code;
+    return Refuse(message);
+  }
+
+  int Interrupted() {
+    sink_.Clear();
+    sink_.Stop(kLastWait);
+    return Refuse("interrupted");
+  }
+
+  int Refuse(const std::string& message) {
+    Say(message);
+    return kFailed;
+  }
+
+  void Say(const std::string& message) {
     EndProgress();
     session_.io.err << "swiftlet: " << options_.command << ": " << Printable(message) << "\n";
-    return kFailed;
   }
 
   // On a terminal one line that is written over, ten times a second; else a line every five seconds.
@@ -148,9 +248,15 @@ class Loader {
     if (now - shown_ < (terminal ? absl::Milliseconds(100) : absl::Seconds(5))) return;
     shown_ = now;
     const int64_t done = counts_.stored + counts_.duplicates;
-    const double rate = static_cast<double>(done) / std::max(absl::ToDoubleSeconds(now - start_), 1e-6);
-    const std::string text = absl::StrCat(Count(done, options_.noun), ", ",
-                                          WithThousands(static_cast<int64_t>(rate)), " a second");
+    const double seconds = std::max(absl::ToDoubleSeconds(now - start_), 1e-6);
+    std::string text = absl::StrCat(Count(done, options_.noun), ", ",
+                                    WithThousands(static_cast<int64_t>(done / seconds)), " a second");
+    if (stored_bytes_ > first_byte_ && stored_bytes_ < total_bytes_) {
+      const auto rest = static_cast<double>(total_bytes_ - stored_bytes_);
+      const double left = seconds * rest / static_cast<double>(stored_bytes_ - first_byte_);
+      absl::StrAppend(&text, ", ", absl::FormatDuration(absl::Ceil(absl::Seconds(left), absl::Seconds(1))),
+                      " left");
+    }
     if (terminal) {
       session_.io.err << "\r" << text << "\x1b[K" << std::flush;
       line_open_ = true;
@@ -168,11 +274,19 @@ class Loader {
   TextTable& table_;
   BulkSink& sink_;
   const BulkOptions& options_;
+  const InterruptScope interrupt_;
   const absl::Time start_ = absl::Now();
+  const int64_t total_bytes_;
   absl::Time shown_ = start_;
   bool line_open_ = false;
-  std::vector<uint64_t> lines_;  // of the elements of the batch
+  std::vector<uint64_t> lines_;  // of the elements of the batch that grows
+  uint64_t last_line_ = 0;       // that was read
+  int64_t bytes_ = 0;            // of the file that were read; quotes are not counted
+  int64_t first_byte_ = 0;       // the first that is loaded
+  std::deque<Batch> batches_;    // handed over and not stored
   BulkSink::Counts counts_;
+  uint64_t stored_to_;  // every line to here is stored, or was skipped
+  int64_t stored_bytes_ = 0;
   int64_t skipped_ = 0;
 };
 

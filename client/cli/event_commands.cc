@@ -48,6 +48,7 @@ struct LoadFlags {
   std::string time_unit = "auto";
   size_t batch = 1000;
   bool skip_bad = false;
+  uint64_t from_line = 0;
 };
 
 int RunLoad(Session& session, const LoadFlags& flags) {
@@ -58,8 +59,10 @@ int RunLoad(Session& session, const LoadFlags& flags) {
   EventFileOptions options = flags.options;
   if (flags.time_unit == "s") options.time_unit = TimeUnit::kSeconds;
   if (flags.time_unit == "ms") options.time_unit = TimeUnit::kMilliseconds;
-  absl::StatusOr<EventSink> sink =
-      EventSink::Create(options, **table, *client, session.Call(absl::Seconds(30)));
+  absl::StatusOr<std::unique_ptr<EventLoad>> load =
+      client->LoadEvents({.timeout = *session.Call(absl::Seconds(30)).timeout});
+  if (!load.ok()) return session.Fail("event load", load.status());
+  absl::StatusOr<EventSink> sink = EventSink::Create(options, **table, *std::move(load));
   if (!sink.ok()) return session.Fail("event load", sink.status());
   return LoadTable(session, **table, *sink,
                    {.command = "event load",
@@ -67,6 +70,8 @@ int RunLoad(Session& session, const LoadFlags& flags) {
                     .field = "events",
                     .batch_size = flags.batch,
                     .skip_bad = flags.skip_bad,
+                    .from_line = flags.from_line,
+                    .has_from_line = true,
                     .resume_hint = "Load the file again: what is stored is not stored twice while the server "
                                    "remembers the ids (24 h by default)."});
 }
@@ -102,7 +107,9 @@ void AddEventCommands(CLI::App& app, Session& session) {
       "twice,\n"
       "counts nothing twice while the server remembers the ids (24 h by default). Lines that agree in user, "
       "item,\n"
-      "type, value and time are one event.",
+      "type, value and time are one event. A connection that breaks is made again; --timeout is how long the "
+      "server may\n"
+      "store nothing. Ctrl-C ends the load and says how far it came.",
       "  swiftlet event load ratings.csv.gz\n"
       "  swiftlet event load clicks.tsv --columns user=visitor,item=sku,time=at --type click\n"
       "  zcat log.tsv.gz | swiftlet event load -",
@@ -119,9 +126,13 @@ void AddEventCommands(CLI::App& app, Session& session) {
                    "s, ms, or auto: numbers below 100,000,000,000 are seconds")
       ->check(CLI::IsMember({"auto", "s", "ms"}))
       ->type_name("UNIT");
-  load->add_option("--batch", load_flags->batch, "Events a call")->check(CLI::Range(1, 100000));
+  load->add_option("--batch", load_flags->batch, "Events stored together")->check(CLI::Range(1, 100000));
   load->add_flag("--skip-bad", load_flags->skip_bad,
                  "Skip and count bad lines instead of stopping at the first");
+  load->add_option("--from-line", load_flags->from_line,
+                   "Pass over the lines before this one: where a load that broke off says to go on")
+      ->check(WholeNumber(1))
+      ->default_str("");
 }
 
 }  // namespace swiftlet::cli

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "client/event_id.h"
@@ -44,7 +45,7 @@ absl::StatusOr<int64_t> ParseFileTime(std::string_view text, TimeUnit unit) {
 }
 
 absl::StatusOr<EventSink> EventSink::Create(const EventFileOptions& options, const TextTable& table,
-                                            Client& client, const CallOptions& call) {
+                                            std::unique_ptr<EventLoad> load) {
   // The names, the default type and the units are those of swiftlet-trainer: a file means the same to both.
   const std::vector<ColumnMap::Field> fields = {
       {"user",
@@ -59,7 +60,7 @@ absl::StatusOr<EventSink> EventSink::Create(const EventFileOptions& options, con
       {"value", {"rating", "value", "stars", "score", "overall"}, false},
       {"time", {"timestamp", "timestamp_ms", "time", "ts", "unixtime", "unixreviewtime"}, false}};
   SWIFTLET_ASSIGN_OR_RETURN(ColumnMap columns, ColumnMap::Create(fields, options.columns, table));
-  EventSink sink(std::move(columns), client, call);
+  EventSink sink(std::move(columns), std::move(load));
   sink.default_type_ = options.default_type;
   if (sink.default_type_.empty()) {
     const std::optional<size_t> value = sink.columns_.Find("value");
@@ -99,15 +100,28 @@ absl::Status EventSink::Add(const std::vector<std::string>& fields, uint64_t lin
     event.set_timestamp_ms(*time);
   }
   event.set_event_id(EventIdOf(event, static_cast<int64_t>(line)));
-  *request_.add_events() = std::move(event);
+  *batch_.add_events() = std::move(event);
   return absl::OkStatus();
 }
 
-absl::StatusOr<BulkSink::Counts> EventSink::Send() {
-  SWIFTLET_ASSIGN_OR_RETURN(const v1::RecordEventsResponse answer, client_->RecordEvents(request_, call_));
-  return Counts{.stored = answer.num_recorded(), .duplicates = answer.num_duplicates()};
+absl::Status EventSink::OfFirstBatch(const absl::Status& status) const {
+  const std::string prefix = absl::StrCat("batches[", load_->progress().num_batches, "].");
+  if (!absl::StartsWith(status.message(), prefix)) return status;
+  return absl::Status(status.code(), status.message().substr(prefix.size()));
 }
 
-void EventSink::Drop(size_t index) { request_.mutable_events()->DeleteSubrange(static_cast<int>(index), 1); }
+absl::Status EventSink::Send(EventLoadObserver& observer) {
+  if (batch_.events_size() == 0) return OfFirstBatch(load_->WaitForRoom(&observer));
+  return OfFirstBatch(load_->Add(std::exchange(batch_, {}), &observer));
+}
+
+absl::Status EventSink::Finish(EventLoadObserver& observer) { return OfFirstBatch(load_->Finish(&observer)); }
+
+BulkSink::Counts EventSink::counts() const {
+  const EventLoad::Progress progress = load_->progress();
+  return {.batches = progress.num_batches,
+          .stored = progress.num_recorded,
+          .duplicates = progress.num_duplicates};
+}
 
 }  // namespace swiftlet::cli

@@ -3,6 +3,7 @@
 #define SWIFTLET_CLIENT_CLI_EVENT_SINK_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -10,7 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "client/cli/bulk_loader.h"
-#include "client/client.h"
+#include "client/event_load.h"
 
 namespace swiftlet::cli {
 
@@ -28,30 +29,33 @@ struct EventFileOptions {
   TimeUnit time_unit = TimeUnit::kAuto;
 };
 
-// Records events with ids that are derived from their content (EventIdOf), so that loading a file again
-// stores nothing twice while the server remembers the ids.
+// Loads events (EventLoad) with ids that are derived from their content (EventIdOf), so that loading a file
+// again stores nothing twice while the server remembers the ids.
 class EventSink : public BulkSink {
  public:
-  // `client` must outlive this.
   static absl::StatusOr<EventSink> Create(const EventFileOptions& options, const TextTable& table,
-                                          Client& client, const CallOptions& call);
+                                          std::unique_ptr<EventLoad> load);
 
   absl::Status Add(const std::vector<std::string>& fields, uint64_t line) override;
-  size_t size() const override { return request_.events_size(); }
-  absl::StatusOr<Counts> Send() override;
-  void Drop(size_t index) override;
-  void Clear() override { request_.Clear(); }
+  size_t size() const override { return batch_.events_size(); }
+  absl::Status Send(EventLoadObserver& observer) override;
+  absl::Status Finish(EventLoadObserver& observer) override;
+  void Stop(absl::Duration timeout) override { load_->Stop(timeout); }
+  Counts counts() const override;
+  bool Drop(size_t index) override { return load_->RemoveEvent(index); }
+  void Clear() override { batch_.Clear(); }
 
  private:
-  EventSink(ColumnMap columns, Client& client, const CallOptions& call)
-      : columns_(std::move(columns)), client_(&client), call_(call) {}
+  EventSink(ColumnMap columns, std::unique_ptr<EventLoad> load)
+      : columns_(std::move(columns)), load_(std::move(load)) {}
+  // An error about the first batch that is not stored, without the number of the batch.
+  absl::Status OfFirstBatch(const absl::Status& status) const;
 
   ColumnMap columns_;
-  Client* client_;
-  CallOptions call_;
+  std::unique_ptr<EventLoad> load_;
   std::string default_type_;
   TimeUnit time_unit_ = TimeUnit::kAuto;
-  v1::RecordEventsRequest request_;
+  v1::LoadEventsRequest batch_;
 };
 
 // A time of a file: a number (see TimeUnit) or RFC 3339. INVALID_ARGUMENT for anything else and for negative

@@ -48,15 +48,22 @@ absl::Status ItemSink::Add(const std::vector<std::string>& fields, uint64_t line
   return absl::OkStatus();
 }
 
-absl::StatusOr<BulkSink::Counts> ItemSink::Send() {
+absl::Status ItemSink::Send(EventLoadObserver& observer) {
+  if (request_.items_size() == 0) return absl::OkStatus();
   SWIFTLET_ASSIGN_OR_RETURN(const v1::UpsertItemsResponse answer, client_->UpsertItems(request_, call_));
-  return Counts{.stored = answer.num_upserted(), .duplicates = 0};
+  counts_.stored += answer.num_upserted();
+  ++counts_.batches;
+  Clear();
+  return observer.OnWait() ? absl::OkStatus() : absl::CancelledError("stopped by the caller");
 }
 
-void ItemSink::Drop(size_t index) {
+bool ItemSink::Drop(size_t index) {
+  if (index >= size()) return false;
   request_.mutable_items()->DeleteSubrange(static_cast<int>(index), 1);
   position_.clear();
   for (int i = 0; i < request_.items_size(); ++i) position_[request_.items(i).item_id()] = i;
+  if (size() == 0) ++counts_.batches;  // nothing is left to store
+  return true;
 }
 
 void ItemSink::Clear() {

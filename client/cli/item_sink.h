@@ -23,8 +23,10 @@ class ItemSink : public BulkSink {
 
   absl::Status Add(const std::vector<std::string>& fields, uint64_t line) override;
   size_t size() const override { return request_.items_size(); }
-  absl::StatusOr<Counts> Send() override;
-  void Drop(size_t index) override;
+  absl::Status Send(EventLoadObserver& observer) override;
+  absl::Status Finish(EventLoadObserver& /*observer*/) override { return absl::OkStatus(); }
+  Counts counts() const override { return counts_; }
+  bool Drop(size_t index) override;
   void Clear() override;
 
  private:
@@ -34,6 +36,7 @@ class ItemSink : public BulkSink {
   ColumnMap columns_;
   Client* client_;
   CallOptions call_;
+  Counts counts_;
   v1::UpsertItemsRequest request_;
   absl::flat_hash_map<std::string, int> position_;  // of an item in request_
 };

@@ -60,7 +60,16 @@ class FakeServer {
   struct Recommendation
       : v1::RecommendationService::Service{SWIFTLET_FAKE_METHOD(Recommend) SWIFTLET_FAKE_METHOD(SimilarItems)
                                                SWIFTLET_FAKE_METHOD(ScoreItems)} recommendation;
-  struct Event : v1::EventService::Service{SWIFTLET_FAKE_METHOD(RecordEvents)} event;
+  struct Event : v1::EventService::Service {
+    using Stream = grpc::ServerReaderWriter<v1::LoadEventsProgress, v1::LoadEventsRequest>;
+    SWIFTLET_FAKE_METHOD(RecordEvents)
+    // Unset: UNIMPLEMENTED, as of a server of old. Set it before the first call.
+    std::function<grpc::Status(grpc::ServerContext&, Stream&)> load_events;
+    grpc::Status LoadEvents(grpc::ServerContext* context, Stream* stream) override {
+      return load_events ? load_events(*context, *stream)
+                         : v1::EventService::Service::LoadEvents(context, stream);
+    }
+  } event;
   struct Catalog : v1::CatalogService::Service{SWIFTLET_FAKE_METHOD(UpsertItems) SWIFTLET_FAKE_METHOD(
                        DeleteItems) SWIFTLET_FAKE_METHOD(GetItems)} catalog;
   struct User : v1::UserService::Service{SWIFTLET_FAKE_METHOD(GetUser) SWIFTLET_FAKE_METHOD(DeleteUser)} user;

@@ -2,10 +2,13 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <unistd.h>
 #include <zlib.h>
 
 #include <fstream>
+#include <latch>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
@@ -29,27 +32,52 @@ using ::testing::StartsWith;
 // Records every event id once, as a server does, and refuses items called "bad".
 class BulkLoaderTest : public ::testing::Test {
  protected:
+  using Stream = FakeServer::Event::Stream;
+
   BulkLoaderTest() {
     std::string name = ::testing::TempDir() + "/bulk_loader_XXXXXX";
     dir_ = mkdtemp(name.data());
-    server_.event.RecordEventsMethod.handler = [this](auto&, const v1::RecordEventsRequest& request,
-                                                      v1::RecordEventsResponse& response) {
-      for (int i = 0; i < request.events_size(); ++i) {
-        if (request.events(i).item_id() == "bad") {
-          return grpc::Status(grpc::StatusCode::INVALID_ARGUMENT,
-                              absl::StrCat("events[", i, "].item_id: \"bad\" is bad"));
-        }
-      }
-      MutexLock lock(mu_);
-      for (const v1::Event& event : request.events()) {
-        if (ids_.insert(event.event_id()).second) {
-          response.set_num_recorded(response.num_recorded() + 1);
-        } else {
-          response.set_num_duplicates(response.num_duplicates() + 1);
-        }
+    server_.event.load_events = [this](grpc::ServerContext&, Stream& stream) {
+      v1::LoadEventsRequest request;
+      v1::LoadEventsProgress progress;
+      while (stream.Read(&request)) {
+        if (const grpc::Status status = Load(request, progress); !status.ok()) return status;
+        stream.Write(progress);
       }
       return grpc::Status::OK;
     };
+    server_.event.RecordEventsMethod.handler = [this](auto&, const v1::RecordEventsRequest& request,
+                                                      v1::RecordEventsResponse& response) {
+      v1::LoadEventsRequest batch;
+      *batch.mutable_events() = request.events();
+      v1::LoadEventsProgress progress;
+      const grpc::Status status = Load(batch, progress);
+      response.set_num_recorded(static_cast<int32_t>(progress.num_recorded()));
+      response.set_num_duplicates(static_cast<int32_t>(progress.num_duplicates()));
+      const std::string& message = status.error_message();
+      return status.ok() ? status : grpc::Status(status.error_code(), message.substr(message.find('.') + 1));
+    };
+  }
+  // Stores the next batch of a stream.
+  grpc::Status Load(const v1::LoadEventsRequest& batch, v1::LoadEventsProgress& progress) {
+    MutexLock lock(mu_);
+    batches_.push_back(batch);
+    for (int i = 0; i < batch.events_size(); ++i) {
+      if (batch.events(i).item_id() == "bad") {
+        return {
+            grpc::StatusCode::INVALID_ARGUMENT,
+            absl::StrCat("batches[", progress.num_batches(), "].events[", i, "].item_id: \"bad\" is bad")};
+      }
+    }
+    progress.set_num_batches(progress.num_batches() + 1);
+    for (const v1::Event& event : batch.events()) {
+      if (ids_.insert(event.event_id()).second) {
+        progress.set_num_recorded(progress.num_recorded() + 1);
+      } else {
+        progress.set_num_duplicates(progress.num_duplicates() + 1);
+      }
+    }
+    return grpc::Status::OK;
   }
   ~BulkLoaderTest() override { std::system(("rm -rf '" + dir_ + "'").c_str()); }
 
@@ -59,17 +87,27 @@ class BulkLoaderTest : public ::testing::Test {
     return path;
   }
   std::vector<v1::Event> Sent() {
+    MutexLock lock(mu_);
     std::vector<v1::Event> events;
-    for (const v1::RecordEventsRequest& request : server_.event.RecordEventsMethod.requests()) {
-      events.insert(events.end(), request.events().begin(), request.events().end());
+    for (const v1::LoadEventsRequest& batch : batches_) {
+      events.insert(events.end(), batch.events().begin(), batch.events().end());
     }
     return events;
   }
+  size_t num_batches() {
+    MutexLock lock(mu_);
+    return batches_.size();
+  }
+  size_t num_ids() {
+    MutexLock lock(mu_);
+    return ids_.size();
+  }
 
   std::string dir_;
-  FakeServer server_;
   Mutex mu_;
+  std::vector<v1::LoadEventsRequest> batches_ ABSL_GUARDED_BY(mu_);  // whether they were stored or not
   std::set<std::string> ids_ ABSL_GUARDED_BY(mu_);
+  FakeServer server_;  // ends first: its calls use the above
 };
 
 TEST_F(BulkLoaderTest, LoadsRatingsWithTimesInSeconds) {
@@ -94,7 +132,7 @@ TEST_F(BulkLoaderTest, ASecondLoadStoresNothingTwice) {
   const std::string path = Write("e.tsv", text);
   EXPECT_THAT(RunCli(server_, {"event", "load", path, "--batch", "10"}).out,
               StartsWith("25 events stored in "));
-  EXPECT_EQ(server_.event.RecordEventsMethod.requests().size(), 3u);
+  EXPECT_EQ(num_batches(), 3u);
   const CliResult again = RunCli(server_, {"event", "load", path, "--batch", "7", "--json"});
   const nlohmann::json object = nlohmann::json::parse(again.out);
   EXPECT_EQ(object["stored"], 0);
@@ -187,18 +225,22 @@ TEST_F(BulkLoaderTest, MissingFilesAndColumnsAreErrors) {
 }
 
 TEST_F(BulkLoaderTest, ABreakInTheMiddleTellsHowFarItCame) {
-  auto record = server_.event.RecordEventsMethod.handler;
-  server_.event.RecordEventsMethod.handler = [record](grpc::ServerContext& context, const auto& request,
-                                                      auto& response) {
-    if (request.events(0).item_id() == "i20") return grpc::Status(grpc::StatusCode::INTERNAL, "disk");
-    return record(context, request, response);
+  server_.event.load_events = [this](auto&, Stream& stream) {
+    v1::LoadEventsRequest request;
+    v1::LoadEventsProgress progress;
+    while (stream.Read(&request) && request.events(0).item_id() != "i20") {
+      EXPECT_TRUE(Load(request, progress).ok());
+      stream.Write(progress);
+    }
+    return grpc::Status(grpc::StatusCode::INTERNAL, "disk");
   };
   std::string text = "user\titem\n";
   for (int i = 0; i < 30; ++i) absl::StrAppend(&text, "u\ti", i, "\n");
   const CliResult result = RunCli(server_, {"event", "load", Write("e.tsv", text), "--batch", "10"});
   EXPECT_EQ(result.code, kFailed);
   EXPECT_THAT(result.err, StartsWith("swiftlet: event load: INTERNAL: disk\n"));
-  EXPECT_THAT(result.err, HasSubstr("20 events stored before that"));
+  EXPECT_THAT(result.err, HasSubstr("20 events stored before that. Load the file again"));
+  EXPECT_THAT(result.err, HasSubstr("with --from-line 22.\n"));
 }
 
 TEST_F(BulkLoaderTest, ItemsComeWithTitlesAndCategories) {
@@ -225,17 +267,159 @@ TEST_F(BulkLoaderTest, ItemsComeWithTitlesAndCategories) {
 TEST_F(BulkLoaderTest, ATerminalSeesProgressOnOneLine) {
   std::string text = "user\titem\n";
   for (int i = 0; i < 300; ++i) absl::StrAppend(&text, "u\ti", i, "\n");
-  auto record = server_.event.RecordEventsMethod.handler;
-  server_.event.RecordEventsMethod.handler = [record](grpc::ServerContext& context, const auto& request,
-                                                      auto& response) {
-    absl::SleepFor(absl::Milliseconds(3));  // 300 calls: longer than the time between two reports
-    return record(context, request, response);
+  server_.event.load_events = [this](auto&, Stream& stream) {
+    v1::LoadEventsRequest request;
+    v1::LoadEventsProgress progress;
+    while (stream.Read(&request)) {
+      absl::SleepFor(absl::Milliseconds(3));  // 300 batches: longer than the time between two reports
+      EXPECT_TRUE(Load(request, progress).ok());
+      stream.Write(progress);
+    }
+    return grpc::Status::OK;
   };
   const CliResult terminal =
       RunCli(server_, {"event", "load", Write("e.tsv", text), "--batch", "1"}, {.terminal = true});
-  EXPECT_THAT(terminal.err, HasSubstr(" a second\x1b[K"));
+  EXPECT_THAT(terminal.err,
+              ::testing::ContainsRegex("\r[0-9]+ events?, [0-9]+ a second, [0-9]+s left\x1b\\[K"));
   EXPECT_THAT(terminal.err, ::testing::EndsWith("\r\x1b[K"));
   EXPECT_EQ(RunCli(server_, {"event", "load", Write("f.tsv", "user\titem\nu\ti\n")}).err, "");
+}
+
+// The events of lines 2 to n + 1: items i0 to i<n-1>.
+std::string Events(int n) {
+  std::string text = "user\titem\n";
+  for (int i = 0; i < n; ++i) absl::StrAppend(&text, "u\ti", i, "\n");
+  return text;
+}
+
+TEST_F(BulkLoaderTest, ALostConnectionIsMadeAgainAndNothingIsLostOrCountedTwice) {
+  server_.event.load_events = [this, whole = server_.event.load_events, number = 0](
+                                  grpc::ServerContext& context, Stream& stream) mutable {
+    if (++number > 1) return whole(context, stream);
+    v1::LoadEventsRequest request;
+    v1::LoadEventsProgress progress;
+    for (int b = 0; b < 3 && stream.Read(&request); ++b) {
+      EXPECT_TRUE(Load(request, progress).ok());
+      if (b < 2) stream.Write(progress);  // the third one is stored, and the client does not know it
+    }
+    return grpc::Status(grpc::StatusCode::UNAVAILABLE, "going down");
+  };
+  const std::string path = Write("e.tsv", Events(300));
+  const CliResult result = RunCli(server_, {"event", "load", path, "--batch", "10"});
+  EXPECT_EQ(result.code, kOk) << result.err;
+  EXPECT_THAT(result.out, StartsWith("290 events stored, 10 already there in "));
+  EXPECT_THAT(result.err, StartsWith("swiftlet: event load: UNAVAILABLE: going down [LoadEvents at "));
+  EXPECT_THAT(result.err, ::testing::EndsWith("trying again, 20 events stored so far\n"));
+  EXPECT_EQ(num_ids(), 300u);
+}
+
+TEST_F(BulkLoaderTest, AServerWithoutLoadEventsGetsCalls) {
+  server_.event.load_events = nullptr;
+  const std::string path = Write("e.tsv", Events(25));
+  const CliResult result = RunCli(server_, {"event", "load", path, "--batch", "10"});
+  EXPECT_EQ(result.code, kOk) << result.err;
+  EXPECT_THAT(result.out, StartsWith("25 events stored in "));
+  EXPECT_EQ(result.err,
+            "swiftlet: event load: the server does not know LoadEvents: going on with RecordEvents, which is "
+            "slower\n");
+  EXPECT_EQ(server_.event.RecordEventsMethod.requests().size(), 3u);
+  const std::string bad = Write("bad.csv", "user,item\nu,a\nu,bad\nu,b\nu,bad\nu,c\n");
+  EXPECT_THAT(RunCli(server_, {"event", "load", bad, "--batch", "2"}).err,
+              HasSubstr("swiftlet: event load: " + bad + ":3: item_id: \"bad\" is bad\n"));
+  EXPECT_THAT(RunCli(server_, {"event", "load", bad, "--batch", "2", "--skip-bad"}).out,
+              StartsWith("3 events stored, 2 bad lines skipped in "));
+}
+
+TEST_F(BulkLoaderTest, ABadEventAmongManyBatchesIsNamedByItsLine) {
+  std::string text = Events(300);
+  const std::string good = text;
+  text.replace(text.find("i123\n"), 5, "bad\n");  // line 125, in the batch of lines 122 to 131
+  const std::string path = Write("e.tsv", text);
+  const CliResult result = RunCli(server_, {"event", "load", path, "--batch", "10"});
+  EXPECT_EQ(result.code, kFailed);
+  EXPECT_THAT(result.err, StartsWith("swiftlet: event load: " + path + ":125: item_id: \"bad\" is bad\n"));
+  EXPECT_THAT(result.err, HasSubstr("120 events stored before that. Load the file again"));
+  EXPECT_THAT(result.err, HasSubstr("with --from-line 122.\n"));
+  EXPECT_EQ(num_ids(), 120u);
+  // Mended, and gone on with.
+  Write("e.tsv", good);
+  EXPECT_THAT(RunCli(server_, {"event", "load", path, "--batch", "10", "--from-line", "122"}).out,
+              StartsWith("180 events stored in "));
+  EXPECT_EQ(num_ids(), 300u);
+  const nlohmann::json object =
+      nlohmann::json::parse(RunCli(server_, {"event", "load", path, "--from-line", "301", "--json"}).out);
+  EXPECT_EQ(object["duplicates"], 1);
+  EXPECT_EQ(object["next_line"], 302);
+}
+
+TEST_F(BulkLoaderTest, SkipBadGoesOnWithTheRestOfEachBatch) {
+  std::string text = "user\titem\n";
+  for (int i = 0; i < 300; ++i)
+    absl::StrAppend(&text, "u\t", i % 50 == 7 ? "bad" : absl::StrCat("i", i), "\n");
+  const std::string path = Write("e.tsv", text);
+  for (const char* batch : {"1", "10", "1000"}) {
+    const CliResult result = RunCli(server_, {"event", "load", path, "--batch", batch, "--skip-bad"});
+    EXPECT_EQ(result.code, kOk) << result.err;
+    EXPECT_THAT(result.out, HasSubstr(", 6 bad lines skipped in "));
+    for (const char* line : {":9: ", ":59: ", ":109: ", ":159: ", ":209: "}) {
+      EXPECT_THAT(result.err, HasSubstr(path + line));
+    }
+    EXPECT_THAT(result.err, HasSubstr("more bad lines"));
+    EXPECT_EQ(num_ids(), 294u);
+  }
+}
+
+// What came before the bad line in the file and was sent is stored when the load has ended.
+TEST_F(BulkLoaderTest, ABadLineWaitsForWhatIsUnderWay) {
+  const std::string path = Write("e.tsv", Events(100) + "u\n" + "u\tlast\n");
+  const CliResult result = RunCli(server_, {"event", "load", path, "--batch", "10"});
+  EXPECT_EQ(result.code, kFailed);
+  EXPECT_THAT(result.err, StartsWith("swiftlet: event load: " + path + ":102: 1 fields, expected 2"));
+  EXPECT_THAT(result.err, HasSubstr("100 events stored before that"));
+  EXPECT_EQ(num_ids(), 100u);
+}
+
+TEST_F(BulkLoaderTest, AnInterruptTellsHowFarItCame) {
+  server_.event.load_events = [this, first = true](auto&, Stream& stream) mutable {
+    v1::LoadEventsRequest request;
+    v1::LoadEventsProgress progress;
+    while (stream.Read(&request)) {
+      EXPECT_TRUE(Load(request, progress).ok());
+      stream.Write(progress);
+      if (first && progress.num_batches() == 5) kill(getpid(), SIGINT);
+    }
+    first = false;
+    return grpc::Status::OK;
+  };
+  const std::string path = Write("e.tsv", Events(20'000));
+  const CliResult result = RunCli(server_, {"event", "load", path, "--batch", "10", "--json"});
+  EXPECT_EQ(result.code, kFailed);
+  EXPECT_THAT(result.err, StartsWith("swiftlet: event load: interrupted\n"));
+  const nlohmann::json object = nlohmann::json::parse(result.out);
+  EXPECT_EQ(object["complete"], false);
+  const int stored = object["stored"];
+  EXPECT_GE(stored, 10);
+  EXPECT_LT(stored, 20'000);
+  EXPECT_EQ(object["next_line"], stored + 2);
+  EXPECT_THAT(result.err, HasSubstr(absl::StrCat("with --from-line ", stored + 2, ".\n")));
+  const CliResult rest =
+      RunCli(server_, {"event", "load", path, "--from-line", object["next_line"].dump(), "--json"});
+  EXPECT_EQ(rest.code, kOk) << rest.err;
+  EXPECT_EQ(num_ids(), 20'000u) << "nothing is left out";
+}
+
+TEST_F(BulkLoaderTest, AServerThatStoresNothingRunsIntoTheTimeout) {
+  std::latch given_up(1);
+  server_.event.load_events = [&](auto&, Stream&) {
+    given_up.wait();
+    return grpc::Status::OK;
+  };
+  const CliResult result =
+      RunCli(server_, {"event", "load", Write("e.tsv", Events(10)), "--timeout", "200ms"});
+  given_up.count_down();
+  EXPECT_EQ(result.code, kFailed);
+  EXPECT_THAT(result.err, StartsWith("swiftlet: event load: DEADLINE_EXCEEDED: nothing was committed for "
+                                     "200ms [LoadEvents at "));
 }
 
 TEST(ParseFileTimeTest, UnitsAndLimits) {
