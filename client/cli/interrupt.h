@@ -6,9 +6,9 @@
 
 namespace swiftlet::cli {
 
-// While it lives, the first SIGINT or SIGTERM is only noted, and makes system calls that block fail with
-// EINTR; a second one of the same kind ends the process. Signals that are ignored stay ignored. One at a
-// time in a process.
+// While it lives, the first SIGINT or SIGTERM is only noted, and makes the main thread's system calls
+// that block fail with EINTR, now and every second from then on (by SIGALRM); a second one of the same kind
+// ends the process. Signals that are ignored stay ignored. One at a time in a process.
 class InterruptScope {
  public:
   InterruptScope();
@@ -19,7 +19,7 @@ class InterruptScope {
   bool interrupted() const;
 
  private:
-  struct sigaction old_int_ = {}, old_term_ = {};
+  struct sigaction old_int_ = {}, old_term_ = {}, old_alarm_ = {};
 };
 
 }  // namespace swiftlet::cli
