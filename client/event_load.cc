@@ -81,6 +81,8 @@ class EventLoad::Stream final : public grpc::ClientBidiReactor<v1::LoadEventsReq
   }
   void Cancel() { context_.TryCancel(); }
 
+  // For the analysis of locks: the load's mutex is this one.
+  void AssertHeld() const ABSL_ASSERT_EXCLUSIVE_LOCK(state_->mu) {}
   // Sends what can be sent now. `finish`: then the sending side closes; `stop`: it closes now.
   void Send(bool finish, bool stop) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu) {
     finish_ = finish;
@@ -222,6 +224,7 @@ absl::Status EventLoad::Wait(size_t max_pending, bool finish, EventLoadObserver&
     absl::Status error;
     {
       MutexLock lock(state_->mu);
+      stream_->AssertHeld();
       stream_->Send(finish, /*stop=*/false);
       const bool enough = state_->pending.size() <= max_pending;
       if (!stream_->done() && enough && !finish) return absl::OkStatus();
@@ -324,6 +327,7 @@ void EventLoad::Close() {
   if (stream_ == nullptr) return;
   stream_->Cancel();
   MutexLock lock(state_->mu);
+  stream_->AssertHeld();
   while (!stream_->done()) state_->changed.Wait(state_->mu);
   stream_.reset();
 }
@@ -333,6 +337,7 @@ void EventLoad::Stop(absl::Duration timeout) {
   const absl::Time until = absl::Now() + timeout;
   {
     MutexLock lock(state_->mu);
+    stream_->AssertHeld();
     stream_->Send(/*finish=*/true, /*stop=*/true);
     for (absl::Time now = absl::Now(); !stream_->done() && now < until; now = absl::Now()) {
       state_->changed.WaitFor(state_->mu, until - now);
