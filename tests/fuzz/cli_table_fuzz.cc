@@ -1,5 +1,6 @@
 // Event and item files as the command line client loads them, against a server that now and then refuses an
 // element. Input: a byte of options, a byte for what the server refuses, then the file.
+#include <deque>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -7,6 +8,7 @@
 #include "client/cli/bulk_loader.h"
 #include "client/cli/event_sink.h"
 #include "client/cli/item_sink.h"
+#include "engine/base/status_macros.h"
 #include "tests/fuzz/fuzz_target.h"
 #include "tests/testing/temp_dir.h"
 
@@ -46,19 +48,24 @@ class AnsweredSink final : public BulkSink {
     return status;
   }
   size_t size() const override { return rows_.size(); }
-  absl::StatusOr<Counts> Send() override {
-    FUZZ_CHECK(size() > 0, "nothing is sent");
-    answers_ = static_cast<uint8_t>(answers_ * 5 + 3);
-    if (answers_ % 4 == 1) {
-      return absl::InvalidArgumentError(absl::StrCat("rows[", answers_ % size(), "].item_id: no"));
+  absl::Status Send(EventLoadObserver& /*observer*/) override {
+    if (size() > 0) {
+      batches_.push_back(size());
+      Clear();
     }
-    if (answers_ % 16 == 2) return absl::InvalidArgumentError("rows[99999999999999999999].x: no");
-    return Counts{.stored = static_cast<int64_t>(size()), .duplicates = 0};
+    while (!batches_.empty() && batches_.size() > answers_ % 4) SWIFTLET_RETURN_IF_ERROR(Store());
+    return absl::OkStatus();
   }
-  void Drop(size_t index) override {
-    const size_t before = size();
-    rows_.Drop(index);
-    FUZZ_CHECK(size() + 1 == before, "one is dropped");
+  absl::Status Finish(EventLoadObserver& /*observer*/) override {
+    FUZZ_CHECK(size() == 0, "all is handed over");
+    while (!batches_.empty()) SWIFTLET_RETURN_IF_ERROR(Store());
+    return absl::OkStatus();
+  }
+  Counts counts() const override { return counts_; }
+  bool Drop(size_t index) override {
+    FUZZ_CHECK(!batches_.empty() && index < batches_.front(), "what is dropped was refused");
+    if (--batches_.front() == 0) Stored();
+    return true;
   }
   void Clear() override {
     rows_.Clear();
@@ -68,8 +75,26 @@ class AnsweredSink final : public BulkSink {
   int64_t num_added = 0;
 
  private:
+  // The answer for the first batch.
+  absl::Status Store() {
+    answers_ = static_cast<uint8_t>(answers_ * 5 + 3);
+    if (answers_ % 4 == 1) {
+      return absl::InvalidArgumentError(absl::StrCat("rows[", answers_ % batches_.front(), "].item_id: no"));
+    }
+    if (answers_ % 16 == 2) return absl::InvalidArgumentError("rows[99999999999999999999].x: no");
+    counts_.stored += static_cast<int64_t>(batches_.front());
+    Stored();
+    return absl::OkStatus();
+  }
+  void Stored() {
+    batches_.pop_front();
+    ++counts_.batches;
+  }
+
   BulkSink& rows_;
   uint8_t answers_;
+  std::deque<size_t> batches_;  // elements of what was handed over and is not stored
+  Counts counts_;
 };
 
 void Load(TextTable& table, BulkSink& rows, uint8_t options, uint8_t answers) {
