@@ -158,7 +158,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         .columns = {},
         .default_type = {},
         .time_unit = (options & 2) != 0 ? cli::TimeUnit::kSeconds : cli::TimeUnit::kAuto};
-    absl::StatusOr<cli::EventSink> sink = cli::EventSink::Create(files, **table, AnyClient(), {});
+    absl::StatusOr<cli::EventSink> sink = cli::EventSink::Create(files, **table, *AnyClient().LoadEvents());
     if (!sink.ok()) return check_error(sink.status()), 0;
     Load(**table, *sink, options, answers);
   }
