@@ -30,6 +30,7 @@ struct Options {
   uint64_t users = 1'000'000;
   uint64_t seed = 1;
   bool bf16 = false;
+  bool no_bias = false;
 };
 
 // vectors: [users, dim].
@@ -55,6 +56,7 @@ absl::Status Publish(const ModelDirectory& models, const Options& options) {
                                .dim = options.dim,
                                .seed = seed,
                                .version = version,
+                               .with_bias = !options.no_bias,
                                .with_input_vectors = false,
                                .embedding_space = "swap",
                                .row_type = options.bf16 ? RowType::kBf16 : RowType::kFloat32});
@@ -95,6 +97,9 @@ int main(int argc, char** argv) {
   app.add_option("--users", options.users);
   app.add_option("--seed", options.seed);
   app.add_flag("--bf16", options.bf16, "Store item vectors as bf16");
+  app.add_flag(
+      "--no-bias", options.no_bias,
+      "Items have no bias (random ones are as large as scores, which leaves searches more to look at)");
   CLI11_PARSE(app, argc, argv);
   const absl::Status status = swiftlet::bench::Run(options);
   if (status.ok()) return 0;
