@@ -11,26 +11,30 @@ grpc::ServerUnaryReactor* EventService::RecordEvents(grpc::CallbackServerContext
                                                      const grpc::ByteBuffer* in, grpc::ByteBuffer* out) {
   const Call call(&core_->gate, Method::kRecordEvents, context, out);
   grpc::ServerUnaryReactor* reactor = call.reactor();
-  auto request = std::make_shared<v1::RecordEventsRequest>();
   absl::Status status = call.Admit();
   if (status.ok()) status = call.CheckAlive();
-  if (status.ok()) status = ParseRequest(*in, request.get());
-  const int64_t now_ms = core_->now_ms();
-  if (status.ok()) status = core_->validator.Check(*request, now_ms);
   if (status.ok()) status = core_->writes->Enter();
   if (!status.ok()) {
     call.Refuse(status);
     return reactor;
   }
-  core_->writers->Schedule([this, call, now_ms, request = std::move(request)] {
+  // Parsed and checked there, too: a thousand events would hold up the calls that this thread reads.
+  core_->writers->Schedule([this, call, in, now_ms = core_->now_ms()] {
     const RequestScope scope;
     // The caller may have given up while the call was queued.
     if (absl::Status alive = call.CheckAlive(); !alive.ok()) {
       core_->writes->Leave();
       return call.Finish(alive);
     }
+    v1::RecordEventsRequest request;
+    absl::Status valid = ParseRequest(*in, &request);
+    if (valid.ok()) valid = core_->validator.Check(request, now_ms);
+    if (!valid.ok()) {
+      core_->writes->Leave();
+      return call.Refuse(valid);
+    }
     const absl::StatusOr<RecordResult> result =
-        core_->users->RecordEvents(TakeEvents(request->mutable_events(), core_->event_types, now_ms), now_ms);
+        core_->users->RecordEvents(TakeEvents(request.mutable_events(), core_->event_types, now_ms), now_ms);
     core_->writes->Leave();
     if (!result.ok()) {
       core_->writes->CountRefusal(result.status());

@@ -175,16 +175,18 @@ grpc::ServerUnaryReactor* ServeOnPool(CallPool& pool, CallGate& gate, Method met
                                       grpc::ByteBuffer* out, Handler handler) {
   const Call call(&gate, method, context, out);
   grpc::ServerUnaryReactor* reactor = call.reactor();
-  auto request = std::make_shared<Request>();
   absl::Status status = call.Admit();
   if (status.ok()) status = call.CheckAlive();
-  if (status.ok()) status = ParseRequest(*in, request.get());
   if (!status.ok()) {
     call.Refuse(status);
     return reactor;
   }
-  pool.Schedule(
-      call, [call, request = std::move(request), handler = std::move(handler)] { handler(call, *request); });
+  // Parsed there, too: large requests would hold up the calls that this thread reads.
+  pool.Schedule(call, [call, in, handler = std::move(handler)] {
+    Request request;
+    if (absl::Status valid = ParseRequest(*in, &request); !valid.ok()) return call.Refuse(valid);
+    handler(call, request);
+  });
   return reactor;
 }
 
