@@ -92,6 +92,10 @@ class EventLoad::Stream final : public grpc::ClientBidiReactor<v1::LoadEventsReq
   // Once done: the call's end, with the number of its first batch.
   bool done() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu) { return done_; }
   const grpc::Status& status() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu) { return status_; }
+  // The caller closed it, and all that was sent is committed.
+  bool ended_well() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu) {
+    return status_.ok() && closed_ && next_ == state_->progress.num_batches;
+  }
   int64_t first() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu) { return start_.num_batches; }
 
   void OnReadDone(bool ok) override ABSL_LOCKS_EXCLUDED(state_->mu) {
@@ -113,8 +117,11 @@ class EventLoad::Stream final : public grpc::ClientBidiReactor<v1::LoadEventsReq
     Continue();
   }
   void OnDone(const grpc::Status& status) override ABSL_LOCKS_EXCLUDED(state_->mu) {
-    const std::shared_ptr<Stream> last = std::move(self_);
+    // The load holds this until it sees done_. It must not end here: the end of the last channel waits for
+    // gRPC's threads, of which this is one.
+    const std::shared_ptr<State> state = state_;
     MutexLock lock(state_->mu);
+    self_.reset();
     done_ = true;
     status_ = status;
     state_->changed.NotifyAll();
@@ -220,7 +227,7 @@ absl::Status EventLoad::Wait(size_t max_pending, bool finish, EventLoadObserver&
       if (num_pending == 0) return absl::OkStatus();
       Open();
     }
-    bool done = false, late = false;
+    bool done = false, ended_well = false, late = false;
     absl::Status error;
     {
       MutexLock lock(state_->mu);
@@ -232,6 +239,7 @@ absl::Status EventLoad::Wait(size_t max_pending, bool finish, EventLoadObserver&
       done = stream_->done();
       num_pending = state_->pending.size();
       if (done) {
+        ended_well = stream_->ended_well();
         error = CountFrom(stream_->first(), FromGrpcStatus(stream_->status(), "LoadEvents", address_));
       } else if (num_pending == 0) {
         late = finish && absl::Now() - std::max(begin, state_->moved) > kEndOfStream;
@@ -248,7 +256,8 @@ absl::Status EventLoad::Wait(size_t max_pending, bool finish, EventLoadObserver&
     }
     if (done) {
       stream_.reset();
-      if (num_pending == 0) continue;  // whatever the stream ended with
+      // Whatever it ended with; or it was closed before there was more to send, which takes another.
+      if (num_pending == 0 || ended_well) continue;
       if (error.ok()) {
         error = absl::InternalError(
             absl::StrCat("the server ended the stream early [LoadEvents at ", address_, "]"));

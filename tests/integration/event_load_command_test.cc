@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "client/client.h"
+#include "client/event_load.h"
 #include "gmock/gmock.h"
 #include "nlohmann/json.hpp"
 #include "server_process.h"
@@ -165,6 +167,31 @@ TEST(EventLoadCommandTest, CtrlCEndsTheLoadAndSaysHowFarItCame) {
   EXPECT_GE(result["stored"], 1'000 - 16 * 10) << "what was acknowledged counts";
   EXPECT_THAT(command.err(),
               ::testing::HasSubstr(absl::StrCat("with --from-line ", result["stored"].get<int>() + 2, ".")));
+  EXPECT_EQ(server.Terminate(), 0);
+}
+
+// The last of a load must not end on a thread of gRPC's: the end of the last channel waits for those.
+TEST(EventLoadInAProcessWithoutAServer, EndsWhereItsCallerIs) {
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+  constexpr int kLoads = 200;
+#else
+  constexpr int kLoads = 2500;
+#endif
+  TempDir dir;
+  ServerProcess server({.dir = dir.path(), .config = "storage { sync_writes: false }\n"});
+  ASSERT_TRUE(server.running());
+  for (int i = 0; i < kLoads; ++i) {
+    absl::StatusOr<std::unique_ptr<Client>> client =
+        Client::Connect({.address = absl::StrCat("127.0.0.1:", server.grpc_port())});
+    ASSERT_TRUE(client.ok()) << client.status();
+    absl::StatusOr<std::unique_ptr<EventLoad>> load = (*client)->LoadEvents();
+    ASSERT_TRUE(load.ok()) << load.status();
+    v1::LoadEventsRequest batch;
+    *batch.add_events() = MakeEvent("u", absl::StrCat("i", i), "view", 1, absl::StrCat("e", i));
+    ASSERT_TRUE((*load)->Add(std::move(batch)).ok());
+    const absl::Status status = (*load)->Finish();
+    ASSERT_TRUE(status.ok()) << status;
+  }
   EXPECT_EQ(server.Terminate(), 0);
 }
 

@@ -377,5 +377,36 @@ TEST_F(EventLoadTest, OptionsOutOfRangeAreRefused) {
   EXPECT_TRUE(absl::IsInvalidArgument(client_->LoadEvents({.timeout = absl::ZeroDuration()}).status()));
 }
 
+TEST_F(EventLoadTest, GoesOnAfterAFinishThatWasCancelled) {
+  std::latch closed(1), go_on(1);
+  server_.event.load_events = [&](auto&, Stream& stream) {
+    v1::LoadEventsRequest request;
+    v1::LoadEventsProgress progress;
+    while (stream.Read(&request)) {
+      progress.set_num_batches(progress.num_batches() + 1);
+      progress.set_num_recorded(progress.num_recorded() + request.events_size());
+    }
+    if (closed.try_wait()) {  // the second stream
+      stream.Write(progress);
+      return grpc::Status::OK;
+    }
+    closed.count_down();
+    go_on.wait();
+    stream.Write(progress);
+    return grpc::Status::OK;
+  };
+  const std::unique_ptr<EventLoad> load = NewLoad();
+  ASSERT_TRUE(load->Add(Batch(1)).ok());
+  Ear ear;
+  ear.go_on = [&] { return !closed.try_wait(); };
+  EXPECT_TRUE(absl::IsCancelled(load->Finish(&ear)));
+  ASSERT_TRUE(load->Add(Batch(2)).ok());  // the sending side is closed: it takes another stream
+  go_on.count_down();
+  const absl::Status status = load->Finish();
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_EQ(load->progress().num_batches, 2);
+  EXPECT_EQ(load->progress().num_recorded, 2 * kEvents);
+}
+
 }  // namespace
 }  // namespace swiftlet
