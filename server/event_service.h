@@ -21,6 +21,8 @@ class EventService final
 
   // `core` must outlive this.
   explicit EventService(ServiceCore* core) : core_(core) {}
+  // After the server: waits for the last stream to have taken itself out.
+  ~EventService() override { MutexLock lock(mu_); }
 
   grpc::ServerUnaryReactor* RecordEvents(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
                                          grpc::ByteBuffer* out) override;

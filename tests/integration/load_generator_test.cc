@@ -74,6 +74,8 @@ TEST_F(LoadGeneratorTest, EveryKindOfCallIsAnsweredRightWhileSnapshotsAreSwapped
                   "127.0.0.1:" + std::to_string(server.grpc_port()),
                   "--seconds",
                   "4",
+                  "--timeout",
+                  "60",  // histories are recorded under ThreadSanitizer, too
                   "--warmup",
                   "0.2",
                   "--users",
