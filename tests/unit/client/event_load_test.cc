@@ -204,15 +204,16 @@ TEST_F(EventLoadTest, RetriesEndWithTheTimeout) {
 }
 
 TEST_F(EventLoadTest, AServerThatCommitsNothingRunsIntoTheTimeout) {
-  std::latch given_up(1);
-  server_.event.load_events = [&](auto&, Stream&) {
-    given_up.wait();
+  // The handler's, too: it may wake up when this test is over.
+  const auto given_up = std::make_shared<std::latch>(1);
+  server_.event.load_events = [given_up](auto&, Stream&) {
+    given_up->wait();
     return grpc::Status::OK;
   };
   const std::unique_ptr<EventLoad> load = NewLoad({.timeout = absl::Milliseconds(200)});
   ASSERT_TRUE(load->Add(Batch(0)).ok());
   const absl::Status status = load->Finish();
-  given_up.count_down();
+  given_up->count_down();
   EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
   EXPECT_THAT(std::string(status.message()), HasSubstr("nothing was committed for 200ms"));
 }
@@ -335,21 +336,21 @@ TEST_F(EventLoadTest, StopCountsWhatWasSentAndAnObserverEndsAWait) {
 }
 
 TEST_F(EventLoadTest, ALoadThatIsDroppedHangsUp) {
-  std::latch arrived(1), done(1);
-  server_.event.load_events = [&](grpc::ServerContext& context, Stream& stream) {
+  const auto arrived = std::make_shared<std::latch>(1), done = std::make_shared<std::latch>(1);
+  server_.event.load_events = [arrived, done](grpc::ServerContext& context, Stream& stream) {
     v1::LoadEventsRequest request;
     EXPECT_TRUE(stream.Read(&request));
-    arrived.count_down();
+    arrived->count_down();
     EXPECT_FALSE(stream.Read(&request));
     EXPECT_TRUE(context.IsCancelled());
-    done.count_down();
+    done->count_down();
     return grpc::Status::OK;
   };
   std::unique_ptr<EventLoad> load = NewLoad();
   ASSERT_TRUE(load->Add(Batch(0)).ok());
-  arrived.wait();
+  arrived->wait();
   load.reset();
-  done.wait();
+  done->wait();
 }
 
 TEST_F(EventLoadTest, AServerCannotCountMoreThanWasSentOrEndEarly) {
