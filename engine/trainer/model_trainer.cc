@@ -1,0 +1,77 @@
+#include "engine/trainer/model_trainer.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "engine/base/status_macros.h"
+#include "engine/trainer/write_model.h"
+
+namespace swiftlet {
+namespace {
+
+using TrainFunction = absl::StatusOr<TrainedModel> (*)(const TrainingData&, const TrainingOptions&,
+                                                       ThreadPool*, Progress*);
+
+absl::StatusOr<TrainedModel> TrainAttention(const TrainingData& training, const TrainingOptions& options,
+                                            ThreadPool* pool, Progress* progress) {
+  FitOptions fit = options.attention;
+  fit.als.seed = fit.attention.seed = options.seed;
+  uint32_t epochs = options.epochs;
+  if (epochs == 0) {
+    progress->Say("finding the number of epochs, on the last event of every user");
+    SWIFTLET_ASSIGN_OR_RETURN(const FittedModel found, FitModel(*training.data, {}, 0, fit, pool, progress));
+    epochs = std::max(found.fit.epochs, 1u);
+    progress->Say(absl::StrCat("fit on all events, ", epochs, " epochs"));
+  }
+  SWIFTLET_ASSIGN_OR_RETURN(FittedModel model, FitModel(*training.data, {}, epochs, fit, pool, progress));
+  TrainedModel trained;
+  trained.contents = ContentsOf(*training.data, model, fit, 1, 0);
+  trained.epochs = epochs;
+  trained.validation_ndcg = model.fit.validation_ndcg;
+  trained.long_term = std::move(model.long_term);
+  return trained;
+}
+
+struct Kind {
+  std::string_view name;
+  TrainFunction train;
+};
+constexpr std::array<Kind, 1> kKinds = {{{"attention", TrainAttention}}};
+
+}  // namespace
+
+std::span<const std::string_view> ModelKinds() {
+  static constexpr auto kNames = [] {
+    std::array<std::string_view, kKinds.size()> names;
+    for (size_t i = 0; i < kKinds.size(); ++i) names[i] = kKinds[i].name;
+    return names;
+  }();
+  return kNames;
+}
+
+absl::StatusOr<TrainedModel> TrainModel(const TrainingData& training, const TrainingOptions& options,
+                                        ThreadPool* pool, Progress* progress) {
+  for (const Kind& kind : kKinds) {
+    if (kind.name == options.kind) return kind.train(training, options, pool, progress);
+  }
+  const auto append = [](std::string* out, std::string_view name) { out->append(name); };
+  return absl::InvalidArgumentError(
+      absl::StrCat("model kind \"", options.kind,
+                   "\" is not known; there are: ", absl::StrJoin(ModelKinds(), ", ", append)));
+}
+
+absl::Status WriteTrainedModel(const std::string& directory, TrainedModel model, const Dataset& data,
+                               int64_t version, int64_t now_ms) {
+  Manifest& m = model.contents.manifest;
+  m.version = version;
+  m.created_ms = now_ms;
+  m.trained_through_ms = data.trained_through_ms > 0 ? data.trained_through_ms : now_ms;
+  m.embedding_space = NewEmbeddingSpace(m.model_kind == "attention" ? "als" : m.model_kind, version,
+                                        m.training_fingerprint, now_ms);
+  return WriteModel(directory, std::move(model.contents), data.user_ids, model.long_term);
+}
+
+}  // namespace swiftlet

@@ -1,0 +1,65 @@
+// Kinds of models that the trainer can fit, behind one function: from events to what a snapshot holds.
+//
+//   TrainingOptions options{.kind = "attention"};
+//   SWIFTLET_ASSIGN_OR_RETURN(TrainedModel model, TrainModel({.data = &split.train}, options, pool,
+//   progress)); SWIFTLET_RETURN_IF_ERROR(WriteTrainedModel(directory, model, split.train, version, now_ms));
+#ifndef SWIFTLET_ENGINE_TRAINER_MODEL_TRAINER_H_
+#define SWIFTLET_ENGINE_TRAINER_MODEL_TRAINER_H_
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "engine/base/thread_pool.h"
+#include "engine/snapshot/snapshot_writer.h"
+#include "engine/trainer/dataset.h"
+#include "engine/trainer/fit_model.h"
+#include "engine/trainer/matrix.h"
+#include "engine/trainer/progress.h"
+#include "engine/trainer/split.h"
+
+namespace swiftlet {
+
+struct TrainingOptions {
+  std::string kind = "attention";  // one of ModelKinds()
+  // Passes over the data; 0: as many as validation says (see TrainingData).
+  uint32_t epochs = 0;
+  uint64_t seed = 1;
+  FitOptions attention;        // kind "attention"
+  std::string checkpoint_dir;  // kinds that take long keep their state here and go on from it; empty: none
+};
+
+// All borrowed.
+struct TrainingData {
+  const Dataset* data = nullptr;  // everything in it is fitted
+  // Users to validate on: their histories are events of `data`, their targets are not. Empty: a kind that
+  // needs validation holds out the last event of each of the users itself.
+  std::span<const TestUser> validation = {};
+};
+
+struct TrainedModel {
+  // Ids, metadata and tables of data's items; the version, times and embedding space are still to be set.
+  SnapshotContents contents;
+  MatrixF long_term;           // [users of data, dim] or empty
+  uint32_t epochs = 0;         // of the best model, to train anew with; 0 where that means nothing
+  double validation_ndcg = 0;  // NDCG@10 of the best epoch; 0 without validation
+};
+
+// The kinds that this build of the trainer knows, the default first.
+std::span<const std::string_view> ModelKinds();
+
+// INVALID_ARGUMENT for an unknown kind, with the kinds that there are; CANCELLED when interrupted.
+absl::StatusOr<TrainedModel> TrainModel(const TrainingData& training, const TrainingOptions& options,
+                                        ThreadPool* pool, Progress* progress);
+
+// Sets version, times and embedding space, then writes user vectors and snapshot into `directory`.
+absl::Status WriteTrainedModel(const std::string& directory, TrainedModel model, const Dataset& data,
+                               int64_t version, int64_t now_ms);
+
+}  // namespace swiftlet
+
+#endif  // SWIFTLET_ENGINE_TRAINER_MODEL_TRAINER_H_
