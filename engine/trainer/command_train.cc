@@ -1,6 +1,8 @@
 #include <cstdio>
+#include <map>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
@@ -11,6 +13,7 @@
 #include "engine/trainer/commands.h"
 #include "engine/trainer/evaluate.h"
 #include "engine/trainer/input.h"
+#include "engine/trainer/model_trainer.h"
 #include "engine/trainer/publish.h"
 #include "engine/trainer/split.h"
 #include "engine/trainer/write_model.h"
@@ -25,38 +28,42 @@ struct TrainOptions {
   bool holdout = true;
 };
 
-// Fits to everything but each user's last event, measures with that one through the engine, and finds the
-// number of epochs. The event before the last serves early stopping and nothing is fitted to it.
-absl::StatusOr<uint32_t> Holdout(const Dataset& data, const FitOptions& fit, uint32_t epochs,
-                                 ThreadPool* pool, Progress* progress,
-                                 std::map<std::string, double>* metrics) {
-  const absl::StatusOr<Split> split = MakeSplit(data, SplitKind::kLeaveLastOut, 0);
+// Fits to everything but each user's last two events, measures with the last one through the engine, and
+// returns the options with what validation has chosen, by the event before the last. Nothing is fitted to
+// either.
+absl::StatusOr<TrainingOptions> Holdout(const Dataset& data, const TrainingOptions& options, ThreadPool* pool,
+                                        Progress* progress, std::map<std::string, double>* metrics) {
+  absl::StatusOr<Split> split = MakeSplit(data, SplitKind::kLeaveOneOut, 0);
   if (absl::IsFailedPrecondition(split.status())) {
     progress->Say(absl::StrCat("no holdout: ", std::string(split.status().message())));
-    return 0;
+    return options;
   }
   SWIFTLET_RETURN_IF_ERROR(split.status());
   progress->Say(absl::StrCat("holdout: the last event of ", WithCommas(split->test.size()), " users"));
-  SWIFTLET_ASSIGN_OR_RETURN(const FittedModel model, FitModel(split->train, {}, epochs, fit, pool, progress));
+  TrainingOptions held_out = options;
+  if (!held_out.checkpoint_dir.empty()) held_out.checkpoint_dir += "/holdout";
+  SWIFTLET_ASSIGN_OR_RETURN(
+      TrainedModel model,
+      TrainModel({.data = &split->train, .validation = split->validation}, held_out, pool, progress));
+  const TrainingOptions refit = OptionsForRefit(options, model);
   SWIFTLET_ASSIGN_OR_RETURN(const std::unique_ptr<ScopedDirectory> scratch, MakeTemporaryDirectory());
   SWIFTLET_RETURN_IF_ERROR(
-      WriteModel(scratch->path(), ContentsOf(split->train, model, fit, 1, absl::ToUnixMillis(absl::Now())),
-                 split->train.user_ids, model.long_term));
+      WriteTrainedModel(scratch->path(), std::move(model), split->train, 1, absl::ToUnixMillis(absl::Now())));
   SWIFTLET_ASSIGN_OR_RETURN(const std::shared_ptr<const ModelSnapshot> snapshot,
                             ModelSnapshot::Load(scratch->path(), {}));
   SWIFTLET_ASSIGN_OR_RETURN(const UserVectors users, LoadUserVectors(*snapshot));
-  EvaluationOptions options{.cutoffs = {10}};
+  EvaluationOptions evaluation{.cutoffs = {10}};
   SWIFTLET_ASSIGN_OR_RETURN(const EvaluationResult trained,
-                            Evaluate(*snapshot, users, split->test, options, pool));
-  options.ranker = Ranker::kPopularity;
+                            Evaluate(*snapshot, users, split->test, evaluation, pool));
+  evaluation.ranker = Ranker::kPopularity;
   SWIFTLET_ASSIGN_OR_RETURN(const EvaluationResult popular,
-                            Evaluate(*snapshot, users, split->test, options, pool));
+                            Evaluate(*snapshot, users, split->test, evaluation, pool));
   *metrics = ResultsToMetrics(trained, "");
   metrics->merge(ResultsToMetrics(popular, "popularity."));
   progress->Say(absl::StrFormat("holdout: NDCG@10 %.4f, HR@10 %.4f (popularity: %.4f, %.4f)",
                                 trained.at.at(10).ndcg, trained.at.at(10).hit_rate, popular.at.at(10).ndcg,
                                 popular.at.at(10).hit_rate));
-  return std::max(model.fit.epochs, 1u);
+  return refit;
 }
 
 absl::Status Train(const TrainOptions& options) {
@@ -64,31 +71,23 @@ absl::Status Train(const TrainOptions& options) {
   Progress progress(stderr);
   SWIFTLET_RETURN_IF_ERROR(CheckDestination(options.destination));
   SWIFTLET_ASSIGN_OR_RETURN(const Dataset data, LoadInput(options.input, &progress));
-  SWIFTLET_ASSIGN_OR_RETURN(const FitOptions fit, FinishFitOptions(options.model, data.event_types));
-  SWIFTLET_RETURN_IF_ERROR(SaySizes(data, fit, &progress));
+  SWIFTLET_ASSIGN_OR_RETURN(TrainingOptions training, FinishTrainingOptions(options.model, data.event_types));
+  SWIFTLET_RETURN_IF_ERROR(SaySizes(data, training, &progress));
   const std::unique_ptr<ThreadPool> pool = MakePool(options.model.threads);
 
-  uint32_t epochs = options.model.epochs;
   std::map<std::string, double> metrics;
   if (options.holdout) {
-    SWIFTLET_ASSIGN_OR_RETURN(const uint32_t found,
-                              Holdout(data, fit, epochs, pool.get(), &progress, &metrics));
-    if (found > 0) epochs = found;
+    SWIFTLET_ASSIGN_OR_RETURN(training, Holdout(data, training, pool.get(), &progress, &metrics));
   }
-  if (epochs == 0) {
-    progress.Say("finding the number of epochs");
-    SWIFTLET_ASSIGN_OR_RETURN(const FittedModel model, FitModel(data, {}, 0, fit, pool.get(), &progress));
-    epochs = std::max(model.fit.epochs, 1u);
-  }
-  progress.Say(absl::StrCat("final fit on all events, ", epochs, " epochs"));
-  SWIFTLET_ASSIGN_OR_RETURN(const FittedModel model, FitModel(data, {}, epochs, fit, pool.get(), &progress));
+  progress.Say(training.epochs > 0 ? absl::StrCat("final fit on all events, ", training.epochs, " epochs")
+                                   : std::string("final fit on all events"));
+  SWIFTLET_ASSIGN_OR_RETURN(TrainedModel model, TrainModel({.data = &data}, training, pool.get(), &progress));
+  model.contents.manifest.metrics = metrics;
 
   SWIFTLET_ASSIGN_OR_RETURN(
       const Published published,
       WriteAndPublish(options.destination, [&](const std::string& directory, int64_t version) {
-        SnapshotContents contents = ContentsOf(data, model, fit, version, absl::ToUnixMillis(absl::Now()));
-        contents.manifest.metrics = metrics;
-        return WriteModel(directory, std::move(contents), data.user_ids, model.long_term);
+        return WriteTrainedModel(directory, std::move(model), data, version, absl::ToUnixMillis(absl::Now()));
       }));
   std::printf("%s version %lld in %s (%.1f s)\n",
               options.destination.models_dir.empty() ? "wrote" : "published",

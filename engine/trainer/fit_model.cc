@@ -109,14 +109,11 @@ void AddUnseenTypes(const Dataset& data, const std::vector<uint64_t>& events_of_
   }
 }
 
-}  // namespace
-
-float PriorClassLogit(float weight, double mean_logit, double mean_weight) {
-  return static_cast<float>(mean_logit + std::log(std::fabs(weight) / mean_weight));
-}
-
-absl::StatusOr<FittedModel> FitModel(const Dataset& data, const std::vector<bool>& skip, uint32_t epochs,
-                                     const FitOptions& options, ThreadPool* pool, Progress* progress) {
+// Fits to the events that `marked` does not mark, for `epochs`, or where that is 0, until validation on
+// `held_out` says so.
+absl::StatusOr<FittedModel> FitMarked(const Dataset& data, const std::vector<bool>& marked,
+                                      std::span<const size_t> held_out, uint32_t epochs,
+                                      const FitOptions& options, ThreadPool* pool, Progress* progress) {
   FittedModel result;
   result.classes = MakeEventClasses(data, options.value_edges);
   std::vector<uint32_t> event_classes;
@@ -125,8 +122,6 @@ absl::StatusOr<FittedModel> FitModel(const Dataset& data, const std::vector<bool
     event_classes.push_back(ClassOfEvent(result.classes, e.type, e.value));
 
   AttentionFitOptions attention = options.attention;
-  std::vector<size_t> held_out;
-  const std::vector<bool> marked = epochs == 0 ? MarkLast(data, skip, &held_out) : skip;
   if (epochs != 0) attention.max_epochs = epochs;
 
   const SparseRows positives = MakePositives(data, result.classes, marked);
@@ -196,6 +191,28 @@ absl::StatusOr<FittedModel> FitModel(const Dataset& data, const std::vector<bool
   const MatrixF cross = model.items.transpose() * model.inputs;  // V^T X
   result.input_map = gram.llt().solve(cross).transpose();
   return result;
+}
+
+}  // namespace
+
+float PriorClassLogit(float weight, double mean_logit, double mean_weight) {
+  return static_cast<float>(mean_logit + std::log(std::fabs(weight) / mean_weight));
+}
+
+absl::StatusOr<FittedModel> FitModel(const Dataset& data, const std::vector<bool>& skip, uint32_t epochs,
+                                     const FitOptions& options, ThreadPool* pool, Progress* progress) {
+  std::vector<size_t> held_out;
+  const std::vector<bool> marked = epochs == 0 ? MarkLast(data, skip, &held_out) : skip;
+  return FitMarked(data, marked, held_out, epochs, options, pool, progress);
+}
+
+absl::StatusOr<FittedModel> FitModelWithValidation(const Dataset& data,
+                                                   std::span<const size_t> validation_events,
+                                                   const FitOptions& options, ThreadPool* pool,
+                                                   Progress* progress) {
+  std::vector<bool> marked(data.events.size(), false);
+  for (const size_t e : validation_events) marked[e] = true;
+  return FitMarked(data, marked, validation_events, 0, options, pool, progress);
 }
 
 }  // namespace swiftlet

@@ -3,6 +3,7 @@
 #define SWIFTLET_ENGINE_TRAINER_FIT_MODEL_H_
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -52,6 +53,13 @@ float PriorClassLogit(float weight, double mean_logit, double mean_weight);
 // more, and the model is then fitted without those events: call again with the number found.
 absl::StatusOr<FittedModel> FitModel(const Dataset& data, const std::vector<bool>& skip, uint32_t epochs,
                                      const FitOptions& options, ThreadPool* pool, Progress* progress);
+
+// The same with given events to validate with, each the last one of its user: early stopping on them, nothing
+// is fitted to them, and what comes back is the best epoch's model.
+absl::StatusOr<FittedModel> FitModelWithValidation(const Dataset& data,
+                                                   std::span<const size_t> validation_events,
+                                                   const FitOptions& options, ThreadPool* pool,
+                                                   Progress* progress);
 
 }  // namespace swiftlet
 

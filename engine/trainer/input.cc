@@ -97,8 +97,13 @@ void AddRowsFlag(CLI::App* app, RowType* rows, const std::string& group) {
 
 void AddModelFlags(CLI::App* app, ModelOptions* o) {
   const std::string group = "Model";
-  AlsOptions& als = o->fit.als;
-  AttentionFitOptions& attention = o->fit.attention;
+  AlsOptions& als = o->training.attention.als;
+  AttentionFitOptions& attention = o->training.attention.attention;
+  const std::vector<std::string> kinds(ModelKinds().begin(), ModelKinds().end());
+  app->add_option("--model", o->training.kind, "Kind of model")
+      ->check(CLI::IsMember(kinds))
+      ->capture_default_str()
+      ->group(group);
   app->add_option("--dim", als.dim, "Floats of a vector")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str()
@@ -116,7 +121,7 @@ void AddModelFlags(CLI::App* app, ModelOptions* o) {
       ->check(CLI::Range(1, 1000))
       ->capture_default_str()
       ->group(group);
-  app->add_option("--epochs", o->epochs, "Attention: epochs; 0 finds the number by early stopping")
+  app->add_option("--epochs", o->training.epochs, "Epochs; 0 finds the number by early stopping")
       ->check(CLI::Range(0, 1000))
       ->capture_default_str()
       ->group(group);
@@ -150,7 +155,10 @@ void AddModelFlags(CLI::App* app, ModelOptions* o) {
                   "Where to split a type's values into classes, such as rating:2.5,3.5,4.5 (default: "
                   "deciles); repeatable")
       ->group(group);
-  AddRowsFlag(app, &o->fit.row_type, group);
+  AddRowsFlag(app, &o->training.attention.row_type, group);
+  app->add_option("--checkpoint-dir", o->training.checkpoint_dir,
+                  "Kinds that train for long keep their state in this directory and go on from it")
+      ->group(group);
   app->add_option("--seed", o->seed, "Of all random numbers: the same seed and events make the same snapshot")
       ->capture_default_str()
       ->group(group);
@@ -246,8 +254,10 @@ void MaskErasedUsers(const LiveState& live, int64_t trained_through_ms, UserVect
   }
 }
 
-absl::StatusOr<FitOptions> FinishFitOptions(const ModelOptions& options, const EventTypeTable& event_types) {
-  FitOptions fit = options.fit;
+absl::StatusOr<TrainingOptions> FinishTrainingOptions(const ModelOptions& options,
+                                                      const EventTypeTable& event_types) {
+  TrainingOptions training = options.training;
+  FitOptions& fit = training.attention;
   const auto check = [](const char* flag, float value, float low, float high) {
     if (value >= low && value <= high) return absl::OkStatus();
     return absl::InvalidArgumentError(absl::StrCat(flag, ": ", value, " is not in [", low, ", ", high, "]"));
@@ -260,11 +270,13 @@ absl::StatusOr<FitOptions> FinishFitOptions(const ModelOptions& options, const E
     SWIFTLET_ASSIGN_OR_RETURN(ValueEdges edges, ParseValueEdges(text, event_types));
     fit.value_edges.push_back(std::move(edges));
   }
-  fit.als.seed = fit.attention.seed = static_cast<uint64_t>(options.seed);
-  return fit;
+  training.seed = fit.als.seed = fit.attention.seed = static_cast<uint64_t>(options.seed);
+  return training;
 }
 
-absl::Status SaySizes(const Dataset& data, const FitOptions& options, Progress* progress) {
+absl::Status SaySizes(const Dataset& data, const TrainingOptions& training, Progress* progress) {
+  if (training.kind != "attention") return absl::OkStatus();
+  const FitOptions& options = training.attention;
   const double dim = options.als.dim;
   const double examples =
       std::min<double>(options.attention.max_examples, static_cast<double>(data.events.size()));

@@ -14,6 +14,7 @@
 #include "engine/trainer/evaluate.h"
 #include "engine/trainer/fit_model.h"
 #include "engine/trainer/load_events.h"
+#include "engine/trainer/model_trainer.h"
 #include "engine/trainer/progress.h"
 #include "storage/records.h"
 
@@ -33,9 +34,8 @@ struct InputOptions {
 };
 
 struct ModelOptions {
-  ModelOptions() { fit.als.lambda = 0; }
-  FitOptions fit;
-  uint32_t epochs = 0;  // of the attention fit; 0: early stopping
+  ModelOptions() { training.attention.als.lambda = 0; }
+  TrainingOptions training;  // its seed is set by FinishTrainingOptions
   int64_t seed = 1;
   uint32_t threads = 0;  // 0: one for each core
   std::vector<std::string> value_edges;
@@ -62,11 +62,13 @@ absl::StatusOr<Dataset> LoadInput(const InputOptions& options, Progress* progres
 // server does.
 void MaskErasedUsers(const LiveState& live, int64_t trained_through_ms, UserVectors* users);
 
-// Completes options.fit (value edges, seeds). INVALID_ARGUMENT for a value out of range.
-absl::StatusOr<FitOptions> FinishFitOptions(const ModelOptions& options, const EventTypeTable& event_types);
+// Completes options.training (value edges, seeds). INVALID_ARGUMENT for a value out of range.
+absl::StatusOr<TrainingOptions> FinishTrainingOptions(const ModelOptions& options,
+                                                      const EventTypeTable& event_types);
 
-// Says how large the fit will be. RESOURCE_EXHAUSTED when that is more than the machine's memory.
-absl::Status SaySizes(const Dataset& data, const FitOptions& options, Progress* progress);
+// Says how large the fit will be, where its kind tells. RESOURCE_EXHAUSTED when that is more than the
+// machine's memory.
+absl::Status SaySizes(const Dataset& data, const TrainingOptions& options, Progress* progress);
 
 // A pool for `threads` threads, the calling one included (0: one for each core); null for one.
 std::unique_ptr<ThreadPool> MakePool(uint32_t threads);

@@ -4,6 +4,7 @@
 #include <array>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "engine/base/status_macros.h"
@@ -15,11 +16,53 @@ namespace {
 using TrainFunction = absl::StatusOr<TrainedModel> (*)(const TrainingData&, const TrainingOptions&,
                                                        ThreadPool*, Progress*);
 
+// `data` with the first known target of every validation user after the user's events, like the newest of
+// them otherwise; `events` are their indices. Users, items and their order stay.
+Dataset WithValidationEvents(const Dataset& data, std::span<const TestUser> validation,
+                             std::vector<size_t>* events) {
+  absl::flat_hash_map<ItemKey, uint32_t> item_of;
+  item_of.reserve(data.num_items());
+  for (uint32_t i = 0; i < data.num_items(); ++i) item_of.emplace(ItemKeyOf(data.item_ids[i]), i);
+  absl::flat_hash_map<std::string_view, const TestUser*> users;
+  for (const TestUser& user : validation) users.emplace(user.user_id, &user);
+  Dataset merged = data;
+  merged.events.clear();
+  for (size_t u = 0; u < data.num_users(); ++u) {
+    merged.user_begin[u] = merged.events.size();
+    const auto own = data.EventsOf(u);
+    merged.events.insert(merged.events.end(), own.begin(), own.end());
+    const auto user = users.find(data.user_ids[u]);
+    if (user == users.end() || own.empty()) continue;
+    for (const ItemKey target : user->second->targets) {
+      const auto item = item_of.find(target);
+      if (item == item_of.end()) continue;
+      TrainingEvent event = own.back();
+      event.item = item->second;
+      events->push_back(merged.events.size());
+      merged.events.push_back(event);
+      break;
+    }
+  }
+  merged.user_begin[data.num_users()] = merged.events.size();
+  return merged;
+}
+
 absl::StatusOr<TrainedModel> TrainAttention(const TrainingData& training, const TrainingOptions& options,
                                             ThreadPool* pool, Progress* progress) {
   FitOptions fit = options.attention;
   fit.als.seed = fit.attention.seed = options.seed;
   uint32_t epochs = options.epochs;
+  if (epochs == 0 && !training.validation.empty()) {
+    std::vector<size_t> events;
+    const Dataset merged = WithValidationEvents(*training.data, training.validation, &events);
+    SWIFTLET_ASSIGN_OR_RETURN(FittedModel model, FitModelWithValidation(merged, events, fit, pool, progress));
+    TrainedModel trained;
+    trained.contents = ContentsOf(*training.data, model, fit, 1, 0);
+    trained.epochs = std::max(model.fit.epochs, 1u);
+    trained.validation_ndcg = model.fit.validation_ndcg;
+    trained.long_term = std::move(model.long_term);
+    return trained;
+  }
   if (epochs == 0) {
     progress->Say("finding the number of epochs, on the last event of every user");
     SWIFTLET_ASSIGN_OR_RETURN(const FittedModel found, FitModel(*training.data, {}, 0, fit, pool, progress));
@@ -61,6 +104,12 @@ absl::StatusOr<TrainedModel> TrainModel(const TrainingData& training, const Trai
   return absl::InvalidArgumentError(
       absl::StrCat("model kind \"", options.kind,
                    "\" is not known; there are: ", absl::StrJoin(ModelKinds(), ", ", append)));
+}
+
+TrainingOptions OptionsForRefit(TrainingOptions options, const TrainedModel& chosen) {
+  if (chosen.epochs > 0) options.epochs = chosen.epochs;
+  if (!options.checkpoint_dir.empty()) options.checkpoint_dir += "/refit";
+  return options;
 }
 
 absl::Status WriteTrainedModel(const std::string& directory, TrainedModel model, const Dataset& data,

@@ -56,6 +56,10 @@ std::span<const std::string_view> ModelKinds();
 absl::StatusOr<TrainedModel> TrainModel(const TrainingData& training, const TrainingOptions& options,
                                         ThreadPool* pool, Progress* progress);
 
+// The options with which to train the chosen model anew on more data, without validation: what validation has
+// chosen (the number of epochs) is kept. Checkpoints go into the subdirectory "refit".
+TrainingOptions OptionsForRefit(TrainingOptions options, const TrainedModel& chosen);
+
 // Sets version, times and embedding space, then writes user vectors and snapshot into `directory`.
 absl::Status WriteTrainedModel(const std::string& directory, TrainedModel model, const Dataset& data,
                                int64_t version, int64_t now_ms);

@@ -308,6 +308,57 @@ TEST_F(CommandTest, EvaluatePrintsTheModelAndItsBaselinesAndWritesJson) {
   EXPECT_THAT(output_, HasSubstr("honest only if"));
 }
 
+TEST_F(CommandTest, EvaluateByLeaveOneOutShowsValidationAndKeepsTheSnapshot) {
+  WriteEvents(60, 8);
+  std::vector<std::string> arguments = Train({"--model", "attention", "--split", "leave-one-out", "--save",
+                                              dir_.File("kept/s"), "--json", dir_.File("r.json")});
+  arguments[0] = "evaluate";
+  ASSERT_EQ(Run(arguments), 0) << output_;
+  EXPECT_THAT(
+      output_,
+      AllOf(HasSubstr("leave-one-out: 360 events to train on, 60 to choose by (60 users), 60 held out"),
+            HasSubstr("attention (validation)")));
+  const auto kept = ModelSnapshot::Load(dir_.File("kept/s"), {});
+  ASSERT_TRUE(kept.ok()) << kept.status();
+  EXPECT_EQ((*kept)->manifest().num_training_events, 360u);
+  // The kept snapshot on the same split gives the same figures.
+  ASSERT_EQ(Run({"evaluate", "--events", dir_.File("events.csv"), "--time-unit", "ms", "--split",
+                 "leave-one-out", "--snapshot", dir_.File("kept/s"), "--json", dir_.File("again.json")}),
+            0)
+      << output_;
+  const auto first = nlohmann::json::parse(ReadFile(dir_.File("r.json")))["results"];
+  const auto again = nlohmann::json::parse(ReadFile(dir_.File("again.json")))["results"];
+  EXPECT_EQ(first[0]["metrics"]["ndcg@10"], again[0]["metrics"]["ndcg@10"]);
+  EXPECT_EQ(first[0]["metrics"]["recall@20"], again[0]["metrics"]["recall@20"]);
+  EXPECT_EQ(Run(arguments), 1);
+  EXPECT_THAT(output_, HasSubstr("exists and is not empty"));
+}
+
+TEST_F(CommandTest, EvaluateTakesGivenTestEventsWithoutTimes) {
+  const Dataset data = CyclicData(60, 4, 40, 12, 3);
+  std::string train = "user\titem\n", test = train;
+  for (const TrainingEvent& e : data.events) {
+    absl::StrAppend(&e - data.EventsOf(e.user).data() < 9 ? &train : &test, data.user_ids[e.user], "\t",
+                    data.item_ids[e.item], "\n");
+  }
+  WriteFile(dir_.File("train.tsv"), train);
+  WriteFile(dir_.File("test.tsv"), test);
+  ASSERT_EQ(Run({"evaluate", "--events", dir_.File("train.tsv"), "--test-events", dir_.File("test.tsv"),
+                 "--dim", "8", "--als-epochs", "3", "--max-epochs", "3", "--num-negatives", "50"}),
+            0)
+      << output_;
+  EXPECT_THAT(output_,
+              AllOf(HasSubstr("given test events: 540 events to train on, 60 of them to choose by (60"),
+                    HasSubstr("the chosen model is fitted to all training events"), HasSubstr("(validation)"),
+                    HasSubstr("popularity")));
+}
+
+TEST_F(CommandTest, ModelNamesAKind) {
+  WriteEvents(20, 4);
+  EXPECT_EQ(Run(Train({"--model", "oracle", "--output", dir_.File("s")})), 2);
+  EXPECT_THAT(output_, AllOf(HasSubstr("--model"), HasSubstr("attention")));
+}
+
 TEST_F(CommandTest, RecommendWritesTheFirstItemsOfEveryUser) {
   WriteEvents(30, 6);
   ASSERT_EQ(Run(Train({"--output", dir_.File("s")})), 0) << output_;

@@ -106,5 +106,79 @@ TEST(SplitTest, RefusesWhatCannotBeSplit) {
   EXPECT_EQ(MakeSplit(one, SplitKind::kTime, 1.5).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
+TEST(SplitTest, LeaveOneOutTestsWithTheLastAndValidatesWithTheOneBefore) {
+  DatasetBuilder builder(EventTypeTable::Default());
+  builder.AddEvent("one", "a", kView, 0, 1);
+  builder.AddEvent("two", "a", kView, 0, 1);
+  builder.AddEvent("two", "b", kView, 0, 2);
+  for (int e = 0; e < 4; ++e)
+    builder.AddEvent("four", std::string(1, static_cast<char>('a' + e)), kView, 0, e);
+  const Split split = *MakeSplit(*builder.Build(), SplitKind::kLeaveOneOut, 0);
+  ASSERT_EQ(split.validation.size(), 1u);
+  EXPECT_EQ(split.validation[0].user_id, "four");
+  EXPECT_THAT(split.validation[0].targets, ElementsAre(ItemKeyOf("c")));
+  EXPECT_THAT(split.validation[0].history, ElementsAre(HistoryEvent{ItemKeyOf("a"), 0, 0, kView},
+                                                       HistoryEvent{ItemKeyOf("b"), 1, 0, kView}));
+  ASSERT_EQ(split.test.size(), 2u);
+  EXPECT_EQ(split.test[0].user_id, "four");
+  EXPECT_THAT(split.test[0].targets, ElementsAre(ItemKeyOf("d")));
+  // The test's history has the validation item, and training does not.
+  ASSERT_EQ(split.test[0].history.size(), 3u);
+  EXPECT_EQ(split.test[0].history[2].item_key, ItemKeyOf("c"));
+  EXPECT_EQ(split.train.events.size(), 4u);
+  EXPECT_THAT(split.train.item_ids, ElementsAre("a", "b"));
+  EXPECT_EQ(split.test[1].user_id, "two");
+  EXPECT_EQ(split.num_held_out, 2u);
+  EXPECT_EQ(split.num_validation, 1u);
+}
+
+TEST(SplitTest, GivenTestEventsAreTheTargetsAndAllElseIsTrainedOn) {
+  DatasetBuilder train(EventTypeTable::Default()), test(EventTypeTable::Default());
+  train.AddEvent("u", "a", kView, 0, 0);
+  train.AddEvent("u", "b", kView, 0, 0);
+  train.AddEvent("v", "c", kView, 0, 0);
+  test.AddEvent("u", "c", kView, 0, 0);
+  test.AddEvent("u", "new", kView, 0, 0);
+  test.AddEvent("u", "c", kView, 0, 0);
+  test.AddEvent("v", "c", kView, 0, 0);
+  test.AddEvent("cold", "a", kView, 0, 0);
+  const Split split = *MakeGivenSplit(*train.Build(), *test.Build());
+  EXPECT_EQ(split.train.events.size(), 3u);
+  ASSERT_EQ(split.test.size(), 2u);
+  EXPECT_EQ(split.test[0].user_id, "cold");
+  EXPECT_TRUE(split.test[0].history.empty());
+  EXPECT_EQ(split.test[1].history.size(), 2u);
+  EXPECT_THAT(split.test[1].targets, ElementsAre(ItemKeyOf("c"), ItemKeyOf("new")));
+  EXPECT_EQ(split.num_held_out, 5u);
+  EXPECT_EQ(split.num_seen, 1u);
+  EXPECT_EQ(split.num_repeated, 1u);
+}
+
+TEST(SplitTest, CarvedValidationIsAShareOfEveryUserAndNobodyLosesAll) {
+  DatasetBuilder timeless(EventTypeTable::Default()), timed(EventTypeTable::Default());
+  for (int e = 0; e < 20; ++e) {
+    timeless.AddEvent("u", absl::StrCat("i", e), kView, 0, 0);
+    timed.AddEvent("u", absl::StrCat("i", e), kView, 0, 1 + e);
+  }
+  timeless.AddEvent("one", "i0", kView, 0, 0);
+  timed.AddEvent("one", "i0", kView, 0, 1);
+  const Dataset data = *timeless.Build();
+  const Split split = *CarveValidation(data, 0.2, 1);
+  ASSERT_EQ(split.validation.size(), 1u);
+  EXPECT_EQ(split.validation[0].targets.size(), 4u);
+  EXPECT_EQ(split.train.events.size(), 17u);
+  EXPECT_TRUE(split.test.empty());
+  std::set<ItemKey> items(split.validation[0].targets.begin(), split.validation[0].targets.end());
+  for (const HistoryEvent& e : split.validation[0].history) items.insert(e.item_key);
+  EXPECT_EQ(items.size(), 20u);
+  EXPECT_EQ(CarveValidation(data, 0.2, 1)->validation[0].targets, split.validation[0].targets);
+  EXPECT_NE(CarveValidation(data, 0.2, 2)->validation[0].targets, split.validation[0].targets);
+  // With times, the newest ones.
+  const Split newest = *CarveValidation(*timed.Build(), 0.2, 1);
+  EXPECT_THAT(newest.validation[0].targets,
+              ElementsAre(ItemKeyOf("i16"), ItemKeyOf("i17"), ItemKeyOf("i18"), ItemKeyOf("i19")));
+  EXPECT_EQ(CarveValidation(data, 1.0, 1).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 }  // namespace
 }  // namespace swiftlet
