@@ -62,7 +62,6 @@ std::span<const float> ItemFloats(const CatalogView& view, uint32_t row, Scratch
 
 void AddSlot(Scratch& scratch, const EncoderSlot& slot, uint32_t row, uint32_t history_index) {
   scratch.slots.push_back(slot);
-  scratch.slot_vectors.push_back(slot.vector);
   scratch.slot_rows.push_back(row);
   scratch.slot_history.push_back(history_index);
 }
@@ -72,7 +71,6 @@ void AddSlot(Scratch& scratch, const EncoderSlot& slot, uint32_t row, uint32_t h
 void BuildSlots(const ModelSnapshot& snapshot, const CatalogView& view, const RecommendQuery& query,
                 const UserState& user, bool exclude_seen, Scratch& scratch, Recommendation* result) {
   scratch.slots.clear();
-  scratch.slot_vectors.clear();
   scratch.slot_rows.clear();
   scratch.slot_history.clear();
   const uint32_t max_events = snapshot.encoder().max_events();
@@ -132,12 +130,20 @@ void BuildSlots(const ModelSnapshot& snapshot, const CatalogView& view, const Re
   }
 }
 
-// scratch.user_vector, weights and signs from the slots, of which there is at least one.
-void Encode(const ModelSnapshot& snapshot, Scratch& scratch) {
+// scratch.user_vector, weights and signs from the slots, of which there is at least one; with `explain` the
+// terms, too.
+void Encode(const ModelSnapshot& snapshot, bool explain, Scratch& scratch) {
   scratch.user_vector.resize(snapshot.dim());
   scratch.weights.resize(scratch.slots.size());
   scratch.signs.resize(scratch.slots.size());
-  snapshot.encoder().Encode(scratch.slots, scratch.user_vector, scratch.weights, scratch.signs);
+  snapshot.encoder().Encode(scratch.slots, scratch.encoder, scratch.user_vector, scratch.weights,
+                            scratch.signs);
+  if (!explain) return;
+  scratch.terms.resize(scratch.slots.size());
+  scratch.terms_known =
+      snapshot.encoder().Terms(scratch.slots, scratch.weights, scratch.signs, scratch.encoder, scratch.terms);
+  scratch.term_vectors.clear();
+  for (const EncoderTerm& term : scratch.terms) scratch.term_vectors.push_back(term.vector);
 }
 
 absl::Status CheckLongTerm(const ModelSnapshot& snapshot, const UserState& user) {
@@ -244,20 +250,23 @@ void Explain(const CatalogView& view, Scratch& scratch, RecommendedItem& item, R
   if (result->source == ItemSource::kPopular) {
     all.push_back({.kind = ContributionKind::kPopularity, .score = item.score});
   } else {
-    const std::span<const float> vector = ItemFloats(view, item.row, scratch);
-    scratch.dots.resize(scratch.slots.size());
-    DotPointers(vector.data(), scratch.slot_vectors.data(), scratch.slots.size(), vector.size(),
-                scratch.dots.data());
-    for (size_t j = 0; j < scratch.slots.size(); ++j) {
-      all.push_back({.kind = KindOf(scratch.slots[j].kind),
-                     .row = scratch.slot_rows[j],
-                     .history_index = scratch.slot_history[j],
-                     .weight = scratch.weights[j],
-                     .score = scratch.weights[j] * scratch.signs[j] * scratch.dots[j]});
+    const float bias = view.Bias(item.row);
+    if (scratch.terms_known) {
+      const std::span<const float> vector = ItemFloats(view, item.row, scratch);
+      scratch.dots.resize(scratch.slots.size());
+      DotPointers(vector.data(), scratch.term_vectors.data(), scratch.slots.size(), vector.size(),
+                  scratch.dots.data());
+      for (size_t j = 0; j < scratch.slots.size(); ++j) {
+        all.push_back({.kind = KindOf(scratch.slots[j].kind),
+                       .row = scratch.slot_rows[j],
+                       .history_index = scratch.slot_history[j],
+                       .weight = scratch.weights[j],
+                       .score = scratch.terms[j].factor * scratch.dots[j]});
+      }
+    } else {
+      all.push_back({.kind = ContributionKind::kHistory, .weight = 1, .score = item.score - bias});
     }
-    if (const float bias = view.Bias(item.row); bias != 0) {
-      all.push_back({.kind = ContributionKind::kItemBias, .score = bias});
-    }
+    if (bias != 0) all.push_back({.kind = ContributionKind::kItemBias, .score = bias});
     std::sort(all.begin() + static_cast<ptrdiff_t>(begin), all.end(), ComesBefore);
   }
   item.explanation_begin = static_cast<uint32_t>(begin);
@@ -277,7 +286,7 @@ absl::Status Recommend(const ModelSnapshot& snapshot, const CatalogView& view, c
     result->retrieval.proven_exact = true;
     AddPopularItems(snapshot, view, query.k, scratch.filter, result);
   } else {
-    Encode(snapshot, scratch);
+    Encode(snapshot, query.explain, scratch);
     Search(snapshot, view, query, Similarity::kDot, scratch, &result->retrieval);
     for (const ScoredRow& best : scratch.results) {
       result->items.push_back({.row = best.row, .score = best.score});
@@ -301,7 +310,7 @@ absl::Status ScoreItems(const ModelSnapshot& snapshot, const CatalogView& view, 
     }
   }
   BuildSlots(snapshot, view, query, user, /*exclude_seen=*/false, scratch, result);
-  if (!scratch.slots.empty()) Encode(snapshot, scratch);
+  if (!scratch.slots.empty()) Encode(snapshot, query.explain, scratch);
   for (const uint32_t row : rows) {
     float score = view.Popularity(row);
     if (!scratch.slots.empty()) {

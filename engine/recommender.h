@@ -43,14 +43,15 @@ struct RecommendQuery {
 
 enum class ItemSource : uint8_t { kHistory, kLongTerm, kContext, kPopular };
 
-enum class ContributionKind : uint8_t { kEvent, kLongTerm, kContext, kItemBias, kPopularity };
+// kHistory: all that is known about the user at once, where the encoder's user vector is no sum over slots.
+enum class ContributionKind : uint8_t { kEvent, kLongTerm, kContext, kItemBias, kPopularity, kHistory };
 
 // One term of a score; the terms of an item add up to its score within 1e-4 relative to the largest |term|.
 struct Contribution {
   ContributionKind kind = ContributionKind::kEvent;
   uint32_t row = 0;            // kEvent, kContext: row of the item that caused it (CatalogView::ItemId)
   uint32_t history_index = 0;  // kEvent: index into UserState::history
-  float weight = 0;            // attention weight of the slot
+  float weight = 0;            // of the slot: UserEncoder::Encode's
   float score = 0;
 };
 
@@ -77,7 +78,10 @@ struct Recommendation {
 struct Scratch {
   std::vector<EncoderSlot> slots;
   std::vector<uint32_t> slot_rows, slot_history;  // per slot: item row, index into the history
-  std::vector<const float*> slot_vectors;
+  std::vector<EncoderTerm> terms;                 // per slot, when terms_known: for explanations
+  bool terms_known = false;
+  std::vector<const float*> term_vectors;
+  EncoderScratch encoder;
   AlignedVector<float> slot_values;  // rows of the slots' vectors that are stored as bf16, as float32
   AlignedVector<float> item_values;  // the same of one item
   AlignedVector<float> user_vector, weights, signs, dots;

@@ -65,6 +65,10 @@ std::string ReasonText(const v1::Contribution& term) {
     case v1::Contribution::KIND_POPULARITY:
       reason = "because it is popular with everyone";
       break;
+    case v1::Contribution::KIND_HISTORY:
+      reason = term.score() < 0 ? "although your history as a whole speaks against it"
+                                : "because of your history as a whole";
+      break;
     default:
       reason = "for a reason that this client does not know";
   }

@@ -22,8 +22,9 @@ uint32_t RecencyBucket(int64_t age_ms) {
   return std::min<uint32_t>(static_cast<uint32_t>(std::bit_width(minutes)), kNumRecencyBuckets - 1);
 }
 
-void AttentionEncoder::Encode(std::span<const EncoderSlot> slots, std::span<float> user_vector,
-                              std::span<float> weights, std::span<float> signs) const {
+void AttentionEncoder::Encode(std::span<const EncoderSlot> slots, EncoderScratch& /*scratch*/,
+                              std::span<float> user_vector, std::span<float> weights,
+                              std::span<float> signs) const {
   const AttentionParameters& p = parameters_;
   for (size_t j = 0; j < slots.size(); ++j) {
     const EncoderSlot& slot = slots[j];
@@ -50,6 +51,13 @@ void AttentionEncoder::Encode(std::span<const EncoderSlot> slots, std::span<floa
   for (size_t j = 0; j < slots.size(); ++j) {
     AddScaled(weights[j] * signs[j], slots[j].vector, user_vector.size(), user_vector.data());
   }
+}
+
+bool AttentionEncoder::Terms(std::span<const EncoderSlot> slots, std::span<const float> weights,
+                             std::span<const float> signs, EncoderScratch& /*scratch*/,
+                             std::span<EncoderTerm> terms) const {
+  for (size_t j = 0; j < slots.size(); ++j) terms[j] = {slots[j].vector, weights[j] * signs[j]};
+  return true;
 }
 
 }  // namespace swiftlet

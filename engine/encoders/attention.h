@@ -38,8 +38,10 @@ class AttentionEncoder final : public UserEncoder {
   explicit AttentionEncoder(const AttentionParameters& parameters) : parameters_(parameters) {}
 
   uint32_t max_events() const override { return parameters_.max_events; }
-  void Encode(std::span<const EncoderSlot> slots, std::span<float> user_vector, std::span<float> weights,
-              std::span<float> signs) const override;
+  void Encode(std::span<const EncoderSlot> slots, EncoderScratch& scratch, std::span<float> user_vector,
+              std::span<float> weights, std::span<float> signs) const override;
+  bool Terms(std::span<const EncoderSlot> slots, std::span<const float> weights, std::span<const float> signs,
+             EncoderScratch& scratch, std::span<EncoderTerm> terms) const override;
 
  private:
   const AttentionParameters parameters_;

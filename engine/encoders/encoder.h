@@ -24,7 +24,22 @@ struct EncoderSlot {
   const float* vector = nullptr;  // [dim]
 };
 
-// Immutable and thread-safe.
+// What one slot adds to a user vector: factor * vector.
+struct EncoderTerm {
+  const float* vector = nullptr;  // [dim]
+  float factor = 0;
+};
+
+// Buffers of one thread, for any encoder; they grow and are reused.
+struct EncoderScratch {
+  AlignedVector<float> values;
+  std::vector<EncoderSlot> slots;
+  std::vector<float> weights, signs;
+  std::vector<EncoderTerm> terms;
+  std::vector<EncoderScratch> parts;  // of encoders within an encoder
+};
+
+// Immutable and thread-safe. No call allocates once the scratch has grown.
 class UserEncoder {
  public:
   virtual ~UserEncoder() = default;
@@ -32,12 +47,23 @@ class UserEncoder {
   // Newest events that the encoder looks at: the caller passes no more than this many event slots.
   virtual uint32_t max_events() const = 0;
 
-  // user_vector: [dim] out. weights: [slots.size()] out: a_j >= 0, adding up to 1.
-  // signs: [slots.size()] out: +1 or -1; user_vector = sum_j weights[j] * signs[j] * slots[j].vector, so that
-  // for an item v the term of slot j is weights[j] * signs[j] * <slots[j].vector, v>: the exact explanation.
-  // slots must not be empty.
-  virtual void Encode(std::span<const EncoderSlot> slots, std::span<float> user_vector,
-                      std::span<float> weights, std::span<float> signs) const = 0;
+  // user_vector: [dim] out.
+  // weights: [slots.size()] out: >= 0, what share each slot has in the result, adding up to 1; all 0 where an
+  // encoder has no such shares.
+  // signs: [slots.size()] out: +1 or -1: -1 for slots that count against.
+  // slots must not be empty; events come first, newest first. A kind of slot that an encoder does not know
+  // weighs 0; without any other, the user vector is 0.
+  virtual void Encode(std::span<const EncoderSlot> slots, EncoderScratch& scratch,
+                      std::span<float> user_vector, std::span<float> weights,
+                      std::span<float> signs) const = 0;
+
+  // The user vector as a sum over its slots, user_vector = sum_j factor_j * vector_j: for an item v the term
+  // of slot j is factor_j * <vector_j, v>, the exact explanation of its score. weights and signs are what
+  // Encode gave for the same slots. terms: [slots.size()] out; their vectors lie in the slots or in the
+  // scratch, until its next use. False where the user vector is no such sum; then `terms` is left alone.
+  virtual bool Terms(std::span<const EncoderSlot> slots, std::span<const float> weights,
+                     std::span<const float> signs, EncoderScratch& scratch,
+                     std::span<EncoderTerm> terms) const = 0;
 };
 
 }  // namespace swiftlet

@@ -15,6 +15,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "engine/base/aligned_vector.h"
 #include "engine/base/item_key.h"
 #include "engine/base/status_macros.h"
@@ -145,6 +146,43 @@ absl::Status ReadEventClasses(const ObjectReader& root, Manifest& m) {
     }
     SWIFTLET_ASSIGN_OR_RETURN(event_class.sign, entry.Float("sign"));
     m.event_classes.push_back(event_class);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadEncoders(const ObjectReader& root, Manifest& m) {
+  if (root.FindOptional("encoders") == nullptr) return absl::OkStatus();
+  SWIFTLET_ASSIGN_OR_RETURN(const json* list, root.Array("encoders"));
+  if (list->empty() || list->size() > kMaxEncoders) {
+    return Mismatch("encoders", absl::StrCat("1 to ", kMaxEncoders, " encoders"), absl::StrCat(list->size()));
+  }
+  uint64_t dims = 0;
+  for (size_t k = 0; k < list->size(); ++k) {
+    SWIFTLET_ASSIGN_OR_RETURN(const ObjectReader entry,
+                              ObjectReader::Create((*list)[k], absl::StrCat("encoders[", k, "]")));
+    ManifestEncoder encoder;
+    SWIFTLET_ASSIGN_OR_RETURN(encoder.kind, entry.String("kind"));
+    // A "+" joins kinds in model_kind.
+    if (!IsValidId(encoder.kind) || encoder.kind.find('+') != std::string::npos) {
+      return Mismatch(entry.PathOf("kind"), "the name of a kind of encoder", Shown(encoder.kind));
+    }
+    SWIFTLET_ASSIGN_OR_RETURN(const int64_t dim, entry.Integer("dim", 1, 4096));
+    encoder.dim = static_cast<uint32_t>(dim);
+    dims += encoder.dim;
+    SWIFTLET_ASSIGN_OR_RETURN(encoder.weight, entry.Float("weight"));
+    SWIFTLET_ASSIGN_OR_RETURN(const ObjectReader parameters, entry.Object("parameters"));
+    for (const auto& [name, value] : parameters.object().items()) {
+      SWIFTLET_ASSIGN_OR_RETURN(encoder.parameters[name], parameters.Double(name));
+    }
+    m.encoders.push_back(std::move(encoder));
+  }
+  if (dims != m.dim) {
+    return Mismatch("encoders", absl::StrCat("dims that add up to ", m.dim, ", the manifest's dim"),
+                    absl::StrCat(dims));
+  }
+  const std::string kind = ModelKindOf(m.encoders);
+  if (m.model_kind != kind) {
+    return Mismatch("model_kind", absl::StrCat(Shown(kind), ", the kinds of encoders"), Shown(m.model_kind));
   }
   return absl::OkStatus();
 }
@@ -359,6 +397,7 @@ absl::StatusOr<Manifest> ManifestOf(const json& value) {
   SWIFTLET_ASSIGN_OR_RETURN(m.embedding_space, root.String("embedding_space"));
   SWIFTLET_ASSIGN_OR_RETURN(const int64_t max_events, root.Integer("max_events", 1, 10'000));
   m.max_events = static_cast<uint32_t>(max_events);
+  SWIFTLET_RETURN_IF_ERROR(ReadEncoders(root, m));
   SWIFTLET_RETURN_IF_ERROR(ReadEventTypes(root, m));
   SWIFTLET_RETURN_IF_ERROR(ReadEventClasses(root, m));
   SWIFTLET_RETURN_IF_ERROR(ReadTraining(root, m));
@@ -385,6 +424,12 @@ std::optional<RowType> ParseRowType(std::string_view name) {
     if (name == RowTypeName(type)) return type;
   }
   return std::nullopt;
+}
+
+std::string ModelKindOf(std::span<const ManifestEncoder> encoders) {
+  if (encoders.empty()) return kAttentionModelKind;
+  return absl::StrJoin(encoders, "+",
+                       [](std::string* out, const ManifestEncoder& e) { out->append(e.kind); });
 }
 
 absl::StatusOr<std::string> ReadManifestText(const std::string& directory) {
@@ -443,6 +488,14 @@ std::string FormatManifest(const Manifest& m) {
         {"num_events", m.num_training_events},
         {"parameters", m.training_parameters}}},
   };
+  if (!m.encoders.empty()) {
+    nlohmann::ordered_json encoders = nlohmann::ordered_json::array();
+    for (const ManifestEncoder& e : m.encoders) {
+      encoders.push_back(
+          {{"kind", e.kind}, {"dim", e.dim}, {"weight", e.weight}, {"parameters", e.parameters}});
+    }
+    root["encoders"] = std::move(encoders);
+  }
   if (m.index.has_value()) {
     root["index"] = {{"kind", m.index->kind},
                      {"num_clusters", m.index->num_clusters},

@@ -7,7 +7,11 @@
 //     "created_ms": 1700000000000,
 //     "trained_through_ms": 1700000000000,           // arrival time of the newest event it was trained on;
 //                                                    // younger erasures mask the user in this snapshot
-//     "model_kind": "attention",                     // encoder; see engine/encoders
+//     "model_kind": "attention",                     // the encoder, see engine/encoders; of several the
+//     kinds
+//                                                    // joined by "+"
+//     "encoders": [{"kind": "transformer", "dim": 64, "weight": 1.0, "parameters": {"blocks": 2}}],
+//                                                    // optional; see ManifestEncoder
 //     "dim": 64, "row_stride": 64,                   // numbers of a vector, and from a row to the next
 //     "row_type": "bf16",                            // of both item tables: "float32" or "bf16"; optional:
 //                                                    // float32
@@ -36,6 +40,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -53,6 +58,8 @@ inline constexpr char kModelFile[] = "model.safetensors";
 // scans.
 inline constexpr char kBoundIndexKind[] = "bound-2";
 inline constexpr char kUserVectorsFile[] = "user_vectors.sst";
+// Of snapshots without "encoders".
+inline constexpr char kAttentionModelKind[] = "attention";
 
 // What the numbers of the item tables are stored as.
 enum class RowType : uint8_t { kFloat32, kBf16 };
@@ -86,12 +93,28 @@ struct ManifestIndex {
   friend bool operator==(const ManifestIndex&, const ManifestIndex&) = default;
 };
 
+// One of the encoders whose user vectors lie side by side: the k-th looks at the columns of both item tables
+// from the sum of the dims before it on, and its part of the user vector is multiplied by its weight. So the
+// scores of several models, weighted, are one dot product. Its tensors are encoder.<k>.<name>
+// (encoder_binding.h).
+struct ManifestEncoder {
+  std::string kind;
+  uint32_t dim = 0;
+  float weight = 1;                          // finite
+  std::map<std::string, double> parameters;  // of the kind; finite
+
+  friend bool operator==(const ManifestEncoder&, const ManifestEncoder&) = default;
+};
+inline constexpr size_t kMaxEncoders = 8;
+
 struct Manifest {
   int format_version = kSnapshotFormatVersion;
   int64_t version = 0;  // >= 1
   int64_t created_ms = 0;
   int64_t trained_through_ms = 0;
   std::string model_kind;
+  // Their dims add up to dim. Empty: additive attention, the tensors attention.*, over all columns.
+  std::vector<ManifestEncoder> encoders;
   uint32_t dim = 0;  // 1 to 4,096
   uint32_t row_stride = 0;
   RowType row_type = RowType::kFloat32;
@@ -119,6 +142,8 @@ absl::StatusOr<Manifest> ParseManifest(std::string_view json);
 // its path when it is no regular file, too large or not valid.
 absl::StatusOr<std::string> ReadManifestText(const std::string& directory);
 absl::StatusOr<Manifest> ReadManifest(const std::string& directory);
+// What model_kind is for these encoders: their kinds joined by "+", "attention" without any.
+std::string ModelKindOf(std::span<const ManifestEncoder> encoders);
 // Indented JSON that ParseManifest reads back to an equal manifest.
 std::string FormatManifest(const Manifest& manifest);
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
@@ -13,6 +14,7 @@
 #include "engine/kernels/dot.h"
 #include "engine/retrieval/bound_retriever.h"
 #include "engine/retrieval/exact_retriever.h"
+#include "engine/snapshot/encoder_binding.h"
 #include "engine/snapshot/file_io.h"
 #include "engine/snapshot/snapshot_checks.h"
 #include "engine/snapshot/tensor_binder.h"
@@ -30,9 +32,10 @@ std::string_view BaseName(std::string_view path) {
 absl::StatusOr<Manifest> LoadManifest(const std::string& directory) {
   const std::string path = absl::StrCat(directory, "/", kManifestFile);
   SWIFTLET_ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(directory));
-  if (manifest.model_kind != kAttentionModelKind) {
+  if (manifest.encoders.empty() && manifest.model_kind != kAttentionModelKind) {
     return absl::DataLossError(absl::StrCat(path, ": model_kind: expected \"", kAttentionModelKind,
-                                            "\", found \"", manifest.model_kind, "\""));
+                                            "\", found \"", absl::Utf8SafeCHexEscape(manifest.model_kind),
+                                            "\", and no \"encoders\""));
   }
   const std::string_view name = BaseName(directory);
   int64_t version = 0;
@@ -201,10 +204,21 @@ absl::Status ModelSnapshot::Bind(const std::string& model_path, SnapshotTensors*
   binder.Required("item.popularity", {n}, &t.popularity);
   binder.Required("item.popularity_order", {n}, &t.popularity_order);
   binder.Optional("encoder.input_map", {manifest_.dim, stride}, &t.input_map);
-  binder.Required("attention.class_logits", {manifest_.event_classes.size()}, &t.class_logits);
-  binder.Required("attention.position_logits", {kAny}, &t.position_logits);
-  binder.Required("attention.recency_logits", {kNumRecencyBuckets}, &t.recency_logits);
-  binder.Required("attention.slot_logits", {2}, &t.slot_logits);
+  for (const EventClass& c : manifest_.event_classes) class_signs_.push_back(c.sign);
+  if (manifest_.encoders.empty()) {
+    binder.Required("attention.class_logits", {manifest_.event_classes.size()}, &t.class_logits);
+    binder.Required("attention.position_logits", {kAny}, &t.position_logits);
+    binder.Required("attention.recency_logits", {kNumRecencyBuckets}, &t.recency_logits);
+    binder.Required("attention.slot_logits", {2}, &t.slot_logits);
+  } else {
+    absl::StatusOr<std::unique_ptr<const UserEncoder>> encoder =
+        BindEncoders(manifest_, class_signs_, &binder, &t.encoder_tensors);
+    SWIFTLET_RETURN_IF_ERROR(binder.status());
+    if (!encoder.ok()) {
+      return absl::DataLossError(absl::StrCat(model_path, ": ", encoder.status().message()));
+    }
+    encoder_ = *std::move(encoder);
+  }
   if (manifest_.index.has_value() && manifest_.index->kind == kBoundIndexKind) BindIndex(binder, &t);
   binder.RefuseOthers({"item.", "category.", "encoder.", "attention."});
   SWIFTLET_RETURN_IF_ERROR(binder.status());
@@ -230,14 +244,15 @@ absl::Status ModelSnapshot::Bind(const std::string& model_path, SnapshotTensors*
   category_name_bytes_ = t.category_name_bytes;
   popularity_order_ = t.popularity_order;
   BuildCategoryRows();
-  for (const EventClass& c : manifest_.event_classes) class_signs_.push_back(c.sign);
-  encoder_ = std::make_unique<AttentionEncoder>(AttentionParameters{.class_logits = t.class_logits,
-                                                                    .class_signs = class_signs_,
-                                                                    .position_logits = t.position_logits,
-                                                                    .recency_logits = t.recency_logits,
-                                                                    .long_term_logit = t.slot_logits[0],
-                                                                    .context_logit = t.slot_logits[1],
-                                                                    .max_events = manifest_.max_events});
+  if (manifest_.encoders.empty()) {
+    encoder_ = std::make_unique<AttentionEncoder>(AttentionParameters{.class_logits = t.class_logits,
+                                                                      .class_signs = class_signs_,
+                                                                      .position_logits = t.position_logits,
+                                                                      .recency_logits = t.recency_logits,
+                                                                      .long_term_logit = t.slot_logits[0],
+                                                                      .context_logit = t.slot_logits[1],
+                                                                      .max_events = manifest_.max_events});
+  }
   if (t.index.has_value()) {
     retriever_ = std::make_unique<BoundRetriever>(items_, inverse_norms_, *t.index);
   } else {

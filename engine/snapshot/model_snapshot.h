@@ -29,6 +29,7 @@
 //   item.popularity_order     U32 [N]      rows by popularity, highest first: a permutation
 //   encoder.input_map         F32 [d, s]   x = M v for items that were upserted later, x_a = sum_b M[a, b] v_b;
 //                                          absent: x = v
+//   encoder.<k>.<name>        F32          of the manifest's encoders, see encoder_binding.h; without these:
 //   attention.class_logits    F32 [number of event_classes of the manifest]
 //   attention.position_logits F32 [P]      P >= 1
 //   attention.recency_logits  F32 [32]

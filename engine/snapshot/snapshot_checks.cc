@@ -200,6 +200,7 @@ absl::Status CheckNumbers(const SnapshotTensors& t) {
   SWIFTLET_RETURN_IF_ERROR(CheckFinite("attention.position_logits", t.position_logits));
   SWIFTLET_RETURN_IF_ERROR(CheckFinite("attention.recency_logits", t.recency_logits));
   SWIFTLET_RETURN_IF_ERROR(CheckFinite("attention.slot_logits", t.slot_logits));
+  for (const auto& [name, values] : t.encoder_tensors) SWIFTLET_RETURN_IF_ERROR(CheckFinite(name, values));
   for (size_t i = 1; i < t.popularity_order.size(); ++i) {
     if (t.popularity[t.popularity_order[i]] > t.popularity[t.popularity_order[i - 1]]) {
       return Bad("item.popularity_order", i, "rows in order of popularity, highest first",
@@ -243,7 +244,7 @@ absl::Status CheckStructure(const SnapshotTensors& t) {
   }
   SWIFTLET_RETURN_IF_ERROR(CheckKeySlots(t));
   SWIFTLET_RETURN_IF_ERROR(CheckPermutation("item.popularity_order", t.popularity_order));
-  if (t.position_logits.empty()) {
+  if (t.manifest.encoders.empty() && t.position_logits.empty()) {
     return absl::DataLossError("tensor \"attention.position_logits\": expected at least 1 element, found 0");
   }
   if (t.index.has_value()) SWIFTLET_RETURN_IF_ERROR(CheckBoundIndexStructure(*t.index, t.keys.size()));

@@ -12,11 +12,10 @@
 #include "engine/base/bf16.h"
 #include "engine/retrieval/bound_index.h"
 #include "engine/retrieval/item_matrix.h"
+#include "engine/snapshot/encoder_binding.h"
 #include "engine/snapshot/manifest.h"
 
 namespace swiftlet {
-
-inline constexpr char kAttentionModelKind[] = "attention";
 
 // The tensors of model_snapshot.h with dtypes and shapes already checked; optional ones are empty when
 // absent.
@@ -28,6 +27,7 @@ struct SnapshotTensors {
   std::span<const float> vectors, input_vectors;
   std::span<const Bf16> bf16_vectors, bf16_input_vectors;
   std::span<const float> bias, inverse_norms, attention_logits, popularity, input_map;
+  EncoderTensors encoder_tensors;  // where the manifest has encoders; else those of the next line
   std::span<const float> class_logits, position_logits, recency_logits, slot_logits;
   std::span<const uint64_t> keys, id_offsets, title_offsets, category_offsets, category_name_offsets;
   std::span<const uint32_t> key_slots, category_ids, popularity_order;

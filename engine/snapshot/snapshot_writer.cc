@@ -87,6 +87,27 @@ absl::Status CheckNumbers(std::string_view field, std::span<const float> values)
   return absl::OkStatus();
 }
 
+absl::Status CheckEncoders(const SnapshotContents& c) {
+  const bool additive = c.encoders.empty();
+  const auto check = [&](std::string_view field, size_t size, size_t found) {
+    return CheckSize(field, additive ? size : 0, found, false);
+  };
+  SWIFTLET_RETURN_IF_ERROR(check("class_logits", c.manifest.event_classes.size(), c.class_logits.size()));
+  SWIFTLET_RETURN_IF_ERROR(check("recency_logits", kNumRecencyBuckets, c.recency_logits.size()));
+  SWIFTLET_RETURN_IF_ERROR(
+      check("position_logits", std::max<size_t>(c.position_logits.size(), 1), c.position_logits.size()));
+  for (size_t k = 0; k < c.encoders.size(); ++k) {
+    for (const auto& [name, tensor] : c.encoders[k].tensors) {
+      const std::string field = absl::StrCat("encoder.", k, ".", name);
+      size_t size = 1;
+      for (const uint64_t length : tensor.shape) size *= length;
+      SWIFTLET_RETURN_IF_ERROR(CheckSize(field, size, tensor.values.size(), false));
+      SWIFTLET_RETURN_IF_ERROR(CheckNumbers(field, tensor.values));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckContents(const SnapshotContents& c) {
   const size_t n = c.item_ids.size(), d = c.dim;
   if (d < 1 || d > 4096)
@@ -102,13 +123,9 @@ absl::Status CheckContents(const SnapshotContents& c) {
   SWIFTLET_RETURN_IF_ERROR(CheckSize("item_titles", n, c.item_titles.size(), true));
   SWIFTLET_RETURN_IF_ERROR(CheckSize("item_categories", n, c.item_categories.size(), true));
   SWIFTLET_RETURN_IF_ERROR(CheckSize("input_map", d * d, c.input_map.size(), true));
-  SWIFTLET_RETURN_IF_ERROR(
-      CheckSize("class_logits", c.manifest.event_classes.size(), c.class_logits.size(), false));
   SWIFTLET_RETURN_IF_ERROR(CheckSize("sample_user_vectors", c.sample_user_vectors.size() / d * d,
                                      c.sample_user_vectors.size(), true));
-  SWIFTLET_RETURN_IF_ERROR(CheckSize("recency_logits", kNumRecencyBuckets, c.recency_logits.size(), false));
-  if (c.position_logits.empty())
-    return absl::InvalidArgumentError("position_logits: expected at least 1, found 0");
+  SWIFTLET_RETURN_IF_ERROR(CheckEncoders(c));
 
   SWIFTLET_RETURN_IF_ERROR(CheckItemNumbers(c, "item_vectors", c.item_vectors, d));
   SWIFTLET_RETURN_IF_ERROR(CheckItemNumbers(c, "item_input_vectors", c.item_input_vectors, d));
@@ -310,10 +327,17 @@ std::vector<NamedTensor> NameTensors(const SnapshotContents& c, const DerivedTen
   add_list("item.popularity", DType::kF32, c.item_popularity);
   add_list("item.popularity_order", DType::kU32, t.popularity_order);
   if (!t.input_map.empty()) add("encoder.input_map", DType::kF32, {c.dim, stride}, t.input_map);
-  add_list("attention.class_logits", DType::kF32, c.class_logits);
-  add_list("attention.position_logits", DType::kF32, c.position_logits);
-  add_list("attention.recency_logits", DType::kF32, c.recency_logits);
-  add_list("attention.slot_logits", DType::kF32, t.slot_logits);
+  for (size_t k = 0; k < c.encoders.size(); ++k) {
+    for (const auto& [name, tensor] : c.encoders[k].tensors) {
+      add(absl::StrCat("encoder.", k, ".", name), DType::kF32, tensor.shape, tensor.values);
+    }
+  }
+  if (c.encoders.empty()) {
+    add_list("attention.class_logits", DType::kF32, c.class_logits);
+    add_list("attention.position_logits", DType::kF32, c.position_logits);
+    add_list("attention.recency_logits", DType::kF32, c.recency_logits);
+    add_list("attention.slot_logits", DType::kF32, t.slot_logits);
+  }
   if (t.index.has_value()) {
     const BoundIndexView v = t.index->View();
     const uint64_t groups = v.num_groups();
@@ -350,10 +374,13 @@ absl::Status WriteSnapshot(const std::string& directory, const SnapshotContents&
   Manifest manifest = c.manifest;
   SWIFTLET_ASSIGN_OR_RETURN(manifest.index, BuildIndex(c, t));
   manifest.format_version = kSnapshotFormatVersion;
-  if (manifest.model_kind.empty()) manifest.model_kind = kAttentionModelKind;
-  if (manifest.model_kind != kAttentionModelKind) {
-    return absl::InvalidArgumentError(absl::StrCat("manifest: model_kind: expected \"", kAttentionModelKind,
-                                                   "\", found \"", manifest.model_kind, "\""));
+  manifest.encoders.clear();
+  for (const EncoderContents& encoder : c.encoders) manifest.encoders.push_back(encoder.encoder);
+  const std::string kind = ModelKindOf(manifest.encoders);
+  if (manifest.model_kind.empty()) manifest.model_kind = kind;
+  if (manifest.model_kind != kind) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("manifest: model_kind: expected \"", kind, "\", found \"", manifest.model_kind, "\""));
   }
   manifest.dim = c.dim;
   manifest.row_stride = static_cast<uint32_t>(RowStride(c.dim));

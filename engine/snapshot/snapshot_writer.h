@@ -6,6 +6,7 @@
 #define SWIFTLET_ENGINE_SNAPSHOT_SNAPSHOT_WRITER_H_
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -24,13 +25,23 @@ enum class IndexMode : uint8_t {
 };
 inline constexpr size_t kMinIndexedItems = 8192;
 
+// One of the manifest's encoders (ManifestEncoder) with its tensors (engine/snapshot/encoder_binding.h).
+struct EncoderTensor {
+  std::vector<uint64_t> shape;
+  std::vector<float> values;  // product(shape), finite
+};
+struct EncoderContents {
+  ManifestEncoder encoder;
+  std::map<std::string, EncoderTensor> tensors;
+};
+
 // Everything of a snapshot but user_vectors.sst, in memory. Shapes as in model_snapshot.h, with unpadded rows
 // [N, dim]. With manifest.row_type kBf16 the rows of both tables are rounded to bf16 (to nearest, ties to
 // even), and norms and index are those of the rounded rows.
 struct SnapshotContents {
   // format_version, dim, row_stride, num_items, num_categories, index and files are filled by the writer; the
   // caller sets the rest (num_users: rows of user_vectors.sst, when that file is in the directory already).
-  // An empty model_kind becomes "attention".
+  // An empty model_kind becomes that of the encoders, and manifest.encoders is filled from `encoders`.
   Manifest manifest;
   uint32_t dim = 0;
   std::vector<std::string> item_ids;                      // [N], valid ids, no id twice
@@ -42,9 +53,11 @@ struct SnapshotContents {
   std::vector<std::string> item_titles;                   // [N] or empty
   std::vector<std::vector<std::string>> item_categories;  // [N] or empty
   std::vector<float> input_map;                           // [dim, dim] or empty
-  std::vector<float> class_logits;                        // [manifest.event_classes.size()]
-  std::vector<float> position_logits;                     // [P], P >= 1
-  std::vector<float> recency_logits;                      // [kNumRecencyBuckets]
+  // Empty: additive attention over all columns, the parameters below.
+  std::vector<EncoderContents> encoders;
+  std::vector<float> class_logits;     // [manifest.event_classes.size()]
+  std::vector<float> position_logits;  // [P], P >= 1
+  std::vector<float> recency_logits;   // [kNumRecencyBuckets]
   float long_term_logit = 0;
   float context_logit = 0;
   // [S, dim] or empty: vectors of users, to try the index with and to calibrate approximate searches. Not

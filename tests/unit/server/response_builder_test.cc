@@ -27,6 +27,8 @@ v1::Contribution::Kind ToProto(ContributionKind kind) {
       return v1::Contribution::KIND_ITEM_BIAS;
     case ContributionKind::kPopularity:
       return v1::Contribution::KIND_POPULARITY;
+    case ContributionKind::kHistory:
+      return v1::Contribution::KIND_HISTORY;
   }
   return v1::Contribution::KIND_UNSPECIFIED;
 }

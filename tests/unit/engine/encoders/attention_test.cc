@@ -43,7 +43,16 @@ class AttentionEncoderTest : public ::testing::Test {
     user_vector_.assign(dim, 99.0f);
     weights_.assign(slots.size(), 99.0f);
     signs_.assign(slots.size(), 99.0f);
-    AttentionEncoder(Parameters()).Encode(slots, user_vector_, weights_, signs_);
+    const AttentionEncoder encoder(Parameters());
+    encoder.Encode(slots, scratch_, user_vector_, weights_, signs_);
+    // Its terms add up to it, for whatever slots a test gives.
+    std::vector<EncoderTerm> terms(slots.size());
+    ASSERT_TRUE(encoder.Terms(slots, weights_, signs_, scratch_, terms));
+    for (size_t i = 0; i < dim; ++i) {
+      double sum = 0;
+      for (const EncoderTerm& term : terms) sum += double{term.factor} * double{term.vector[i]};
+      EXPECT_NEAR(sum, user_vector_[i], 2e-5);
+    }
   }
 
   std::vector<float> class_logits_ = {0.5f, -1.0f, 2.0f};
@@ -52,6 +61,7 @@ class AttentionEncoderTest : public ::testing::Test {
   std::vector<float> recency_logits_ = std::vector<float>(kNumRecencyBuckets);
   float long_term_logit_ = 0.75f, context_logit_ = -0.25f;
   std::vector<float> user_vector_, weights_, signs_;
+  EncoderScratch scratch_;
 };
 
 TEST_F(AttentionEncoderTest, ASingleSlotIsTheUserVector) {

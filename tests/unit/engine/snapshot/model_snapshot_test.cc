@@ -227,7 +227,8 @@ TEST(ModelSnapshotTest, EncodesWithTheParametersThatWereWritten) {
        .position = 2,
        .vector = snapshot->InputVector(2).Floats(nullptr)}};
   std::vector<float> user(8), weights(3), signs(3);
-  snapshot->encoder().Encode(slots, user, weights, signs);
+  EncoderScratch scratch;
+  snapshot->encoder().Encode(slots, scratch, user, weights, signs);
   const double logits[] = {c.long_term_logit, c.context_logit,
                            double{c.class_logits[1]} + c.position_logits[2] + c.recency_logits[0]};
   double total = 0;

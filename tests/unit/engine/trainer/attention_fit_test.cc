@@ -132,7 +132,8 @@ TEST(AttentionFitTest, ForwardPassIsTheServingEncoders) {
     scaled = f.long_term.row(e).transpose() * f.model.long_term_scale;
     slots.push_back({.kind = SlotKind::kLongTerm, .vector = scaled.data()});
     std::vector<float> user(dim), weights(slots.size()), slot_signs(slots.size());
-    encoder.Encode(slots, user, weights, slot_signs);
+    EncoderScratch scratch;
+    encoder.Encode(slots, scratch, user, weights, slot_signs);
     for (uint32_t d = 0; d < dim; ++d) EXPECT_NEAR(user[d], q[d], 1e-5) << "example " << e;
   }
 }

@@ -1,0 +1,126 @@
+#include "engine/snapshot/encoder_binding.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "engine/encoders/attention.h"
+#include "engine/encoders/stacked.h"
+
+namespace swiftlet {
+namespace {
+
+using EncoderPtr = std::unique_ptr<const UserEncoder>;
+
+// Returns null, or whatever it likes, when spec.status() is not OK.
+using BindFunction = EncoderPtr (*)(EncoderSpec& spec);
+
+EncoderPtr BindAttention(EncoderSpec& spec) {
+  AttentionParameters p;
+  p.class_logits = spec.Tensor("class_logits", {spec.num_classes()});
+  p.class_signs = spec.class_signs();
+  p.position_logits = spec.Tensor("position_logits", {TensorBinder::kAnyLength});
+  p.recency_logits = spec.Tensor("recency_logits", {kNumRecencyBuckets});
+  const std::span<const float> slot_logits = spec.Tensor("slot_logits", {2});
+  if (spec.status().ok() && p.position_logits.empty())
+    spec.Fail("position_logits: expected at least 1, found 0");
+  if (!spec.status().ok()) return nullptr;
+  p.long_term_logit = slot_logits[0];
+  p.context_logit = slot_logits[1];
+  p.max_events = spec.manifest().max_events;
+  return std::make_unique<AttentionEncoder>(p);
+}
+
+struct Kind {
+  std::string_view name;
+  BindFunction bind;
+};
+constexpr Kind kKinds[] = {{kAttentionModelKind, BindAttention}};
+
+}  // namespace
+
+std::string EncoderSpec::FieldName(std::string_view name) const {
+  return absl::StrCat("encoder.", k_, ".", std::string(name));
+}
+
+std::span<const float> EncoderSpec::OptionalTensor(std::string_view name,
+                                                   std::initializer_list<uint64_t> shape) {
+  std::span<const float> values;
+  const std::string full_name = FieldName(name);
+  binder_.Optional(full_name, shape, &values);
+  if (!status().ok()) return {};
+  tensors_.emplace_back(full_name, values);
+  return values;
+}
+
+std::span<const float> EncoderSpec::Tensor(std::string_view name, std::initializer_list<uint64_t> shape) {
+  std::span<const float> values;
+  const std::string full_name = FieldName(name);
+  binder_.Required(full_name, shape, &values);
+  if (!status().ok()) return {};
+  tensors_.emplace_back(full_name, values);
+  return values;
+}
+
+double EncoderSpec::Number(std::string_view name, double min, double max) {
+  if (!status().ok()) return 0;
+  const std::map<std::string, double>& parameters = manifest_.encoders[k_].parameters;
+  const auto it = parameters.find(std::string(name));
+  const std::string what = absl::StrCat("parameter ", std::string(name));
+  if (it == parameters.end()) {
+    Fail(absl::StrCat(what, ": missing"));
+    return 0;
+  }
+  if (!(it->second >= min && it->second <= max)) {
+    Fail(absl::StrCat(what, ": expected a number in [", min, ", ", max, "], found ", it->second));
+    return 0;
+  }
+  return it->second;
+}
+
+uint32_t EncoderSpec::Integer(std::string_view name, uint32_t min, uint32_t max) {
+  const double value = Number(name, min, max);
+  if (status().ok() && value != std::floor(value)) {
+    Fail(absl::StrCat("parameter ", std::string(name), ": expected a whole number, found ", value));
+  }
+  return status().ok() ? static_cast<uint32_t>(value) : 0;
+}
+
+void EncoderSpec::Fail(std::string_view what) {
+  if (!status().ok()) return;
+  status_ = absl::DataLossError(absl::StrCat(
+      "encoder ", k_, " (", absl::Utf8SafeCHexEscape(manifest_.encoders[k_].kind), "): ", std::string(what)));
+}
+
+absl::StatusOr<EncoderPtr> BindEncoders(const Manifest& manifest, std::span<const float> class_signs,
+                                        TensorBinder* binder, EncoderTensors* tensors) {
+  std::vector<StackedEncoder::Part> parts;
+  for (size_t k = 0; k < manifest.encoders.size(); ++k) {
+    const ManifestEncoder& encoder = manifest.encoders[k];
+    EncoderSpec spec(manifest, k, class_signs, binder, tensors);
+    const Kind* const kind = std::find_if(std::begin(kKinds), std::end(kKinds),
+                                          [&](const Kind& known) { return known.name == encoder.kind; });
+    if (kind == std::end(kKinds)) {
+      spec.Fail(absl::StrCat("this kind of encoder is not known; there are: ",
+                             absl::StrJoin(EncoderKinds(), ", ", [](std::string* out, std::string_view name) {
+                               out->append(name);
+                             })));
+      return spec.status();
+    }
+    EncoderPtr made = kind->bind(spec);
+    if (!spec.status().ok()) return spec.status();
+    parts.push_back({std::move(made), encoder.dim, encoder.weight});
+  }
+  if (parts.size() == 1 && parts[0].weight == 1) return std::move(parts[0].encoder);
+  return std::make_unique<const StackedEncoder>(std::move(parts), manifest.max_events);
+}
+
+std::vector<std::string_view> EncoderKinds() {
+  std::vector<std::string_view> kinds;
+  for (const Kind& kind : kKinds) kinds.push_back(kind.name);
+  return kinds;
+}
+
+}  // namespace swiftlet
