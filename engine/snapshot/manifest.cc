@@ -19,6 +19,7 @@
 #include "engine/base/aligned_vector.h"
 #include "engine/base/item_key.h"
 #include "engine/base/status_macros.h"
+#include "engine/encoders/rating_model.h"
 #include "engine/snapshot/file_io.h"
 #include "engine/snapshot/json_check.h"
 
@@ -235,6 +236,38 @@ absl::Status ReadIndex(const ObjectReader& root, Manifest& m) {
   return absl::OkStatus();
 }
 
+absl::Status ReadRating(const ObjectReader& root, Manifest& m) {
+  if (root.FindOptional("rating") == nullptr) return absl::OkStatus();
+  SWIFTLET_ASSIGN_OR_RETURN(const ObjectReader entry, root.Object("rating"));
+  ManifestRating rating;
+  SWIFTLET_ASSIGN_OR_RETURN(const int64_t type, entry.Integer("event_type", 1, 255));
+  rating.event_type = static_cast<EventTypeId>(type);
+  SWIFTLET_ASSIGN_OR_RETURN(const int64_t dim, entry.Integer("dim", 0, kMaxRatingDim));
+  rating.dim = static_cast<uint32_t>(dim);
+  SWIFTLET_ASSIGN_OR_RETURN(rating.mean, entry.Float("mean"));
+  SWIFTLET_ASSIGN_OR_RETURN(rating.min, entry.Float("min"));
+  SWIFTLET_ASSIGN_OR_RETURN(rating.max, entry.Float("max"));
+  m.rating = rating;
+  return absl::OkStatus();
+}
+
+absl::Status CheckRating(const Manifest& m) {
+  if (!m.rating.has_value()) return absl::OkStatus();
+  const ManifestRating& r = *m.rating;
+  const bool known = std::any_of(m.event_types.begin(), m.event_types.end(),
+                                 [&](const EventType& t) { return t.id == r.event_type; });
+  if (!known) return Mismatch("rating.event_type", "an id of event_types", absl::StrCat(int{r.event_type}));
+  if (!(r.min < r.max)) {
+    return Mismatch("rating.max", absl::StrCat("a number above ", r.min, ", the minimum"),
+                    absl::StrCat(r.max));
+  }
+  if (!(r.mean >= r.min && r.mean <= r.max)) {
+    return Mismatch("rating.mean", absl::StrCat("a number in [", r.min, ", ", r.max, "]"),
+                    absl::StrCat(r.mean));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ReadRowType(const ObjectReader& root, Manifest& m) {
   if (root.FindOptional("row_type") == nullptr) return absl::OkStatus();
   SWIFTLET_ASSIGN_OR_RETURN(const std::string name, root.String("row_type"));
@@ -345,6 +378,7 @@ absl::Status CheckManifest(const Manifest& m) {
     return absl::DataLossError(absl::StrCat("event_types: ", table.status().message()));
   }
   SWIFTLET_RETURN_IF_ERROR(CheckEventClasses(m));
+  SWIFTLET_RETURN_IF_ERROR(CheckRating(m));
   return CheckFiles(m);
 }
 
@@ -402,6 +436,7 @@ absl::StatusOr<Manifest> ManifestOf(const json& value) {
   SWIFTLET_RETURN_IF_ERROR(ReadEventClasses(root, m));
   SWIFTLET_RETURN_IF_ERROR(ReadTraining(root, m));
   SWIFTLET_RETURN_IF_ERROR(ReadIndex(root, m));
+  SWIFTLET_RETURN_IF_ERROR(ReadRating(root, m));
   SWIFTLET_RETURN_IF_ERROR(ReadMetrics(root, m));
   SWIFTLET_RETURN_IF_ERROR(ReadFiles(root, m));
   SWIFTLET_RETURN_IF_ERROR(CheckManifest(m));
@@ -505,6 +540,13 @@ std::string FormatManifest(const Manifest& m) {
                      {"sample_bytes_read", m.index->sample_bytes_read},
                      {"dot", FormatCalibration(m.index->dot)},
                      {"cosine", FormatCalibration(m.index->cosine)}};
+  }
+  if (m.rating.has_value()) {
+    root["rating"] = {{"event_type", m.rating->event_type},
+                      {"dim", m.rating->dim},
+                      {"mean", m.rating->mean},
+                      {"min", m.rating->min},
+                      {"max", m.rating->max}};
   }
   root["metrics"] = m.metrics;
   root["files"] = std::move(files);

@@ -29,6 +29,8 @@
 //                                                    // The sample: means over a trial when it was built, as
 //                                                    // fractions of a full scan. dot, cosine: optional, of
 //                                                    // approximate searches
+//     "rating": {"event_type": 6, "dim": 15, "mean": 3.53, "min": 1, "max": 5},
+//                                                    // optional; without it there are no rating.* tensors
 //     "metrics": {"ndcg@10": 0.12},                  // optional; offline, measured through the engine
 //     "files": {"model.safetensors": {"bytes": 123, "xxh3_128": "32 hex digits"}, "user_vectors.sst": {...}}
 //   }
@@ -107,6 +109,15 @@ struct ManifestEncoder {
 };
 inline constexpr size_t kMaxEncoders = 8;
 
+// The rating model that model.safetensors holds; see engine/encoders/rating_model.h.
+struct ManifestRating {
+  EventTypeId event_type = 0;        // events of this type are ratings; one of event_types
+  uint32_t dim = 0;                  // 0 to kMaxRatingDim
+  float mean = 0, min = 0, max = 0;  // min <= mean <= max, min < max
+
+  friend bool operator==(const ManifestRating&, const ManifestRating&) = default;
+};
+
 struct Manifest {
   int format_version = kSnapshotFormatVersion;
   int64_t version = 0;  // >= 1
@@ -129,6 +140,7 @@ struct Manifest {
   uint64_t num_training_events = 0;
   std::map<std::string, std::string> training_parameters;
   std::optional<ManifestIndex> index;
+  std::optional<ManifestRating> rating;
   std::map<std::string, double> metrics;
   std::map<std::string, ManifestFile> files;
 };

@@ -114,6 +114,20 @@ void BindIndex(TensorBinder& binder, SnapshotTensors* t) {
   t->index = view;
 }
 
+// t->rating, unless the binder finds fault.
+void BindRating(TensorBinder& binder, SnapshotTensors* t) {
+  const Manifest& m = t->manifest;
+  const uint64_t n = m.num_items, stride = RowStride(m.rating->dim + 1);
+  RatingTables tables{
+      .dim = m.rating->dim, .mean = m.rating->mean, .min = m.rating->min, .max = m.rating->max};
+  binder.Required("rating.items", {n, stride}, &tables.items);
+  binder.Optional("rating.item_variances", {n, stride}, &tables.item_variances);
+  binder.Optional("rating.implicit", {n, stride}, &tables.implicit);
+  binder.Required("rating.ridge", {stride}, &tables.ridge);
+  binder.Required("rating.counts", {n}, &tables.counts);
+  if (binder.status().ok()) t->rating = tables;
+}
+
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<const ModelSnapshot>> ModelSnapshot::Load(const std::string& directory,
@@ -220,7 +234,8 @@ absl::Status ModelSnapshot::Bind(const std::string& model_path, SnapshotTensors*
     encoder_ = *std::move(encoder);
   }
   if (manifest_.index.has_value() && manifest_.index->kind == kBoundIndexKind) BindIndex(binder, &t);
-  binder.RefuseOthers({"item.", "category.", "encoder.", "attention."});
+  if (manifest_.rating.has_value()) BindRating(binder, &t);
+  binder.RefuseOthers({"item.", "category.", "encoder.", "attention.", "rating."});
   SWIFTLET_RETURN_IF_ERROR(binder.status());
 
   if (const absl::Status status = CheckStructure(t); !status.ok())
@@ -253,6 +268,7 @@ absl::Status ModelSnapshot::Bind(const std::string& model_path, SnapshotTensors*
                                                                       .context_logit = t.slot_logits[1],
                                                                       .max_events = manifest_.max_events});
   }
+  if (t.rating.has_value()) rating_.emplace(*t.rating);
   if (t.index.has_value()) {
     retriever_ = std::make_unique<BoundRetriever>(items_, inverse_norms_, *t.index);
   } else {

@@ -45,10 +45,18 @@
 //   index.fine                U8  [G, 16, F]
 //   index.boxes               F32 [5, G]   upper ends of a, r, bias, a / |v|, r / |v|
 //   index.groups              F32 [G, 8]   GroupFacts
+//
+// With "rating" in the manifest, a rating model (engine/encoders/rating_model.h): D = 1 + rating.dim, t = RowStride(D);
+// column 0 is the bias', columns D..t are zero.
+//   rating.items              F32 [N, t]   b_i, q_i
+//   rating.item_variances     F32 [N, t]   >= 0; column 0 is not looked at; absent: 0
+//   rating.implicit           F32 [N, t]   y_i; absent: 0
+//   rating.ridge              F32 [t]      > 0
+//   rating.counts             U32 [N]      ratings of the item that were fitted to; 0: the model does not know it
 // clang-format on
 //
-// No other tensor's name may begin with "item.", "category.", "encoder." or "attention."; tensors of other
-// names are passed over.
+// No other tensor's name may begin with "item.", "category.", "encoder.", "attention." or "rating."; tensors
+// of other names are passed over.
 #ifndef SWIFTLET_ENGINE_SNAPSHOT_MODEL_SNAPSHOT_H_
 #define SWIFTLET_ENGINE_SNAPSHOT_MODEL_SNAPSHOT_H_
 
@@ -65,6 +73,7 @@
 #include "engine/base/background_jobs.h"
 #include "engine/base/item_key.h"
 #include "engine/encoders/encoder.h"
+#include "engine/encoders/rating_model.h"
 #include "engine/kernels/vector_view.h"
 #include "engine/retrieval/retriever.h"
 #include "engine/snapshot/manifest.h"
@@ -154,6 +163,9 @@ class ModelSnapshot {
   // Class of an event, or nothing when the snapshot has no class of this type.
   std::optional<uint32_t> ClassOf(EventTypeId type, float value) const;
 
+  // Null when the snapshot has none. Events of manifest().rating->event_type are ratings.
+  const RatingModel* rating_model() const { return rating_.has_value() ? &*rating_ : nullptr; }
+
   // Bytes mapped.
   uint64_t size_bytes() const { return file_->bytes().size(); }
   // Maps every page, so that requests meet no page fault.
@@ -187,6 +199,7 @@ class ModelSnapshot {
   std::vector<uint32_t> category_rows_;
   std::unique_ptr<const UserEncoder> encoder_;
   std::unique_ptr<const Retriever> retriever_;
+  std::optional<RatingModel> rating_;
 };
 
 }  // namespace swiftlet

@@ -191,6 +191,23 @@ absl::Status CheckCategoryNames(const SnapshotTensors& t) {
   return absl::OkStatus();
 }
 
+absl::Status CheckNotNegative(std::string_view name, std::span<const float> values, size_t begin,
+                              size_t end) {
+  for (size_t i = begin; i < end; ++i) {
+    if (values[i] < 0) return Bad(name, i, "at least 0", absl::StrCat(values[i]));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckRidge(const RatingTables& t) {
+  for (size_t j = 0; j < t.ridge.size(); ++j) {
+    const bool used = j <= t.dim;
+    if (used ? t.ridge[j] > 0 && std::isfinite(t.ridge[j]) : t.ridge[j] == 0) continue;
+    return Bad("rating.ridge", j, used ? "a positive number" : "0 as padding", absl::StrCat(t.ridge[j]));
+  }
+  return absl::OkStatus();
+}
+
 // The small tensors.
 absl::Status CheckNumbers(const SnapshotTensors& t) {
   SWIFTLET_RETURN_IF_ERROR(CheckFinite("item.bias", t.bias));
@@ -278,6 +295,22 @@ std::vector<ValueCheck> ValueChecks(const SnapshotTensors& t) {
     checks.push_back({t.index->num_groups(), kRows / kGroupRows, [&t](uint64_t begin, uint64_t end) {
                         return CheckBoundIndexGroups(*t.index, t.items(), t.inverse_norms, begin, end);
                       }});
+  }
+  if (t.rating.has_value()) {
+    const RatingTables& r = *t.rating;
+    const size_t rating_stride = RowStride(r.dim + 1);
+    const auto add_rating_rows = [&](const char* name, std::span<const float> rows, bool not_negative) {
+      checks.push_back(
+          {rows.size() / rating_stride, kRows, [=, size = size_t{r.dim} + 1](uint64_t begin, uint64_t end) {
+             SWIFTLET_RETURN_IF_ERROR(CheckRows(name, rows, size, rating_stride, begin, end));
+             if (!not_negative) return absl::OkStatus();
+             return CheckNotNegative(name, rows, begin * rating_stride, end * rating_stride);
+           }});
+    };
+    add_rating_rows("rating.items", r.items, false);
+    add_rating_rows("rating.item_variances", r.item_variances, true);
+    add_rating_rows("rating.implicit", r.implicit, false);
+    checks.push_back({1, 1, [&r](uint64_t, uint64_t) { return CheckRidge(r); }});
   }
   checks.push_back(
       {t.keys.size(), kRows, [&t](uint64_t begin, uint64_t end) { return CheckTexts(t, begin, end); }});

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "engine/base/bf16.h"
+#include "engine/encoders/rating_model.h"
 #include "engine/retrieval/bound_index.h"
 #include "engine/retrieval/item_matrix.h"
 #include "engine/snapshot/encoder_binding.h"
@@ -33,6 +34,7 @@ struct SnapshotTensors {
   std::span<const uint32_t> key_slots, category_ids, popularity_order;
   std::span<const char> id_bytes, title_bytes, category_name_bytes;
   std::optional<BoundIndexView> index;
+  std::optional<RatingTables> rating;
 
   // The output table, with bias.
   ItemMatrix items() const;

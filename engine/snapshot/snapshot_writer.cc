@@ -41,6 +41,7 @@ struct DerivedTensors {
   std::vector<uint32_t> key_slots, category_ids, popularity_order;
   PackedTexts ids, titles, category_names;
   std::optional<BoundIndexData> index;
+  AlignedVector<float> rating_items, rating_variances, rating_implicit, rating_ridge;  // padded rows
 };
 
 std::string ItemName(const SnapshotContents& c, size_t row) {
@@ -108,6 +109,24 @@ absl::Status CheckEncoders(const SnapshotContents& c) {
   return absl::OkStatus();
 }
 
+absl::Status CheckRating(const SnapshotContents& c, const RatingContents& r) {
+  const size_t n = c.item_ids.size(), row = size_t{r.parameters.dim} + 1;
+  SWIFTLET_RETURN_IF_ERROR(CheckSize("rating.items", n * row, r.items.size(), false));
+  SWIFTLET_RETURN_IF_ERROR(CheckSize("rating.item_variances", n * row, r.item_variances.size(), true));
+  SWIFTLET_RETURN_IF_ERROR(CheckSize("rating.implicit", n * row, r.implicit.size(), true));
+  SWIFTLET_RETURN_IF_ERROR(CheckSize("rating.ridge", row, r.ridge.size(), false));
+  SWIFTLET_RETURN_IF_ERROR(CheckSize("rating.counts", n, r.counts.size(), false));
+  SWIFTLET_RETURN_IF_ERROR(CheckItemNumbers(c, "rating.items", r.items, row));
+  SWIFTLET_RETURN_IF_ERROR(CheckItemNumbers(c, "rating.item_variances", r.item_variances, row, true));
+  SWIFTLET_RETURN_IF_ERROR(CheckItemNumbers(c, "rating.implicit", r.implicit, row));
+  for (size_t j = 0; j < row; ++j) {
+    if (r.ridge[j] > 0 && std::isfinite(r.ridge[j])) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("rating.ridge[", j, "]: expected a positive number, found ", r.ridge[j]));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckContents(const SnapshotContents& c) {
   const size_t n = c.item_ids.size(), d = c.dim;
   if (d < 1 || d > 4096)
@@ -142,6 +161,7 @@ absl::Status CheckContents(const SnapshotContents& c) {
   SWIFTLET_RETURN_IF_ERROR(CheckNumbers("recency_logits", c.recency_logits));
   const float slot_logits[] = {c.long_term_logit, c.context_logit};
   SWIFTLET_RETURN_IF_ERROR(CheckNumbers("long_term_logit, context_logit", slot_logits));
+  if (c.rating.has_value()) SWIFTLET_RETURN_IF_ERROR(CheckRating(c, *c.rating));
   for (const auto& [name, value] : c.manifest.metrics) {
     if (!std::isfinite(value)) {
       return absl::InvalidArgumentError(
@@ -255,6 +275,13 @@ void BuildNumbers(const SnapshotContents& c, DerivedTensors& t) {
   std::stable_sort(t.popularity_order.begin(), t.popularity_order.end(),
                    [&](uint32_t a, uint32_t b) { return c.item_popularity[a] > c.item_popularity[b]; });
   t.slot_logits = {c.long_term_logit, c.context_logit};
+  if (c.rating.has_value()) {
+    const size_t row = size_t{c.rating->parameters.dim} + 1;
+    t.rating_items = PadRows(c.rating->items, row);
+    t.rating_variances = PadRows(c.rating->item_variances, row);
+    t.rating_implicit = PadRows(c.rating->implicit, row);
+    t.rating_ridge = PadRows(c.rating->ridge, row);
+  }
 }
 
 ManifestCalibration ManifestOf(const Calibration& c) {
@@ -338,6 +365,14 @@ std::vector<NamedTensor> NameTensors(const SnapshotContents& c, const DerivedTen
     add_list("attention.recency_logits", DType::kF32, c.recency_logits);
     add_list("attention.slot_logits", DType::kF32, t.slot_logits);
   }
+  if (c.rating.has_value()) {
+    const uint64_t row = RowStride(c.rating->parameters.dim + 1);
+    add("rating.items", DType::kF32, {n, row}, t.rating_items);
+    if (!t.rating_variances.empty()) add("rating.item_variances", DType::kF32, {n, row}, t.rating_variances);
+    if (!t.rating_implicit.empty()) add("rating.implicit", DType::kF32, {n, row}, t.rating_implicit);
+    add_list("rating.ridge", DType::kF32, t.rating_ridge);
+    add_list("rating.counts", DType::kU32, c.rating->counts);
+  }
   if (t.index.has_value()) {
     const BoundIndexView v = t.index->View();
     const uint64_t groups = v.num_groups();
@@ -386,6 +421,8 @@ absl::Status WriteSnapshot(const std::string& directory, const SnapshotContents&
   manifest.row_stride = static_cast<uint32_t>(RowStride(c.dim));
   manifest.num_items = c.item_ids.size();
   manifest.num_categories = static_cast<uint32_t>(t.category_names.offsets.size() - 1);
+  manifest.rating.reset();
+  if (c.rating.has_value()) manifest.rating = c.rating->parameters;
   manifest.files.clear();
   const std::string users_path = absl::StrCat(directory, "/", kUserVectorsFile);
   absl::StatusOr<ManifestFile> users = DescribeFile(users_path);

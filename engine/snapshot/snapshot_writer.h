@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,13 +36,24 @@ struct EncoderContents {
   std::map<std::string, EncoderTensor> tensors;
 };
 
+// The rating model of a snapshot; D = 1 + parameters.dim, unpadded rows.
+struct RatingContents {
+  ManifestRating parameters;
+  std::vector<float> items;           // [N, D]
+  std::vector<float> item_variances;  // [N, D] or empty
+  std::vector<float> implicit;        // [N, D] or empty
+  std::vector<float> ridge;           // [D]
+  std::vector<uint32_t> counts;       // [N]
+};
+
 // Everything of a snapshot but user_vectors.sst, in memory. Shapes as in model_snapshot.h, with unpadded rows
 // [N, dim]. With manifest.row_type kBf16 the rows of both tables are rounded to bf16 (to nearest, ties to
 // even), and norms and index are those of the rounded rows.
 struct SnapshotContents {
-  // format_version, dim, row_stride, num_items, num_categories, index and files are filled by the writer; the
-  // caller sets the rest (num_users: rows of user_vectors.sst, when that file is in the directory already).
-  // An empty model_kind becomes that of the encoders, and manifest.encoders is filled from `encoders`.
+  // format_version, dim, row_stride, num_items, num_categories, index, rating and files are filled by the
+  // writer; the caller sets the rest (num_users: rows of user_vectors.sst, when that file is in the directory
+  // already). An empty model_kind becomes that of the encoders, and manifest.encoders is filled from
+  // `encoders`.
   Manifest manifest;
   uint32_t dim = 0;
   std::vector<std::string> item_ids;                      // [N], valid ids, no id twice
@@ -60,6 +72,7 @@ struct SnapshotContents {
   std::vector<float> recency_logits;   // [kNumRecencyBuckets]
   float long_term_logit = 0;
   float context_logit = 0;
+  std::optional<RatingContents> rating;  // manifest.rating is its parameters
   // [S, dim] or empty: vectors of users, to try the index with and to calibrate approximate searches. Not
   // stored.
   std::vector<float> sample_user_vectors;

@@ -49,6 +49,19 @@ std::vector<EventClass> DefaultClasses(const std::vector<EventType>& types) {
   return classes;
 }
 
+RatingContents RandomRatingModel(Random& random, size_t num_items) {
+  constexpr uint32_t kDim = 7;
+  RatingContents r;
+  r.parameters = {.event_type = 6, .dim = kDim, .mean = 3.5f, .min = 1, .max = 5};
+  r.items = Normals(random, num_items * (kDim + 1), 0.5);
+  r.item_variances = Normals(random, num_items * (kDim + 1), 0.3);
+  for (float& v : r.item_variances) v *= v;
+  r.implicit = Normals(random, num_items * (kDim + 1), 0.1);
+  r.ridge = {5, 2, 2, 3, 3, 4, 4, 4};
+  for (size_t i = 0; i < num_items; ++i) r.counts.push_back(i + 10 < num_items ? 1 + random() % 100 : 0);
+  return r;
+}
+
 absl::Status MakeDirectory(const std::string& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
@@ -105,6 +118,7 @@ SnapshotContents RandomSnapshot(const RandomSnapshotOptions& options) {
   c.recency_logits = Normals(random, kNumRecencyBuckets, 0.5);
   c.long_term_logit = 0.25f;
   c.context_logit = -0.25f;
+  if (options.with_rating_model) c.rating = RandomRatingModel(random, n);
   return c;
 }
 

@@ -40,6 +40,8 @@ struct RandomSnapshotOptions {
   std::vector<EventType> event_types = {};
   // Empty: one class for each type, with the sign of its weight, and ratings (type 6) of 3.5 and more apart.
   std::vector<EventClass> event_classes = {};
+  // Ratings (type 6) of 1 to 5, with 7 factors; items but for the last ten were rated.
+  bool with_rating_model = false;
 
   // Long-term vectors: writes user_vectors.sst to `path`, for example RandomUserVectors of
   // random_user_vectors.h. Called by WriteRandomSnapshot and PublishRandomSnapshot when num_users > 0.

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "engine/rating_predictor.h"
 #include "engine/recommender.h"
 #include "tests/testing/count_allocations.h"
 #include "tests/testing/random_snapshot.h"
@@ -31,7 +32,8 @@ INSTANTIATE_TEST_SUITE_P(WithAndWithoutIndex, AllocationsTest,
 TEST_P(AllocationsTest, NoneInTheSteadyState) {
   testing::TempDir dir;
   const auto [index, row_type] = GetParam();
-  SnapshotContents contents = testing::RandomSnapshot({.num_items = 3000, .dim = 32, .row_type = row_type});
+  SnapshotContents contents = testing::RandomSnapshot(
+      {.num_items = 3000, .dim = 32, .row_type = row_type, .with_rating_model = true});
   contents.index = index;
   const auto snapshot = testing::WriteAndLoad(dir.File("model"), contents);
   ASSERT_EQ(snapshot->manifest().index.has_value(), index == IndexMode::kAlways);
@@ -69,6 +71,8 @@ TEST_P(AllocationsTest, NoneInTheSteadyState) {
 
   Scratch scratch;
   Recommendation result;
+  RatingScratch rating_scratch;
+  RatingPrediction prediction;
   const auto run_everything = [&] {
     for (const bool explain : {false, true}) {
       for (const bool filtered : {false, true}) {
@@ -88,6 +92,7 @@ TEST_P(AllocationsTest, NoneInTheSteadyState) {
           ASSERT_FALSE(result.items.empty());
           ASSERT_TRUE(ScoreItems(*snapshot, *view, query, user, rows, scratch, &result).ok());
           ASSERT_TRUE(SimilarItems(*snapshot, *view, query, 3, scratch, &result).ok());
+          ASSERT_TRUE(PredictRatings(*snapshot, user, context, rating_scratch, &prediction).ok());
         }
       }
     }

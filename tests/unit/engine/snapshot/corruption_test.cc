@@ -103,6 +103,17 @@ class IndexCorruptionTest : public CorruptionTest {
   }
 };
 
+// The same, of a snapshot with a rating model of 7 factors, so that there is padding: rows of 8 in 16 floats.
+class RatingCorruptionTest : public CorruptionTest {
+ protected:
+  RatingCorruptionTest() {
+    EXPECT_TRUE(
+        WriteSnapshot(dir_.path(), RandomSnapshot({.num_items = 50, .with_rating_model = true})).ok());
+    manifest_ = ReadFile(manifest_path());
+    model_ = ReadFile(model_path());
+  }
+};
+
 TEST_F(CorruptionTest, TheUnchangedSnapshotLoads) {
   EXPECT_TRUE(LoadChanged([](Tensors&) {}).ok());
   EXPECT_TRUE(LoadChanged([](Tensors&) {}, /*verify_contents=*/false).ok());
@@ -152,6 +163,52 @@ TEST_F(CorruptionTest, EveryTensorsPresenceTypeAndShapeAreChecked) {
         EXPECT_THAT(status.ToString(), HasSubstr(model_path()));
       }
     }
+  }
+}
+
+TEST_F(RatingCorruptionTest, EveryTensorsPresenceTypeAndShapeAreChecked) {
+  ASSERT_TRUE(LoadChanged([](Tensors&) {}).ok());
+  for (const std::string name :
+       {"rating.items", "rating.item_variances", "rating.implicit", "rating.ridge", "rating.counts"}) {
+    const bool is_optional = name == "rating.item_variances" || name == "rating.implicit";
+    EXPECT_EQ(LoadChanged([&](Tensors& t) { t.erase(name); }).ok(), is_optional) << name;
+    const std::vector<std::function<void(Tensor&)>> changes = {
+        [](Tensor& t) { t.dtype = DType::kI32; }, [](Tensor& t) { t.shape.push_back(1); },
+        [](Tensor& t) {
+          t.shape[0] -= 1;
+          t.data.resize(t.data.size() / (t.shape[0] + 1) * t.shape[0]);
+        },
+        [](Tensor& t) {
+          t = {t.dtype, {0}, {}};
+        }};
+    for (size_t i = 0; i < changes.size(); ++i) {
+      for (const bool verify_contents : {true, false}) {
+        const absl::Status status = LoadChanged([&](Tensors& t) { changes[i](t[name]); }, verify_contents);
+        EXPECT_TRUE(absl::IsDataLoss(status)) << name << " change " << i << ": " << status;
+        EXPECT_THAT(status.ToString(), HasSubstr(absl::StrCat("\"", name, "\""))) << "change " << i;
+      }
+    }
+  }
+  const absl::Status status = LoadChanged([](Tensors& t) { t["rating.item"] = t["rating.items"]; });
+  EXPECT_THAT(status.ToString(), HasSubstr("\"rating.item\": not known"));
+}
+
+TEST_F(RatingCorruptionTest, NumbersThatCannotBeAreRefused) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<std::pair<std::string, std::function<void(float*)>>> changes = {
+      {"rating.items", [&](float* x) { x[7] = nan; }},
+      {"rating.items", [&](float* x) { x[8] = 1; }},  // padding
+      {"rating.item_variances", [&](float* x) { x[49 * 16 + 3] = -1e-6f; }},
+      {"rating.implicit", [&](float* x) { x[3] = std::numeric_limits<float>::infinity(); }},
+      {"rating.ridge", [&](float* x) { x[0] = 0; }},
+      {"rating.ridge", [&](float* x) { x[1] = nan; }},
+      {"rating.ridge", [&](float* x) { x[15] = 1; }},  // padding
+  };
+  for (const auto& [name, change] : changes) {
+    const absl::Status status =
+        LoadChanged([&, &name = name, &change = change](Tensors& t) { change(t[name].as<float>()); });
+    EXPECT_TRUE(absl::IsDataLoss(status)) << name << ": " << status;
+    EXPECT_THAT(status.ToString(), HasSubstr(name));
   }
 }
 

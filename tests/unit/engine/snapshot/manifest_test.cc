@@ -45,6 +45,7 @@ Manifest Example() {
              .sample_bytes_read = 0.125,
              .dot = {.box_scale = 0.75, .code_scale = 0.5, .recall = 0.996, .rows_scanned = 0.0625},
              .cosine = {.box_scale = 0.875, .code_scale = 0.25, .recall = 0.998, .rows_scanned = 0.5}};
+  m.rating = {.event_type = 6, .dim = 15, .mean = 3.53125f, .min = 0.5f, .max = 5};
   m.metrics = {{"hr@10", 0.1}, {"ndcg@10", 0.12}};
   m.files = {{kModelFile, {123, std::string(32, 'a')}}, {kUserVectorsFile, {5, std::string(32, '0')}}};
   return m;
@@ -73,6 +74,7 @@ TEST(ManifestTest, ReadsBackWhatItFormats) {
   EXPECT_EQ(read->training_parameters, m.training_parameters);
   EXPECT_EQ(read->metrics, m.metrics);
   EXPECT_EQ(read->index, m.index);
+  EXPECT_EQ(read->rating, m.rating);
   EXPECT_EQ(read->files.at(kModelFile).bytes, 123u);
   EXPECT_EQ(read->files.at(kUserVectorsFile).xxh3_128, std::string(32, '0'));
   EXPECT_EQ(FormatManifest(*read), FormatManifest(m));
@@ -86,10 +88,12 @@ TEST(ManifestTest, IgnoresUnknownFieldsAndMissingMetrics) {
   j["training"]["parameters"]["epochs"] = 3;
   j.erase("metrics");
   j.erase("index");
+  j.erase("rating");
   const auto read = ParseManifest(j.dump());
   ASSERT_TRUE(read.ok()) << read.status();
   EXPECT_TRUE(read->metrics.empty());
   EXPECT_FALSE(read->index.has_value());
+  EXPECT_FALSE(read->rating.has_value());
   EXPECT_EQ(read->training_parameters.at("epochs"), "3");
 }
 
@@ -138,13 +142,16 @@ TEST(ManifestTest, EveryFieldIsRequiredAndTyped) {
   };
   int num_fields = 0;
   for (const auto& [name, value] : good.items()) {
-    if (name == "metrics" || name == "index" || name == "row_type") continue;  // optional
+    if (name == "metrics" || name == "index" || name == "rating" || name == "row_type") continue;  // optional
     mutate(json::json_pointer("/" + name), name);
     ++num_fields;
   }
   EXPECT_EQ(num_fields, 16);
   for (const std::string name : {"fingerprint", "num_events", "parameters"}) {
     mutate(json::json_pointer("/training/" + name), "training." + name);
+  }
+  for (const std::string name : {"event_type", "dim"}) {
+    mutate(json::json_pointer("/rating/" + name), "rating." + name);
   }
   for (const std::string name : {"id", "name", "weight"}) {
     mutate(json::json_pointer("/event_types/1/" + name), "event_types[1]." + name);
@@ -187,6 +194,12 @@ TEST(ManifestTest, RefusesValuesOutOfRangeByName) {
       {"/num_categories", "-1", "num_categories"},
       {"/num_categories", "4294967296", "num_categories"},
       {"/embedding_space", "\"\"", "embedding_space"},
+      {"/rating", "7", "rating: expected an object"},
+      {"/rating/event_type", "9", "rating.event_type: expected an id of event_types, found 9"},
+      {"/rating/dim", "256", "rating.dim: expected an integer in [0, 255], found 256"},
+      {"/rating/min", "5", "rating.max: expected a number above 5, the minimum, found 5"},
+      {"/rating/max", "1e39", "rating.max: expected a number in the range of float"},
+      {"/rating/mean", "5.5", "rating.mean: expected a number in [0.5, 5], found 5.5"},
       {"/max_events", "0", "max_events"},
       {"/max_events", "10001", "max_events"},
       {"/event_types", "[]", "event_types"},

@@ -64,6 +64,29 @@ void ExpectSame(const ModelSnapshot& s, const SnapshotContents& c) {
   }
 }
 
+TEST(ModelSnapshotTest, TheRatingModelComesOutAsItWasPutIn) {
+  TempDir dir;
+  const SnapshotContents contents = RandomSnapshot({.num_items = 40, .with_rating_model = true});
+  const auto snapshot = WriteAndLoad(dir.path(), contents);
+  ASSERT_NE(snapshot->rating_model(), nullptr);
+  EXPECT_EQ(snapshot->manifest().rating, contents.rating->parameters);
+  const RatingTables& t = snapshot->rating_model()->tables();
+  EXPECT_EQ(t.dim, 7u);
+  EXPECT_EQ(t.mean, 3.5f);
+  EXPECT_EQ(t.min, 1.0f);
+  EXPECT_EQ(t.max, 5.0f);
+  for (size_t row = 0; row < 40; ++row) {
+    EXPECT_EQ(t.counts[row], contents.rating->counts[row]);
+    for (size_t j = 0; j < 16; ++j) {
+      const auto expected = [&](const std::vector<float>& rows) { return j < 8 ? rows[row * 8 + j] : 0.0f; };
+      EXPECT_EQ(t.items[row * 16 + j], expected(contents.rating->items));
+      EXPECT_EQ(t.item_variances[row * 16 + j], expected(contents.rating->item_variances));
+      EXPECT_EQ(t.implicit[row * 16 + j], expected(contents.rating->implicit));
+    }
+  }
+  for (size_t j = 0; j < 16; ++j) EXPECT_EQ(t.ridge[j], j < 8 ? contents.rating->ridge[j] : 0.0f);
+}
+
 TEST(ModelSnapshotTest, AnIndexChangesNoAnswer) {
   TempDir dir;
   for (const auto& [with_bias, row_type] :

@@ -38,6 +38,19 @@ TEST(WriteSnapshotTest, RefusesInconsistentContentsByName) {
       {[](C& c) { c.class_logits.pop_back(); }, "class_logits"},
       {[](C& c) { c.recency_logits.pop_back(); }, "recency_logits"},
       {[](C& c) { c.position_logits.clear(); }, "position_logits"},
+      {[](C& c) { c.rating->items.pop_back(); }, "rating.items: expected"},
+      {[](C& c) { c.rating->item_variances.pop_back(); }, "rating.item_variances: expected"},
+      {[](C& c) { c.rating->implicit.pop_back(); }, "rating.implicit: expected"},
+      {[](C& c) { c.rating->ridge.pop_back(); }, "rating.ridge: expected"},
+      {[](C& c) { c.rating->counts.pop_back(); }, "rating.counts: expected"},
+      {[&](C& c) { c.rating->items[3 * 8 + 7] = kNan; }, "rating.items: item \"item-3\" (row 3)"},
+      {[](C& c) { c.rating->item_variances[3 * 8] = -1; }, "rating.item_variances: item \"item-3\""},
+      {[&](C& c) { c.rating->implicit[3 * 8] = kNan; }, "rating.implicit: item \"item-3\""},
+      {[](C& c) { c.rating->ridge[2] = 0; }, "rating.ridge[2]"},
+      {[](C& c) { c.rating->parameters.event_type = 99; }, "manifest: rating.event_type"},
+      {[](C& c) { c.rating->parameters.max = 1; }, "manifest: rating.max"},
+      {[](C& c) { c.rating->parameters.mean = 9; }, "manifest: rating.mean"},
+      {[&](C& c) { c.rating->parameters.mean = kNan; }, "manifest: rating.mean"},
       {[](C& c) { c.item_ids[3] = ""; }, "row 3"},
       {[](C& c) { c.item_ids[3] = std::string(257, 'x'); }, "257 bytes"},
       {[](C& c) { c.item_ids[3] = "\xFF"; }, "row 3"},
@@ -67,7 +80,7 @@ TEST(WriteSnapshotTest, RefusesInconsistentContentsByName) {
   };
   for (const auto& [change, reason] : cases) {
     TempDir dir;
-    SnapshotContents c = RandomSnapshot({.num_items = 8});
+    SnapshotContents c = RandomSnapshot({.num_items = 8, .with_rating_model = true});
     change(c);
     const absl::Status status = WriteSnapshot(dir.path(), c);
     EXPECT_TRUE(absl::IsInvalidArgument(status)) << reason << ": " << status;
