@@ -40,7 +40,7 @@ inline constexpr size_t kCoarseQuads = 4;
 // Bytes of a row's fine code: its coordinates, then codes of zero up to a multiple of 16.
 constexpr size_t FineBytes(size_t dim) { return (dim + 15) / 16 * 16; }
 inline constexpr uint32_t kNoSlotRow = ~uint32_t{0};  // a slot that pads the last group of a cluster
-// Vectors whose coordinates are larger in absolute value, and dims above the second, get no index: their
+// Longer vectors, biases that are larger in absolute value, and dims above the second get no index: their
 // bounds would mean nothing in float, or cost too much to verify.
 inline constexpr float kMaxIndexedNorm = 1e15f;
 inline constexpr size_t kMaxIndexedDim = 512;
@@ -87,7 +87,9 @@ struct BoundIndexView {
 constexpr float BoundSlack(size_t dim) { return 3e-7f * static_cast<float>(dim + 32); }
 
 // Where memory safety and the end of a search rest on: shapes, offsets, rows that stand once each, finite
-// numbers. One pass over the small arrays. DATA_LOSS names array, element, expected and found.
+// numbers, unit vectors with coordinates in [-1, 1], lengths and biases of at most kMaxIndexedNorm. One pass
+// over the small arrays. DATA_LOSS names array,
+// element, expected and found.
 absl::Status CheckBoundIndexStructure(const BoundIndexView& index, size_t num_items);
 
 // That every bound holds for every row, so that answers are exact: recomputes them from the vectors. Costs

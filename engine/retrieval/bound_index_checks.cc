@@ -33,7 +33,22 @@ absl::Status CheckFinite(std::string_view array, std::span<const float> values) 
   return absl::OkStatus();
 }
 
+// A coordinate of a vector of length 1, rounded.
+constexpr float kMaxUnit = 1.001f;
+static_assert(kMaxUnit > 1 + 2 * BoundSlack(kMaxIndexedDim));
+
+// Coordinates of vectors of length 1. With them, and with lengths as an index may have, no product of a query
+// in the range that is searched overflows, and nothing of the search becomes NaN.
+absl::Status CheckUnit(std::string_view array, std::span<const float> values) {
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (!(std::fabs(values[i]) <= kMaxUnit))
+      return Bad(array, i, "a number in [-1, 1]", absl::StrCat(values[i]));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckFacts(const BoundIndexView& index) {
+  constexpr float kMaxNorm = kMaxIndexedNorm * kMaxUnit;
   for (size_t g = 0; g < index.num_groups(); ++g) {
     const GroupFacts& f = index.groups[g];
     for (const float scale : {f.coarse_scale, f.fine_scale}) {
@@ -44,7 +59,12 @@ absl::Status CheckFacts(const BoundIndexView& index) {
       if (!(x >= 0 && std::isfinite(x)))
         return Bad("groups", g, "finite numbers of at least 0", absl::StrCat(x));
     }
-    if (!std::isfinite(f.max_bias)) return Bad("groups", g, "a finite bias", absl::StrCat(f.max_bias));
+    if (f.max_norm > kMaxNorm) {
+      return Bad("groups", g, absl::StrCat("a length of at most ", kMaxNorm), absl::StrCat(f.max_norm));
+    }
+    if (!(std::fabs(f.max_bias) <= kMaxIndexedNorm)) {
+      return Bad("groups", g, absl::StrCat("a bias of at most ", kMaxIndexedNorm), absl::StrCat(f.max_bias));
+    }
   }
   for (const BoxRow row : {kAlong, kAcross, kCosineAlong, kCosineAcross}) {
     for (size_t g = 0; g < index.num_groups(); ++g) {
@@ -217,8 +237,8 @@ absl::Status CheckBoundIndexStructure(const BoundIndexView& index, size_t num_it
     return absl::DataLossError(
         absl::StrCat("tensor \"index.rows\": expected ", num_items, " rows, found ", num_rows));
   }
-  SWIFTLET_RETURN_IF_ERROR(CheckFinite("rotation", index.rotation));
-  SWIFTLET_RETURN_IF_ERROR(CheckFinite("centres", index.centres));
+  SWIFTLET_RETURN_IF_ERROR(CheckUnit("rotation", index.rotation));
+  SWIFTLET_RETURN_IF_ERROR(CheckUnit("centres", index.centres));
   SWIFTLET_RETURN_IF_ERROR(CheckFinite("boxes", index.boxes));
   return CheckFacts(index);
 }

@@ -148,8 +148,10 @@ class BoundSearch {
     num_slots_ = 0;
   }
 
+  // Of numbers of absurd contents that nobody checked, NaN becomes 127 steps: what is missed is then NaN too,
+  // which lets every row through.
   int8_t Quantise(float value) const {
-    const float steps = std::clamp(value / step_, -127.0f, 127.0f);
+    const float steps = std::max(-127.0f, std::min(127.0f, value / step_));  // NaN comes second
     return static_cast<int8_t>(steps + (steps < 0 ? -0.5f : 0.5f));
   }
 
@@ -300,7 +302,7 @@ class BoundSearch {
     const float missed = along - step_ * along_steps;
     coarse_.axes[kCoarseAxes] = along_steps;
     // The slack may lift it above 127 steps: what is missing is then added to every row's bound.
-    coarse_.axes[kCoarseAxes + 1] = static_cast<int8_t>(std::min(rest / step_ + 1, 127.0f));
+    coarse_.axes[kCoarseAxes + 1] = static_cast<int8_t>(std::min(127.0f, rest / step_ + 1));
     const float rest_missed = std::max(rest - 127 * step_, 0.0f);
     coarse_missed_ =
         MissedOf(static_cast<float>(std::sqrt(coarse_.lost + double{missed} * double{missed})) + rest_missed);

@@ -535,6 +535,7 @@ std::vector<std::string> Seeds() {
       add(base, 1, {{kFill, tensor, 0, 0, 6}});
       add(base, 2, {{kSetElement, tensor, 1, 0, 14}});
     }
+    for (uint8_t tensor = 0; tensor < 32; ++tensor) add(base, 2, {{kFill, tensor, 0, 0, 4}});
   }
   return seeds;
 }

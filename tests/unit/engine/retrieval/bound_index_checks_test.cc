@@ -1,7 +1,9 @@
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <functional>
 #include <limits>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -100,6 +102,32 @@ TEST_F(BoundIndexChecksTest, NumbersThatAreNone) {
   ExpectBrokenStructure("groups",
                         [&] { index_.groups[2].max_norm = std::numeric_limits<float>::infinity(); });
   ExpectBrokenStructure("groups", [&] { index_.groups[2].max_bias = kNan; });
+}
+
+// A query's products with them would overflow, and what a search then compares be NaN.
+TEST_F(BoundIndexChecksTest, NumbersThatNoVectorOfAnIndexHas) {
+  ExpectBrokenStructure("rotation", [&] { index_.rotation[5] = 1e30f; });
+  ExpectBrokenStructure("rotation", [&] { index_.rotation.back() = -1.01f; });
+  ExpectBrokenStructure("centres", [&] { index_.centres[5] = -1e25f; });
+  ExpectBrokenStructure("centres", [&] { index_.centres.back() = 1.01f; });
+  ExpectBrokenStructure("groups", [&] { index_.groups[2].max_norm = 1.1e15f; });
+  ExpectBrokenStructure("groups", [&] { index_.groups[2].max_bias = 1.1e15f; });
+  ExpectBrokenStructure("groups", [&] { index_.groups[2].max_bias = -1.1e15f; });
+}
+
+// The largest that an index is built over.
+TEST_F(BoundIndexChecksTest, TheLongestVectorsAndLargestBiasesAreWhole) {
+  std::mt19937 random(7);
+  catalogue_ = MakeCatalogue(CatalogueKind::kOneAxis, 1000, 32, true, random);
+  for (float& x : catalogue_.vectors) x = x == 0 ? 0.0f : std::copysign(kMaxIndexedNorm, x);
+  for (float& x : catalogue_.bias) x = std::copysign(kMaxIndexedNorm, x);
+  for (float& x : catalogue_.inverse_norms) x = 1 / kMaxIndexedNorm;
+  const std::optional<BoundIndexData> index =
+      BuildBoundIndex(catalogue_.items, catalogue_.inverse_norms, {.num_threads = 1});
+  ASSERT_TRUE(index.has_value());
+  index_ = *index;
+  EXPECT_TRUE(Structure().ok()) << Structure();
+  EXPECT_TRUE(Values().ok()) << Values();
 }
 
 TEST_F(BoundIndexChecksTest, BoundsThatDoNotHold) {
