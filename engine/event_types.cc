@@ -4,18 +4,11 @@
 #include <cmath>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "engine/base/quoted.h"
 #include "engine/base/status_macros.h"
 
 namespace swiftlet {
-
-namespace {
-
-// A name that may be anything, on one line.
-std::string Escaped(const std::string& name) { return absl::Utf8SafeCHexEscape(name); }
-
-}  // namespace
 
 EventTypeTable EventTypeTable::Default() {
   EventTypeTable table;
@@ -32,7 +25,7 @@ absl::StatusOr<EventTypeTable> EventTypeTable::Create(std::vector<EventType> typ
     const EventType& t = types[i];
     if (t.id == 0)
       return absl::InvalidArgumentError(
-          absl::StrCat("event type \"", Escaped(t.name), "\": id 0 is not in [1, 255]"));
+          absl::StrCat("event type ", Quoted(t.name), ": id 0 is not in [1, 255]"));
     if (i > 0 && types[i - 1].id == t.id) {
       return absl::InvalidArgumentError(absl::StrCat("event types: id ", int{t.id}, " is used twice"));
     }
@@ -41,8 +34,8 @@ absl::StatusOr<EventTypeTable> EventTypeTable::Create(std::vector<EventType> typ
           return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
         });
     if (!name_ok) {
-      return absl::InvalidArgumentError(absl::StrCat("event type ", int{t.id}, ": name \"", Escaped(t.name),
-                                                     "\" is not 1 to 32 characters of [a-z0-9_]"));
+      return absl::InvalidArgumentError(absl::StrCat("event type ", int{t.id}, ": name ", Quoted(t.name),
+                                                     " is not 1 to 32 characters of [a-z0-9_]"));
     }
     for (size_t j = 0; j < i; ++j) {
       if (types[j].name == t.name) {

@@ -22,10 +22,10 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "engine/base/quoted.h"
 
 namespace swiftlet {
 namespace {
@@ -92,8 +92,7 @@ class Checker {
     for (const std::string& a : allowed) {
       if (value == a) return value;
     }
-    Error(path,
-          absl::StrCat("\"", absl::CHexEscape(value), "\" is not one of ", absl::StrJoin(allowed, ", ")));
+    Error(path, absl::StrCat(Quoted(value), " is not one of ", absl::StrJoin(allowed, ", ")));
     return allowed.front();
   }
   // "host:port" with a port in [0, 65535]; IPv6 hosts in brackets.
@@ -105,19 +104,19 @@ class Checker {
                       port >= 0 && port <= 65535 && value.find_first_of(" \t\n") == std::string::npos &&
                       (value.find(':') == colon || (value[0] == '[' && value[colon - 1] == ']'));
     if (!good) {
-      Error(path, absl::StrCat("\"", absl::CHexEscape(value),
-                               "\" is not host:port with a port in [0, 65535] (an IPv6 host in brackets)"));
+      Error(path, absl::StrCat(Quoted(value),
+                               " is not host:port with a port in [0, 65535] (an IPv6 host in brackets)"));
     }
   }
   // A path that fits into a socket's address; empty: none.
   void SocketPath(const std::string& path, const std::string& value) {
     constexpr size_t kMaxBytes = sizeof(sockaddr_un::sun_path) - 1;
     if (value.size() > kMaxBytes) {
-      Error(path, absl::StrCat("\"", absl::CHexEscape(value), "\" is longer than the ", kMaxBytes,
-                               " bytes of a socket's name"));
+      Error(path,
+            absl::StrCat(Quoted(value), " is longer than the ", kMaxBytes, " bytes of a socket's name"));
     }
     if (value.find('\0') != std::string::npos) {
-      Error(path, absl::StrCat("\"", absl::CHexEscape(value), "\" holds a zero byte"));
+      Error(path, absl::StrCat(Quoted(value), " holds a zero byte"));
     }
   }
   absl::Status status() const {
@@ -180,8 +179,7 @@ void ResolveAdmission(const v1::LimitsConfig& limits, Checker& check, AdmissionO
     const std::string path = absl::StrCat("limits.methods[", i, "]");
     const std::optional<Method> method = MethodByName(limit.method());
     if (!method.has_value()) {
-      check.Error(path + ".method",
-                  absl::StrCat("\"", absl::CHexEscape(limit.method()), "\" is not a method of the API"));
+      check.Error(path + ".method", absl::StrCat(Quoted(limit.method()), " is not a method of the API"));
     } else if (admission.max_in_flight_of[static_cast<size_t>(*method)] != 0) {
       check.Error(path + ".method", limit.method() + " has a limit already");
     } else if (limit.max_concurrent() < 1 || limit.max_concurrent() > 1'000'000) {
@@ -201,7 +199,7 @@ void ResolveUnixSocket(const v1::ServerConfig& config, Checker& check, ServerOpt
   const unsigned long value = std::strtoul(mode.c_str(), &end, 8);
   if (mode.size() > 4 || mode.find_first_not_of("01234567") != std::string::npos || value > 0777) {
     return check.Error("unix_socket_mode",
-                       absl::StrCat("\"", absl::CHexEscape(mode), "\" is not an octal number in [0, 0777]"));
+                       absl::StrCat(Quoted(mode), " is not an octal number in [0, 0777]"));
   }
   options.unix_socket_mode = static_cast<uint32_t>(value);
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "engine/base/quoted.h"
 #include "engine/recommender.h"
 #include "server/response_builder.h"
 

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/item_key.h"
+#include "engine/base/quoted.h"
 #include "engine/base/status_macros.h"
 #include "server/validation.h"
 #include "storage/user_vector_file.h"

@@ -5,10 +5,10 @@
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "engine/base/item_key.h"
+#include "engine/base/quoted.h"
 #include "engine/base/status_macros.h"
 
 namespace swiftlet {
@@ -32,16 +32,6 @@ absl::Status NotInRange(const std::string& field, int64_t value, int64_t min, in
 }
 
 }  // namespace
-
-std::string Quoted(std::string_view value) {
-  constexpr size_t kMaxShown = 64;
-  size_t size = std::min(value.size(), kMaxShown);
-  // Not through the middle of a character.
-  while (size > 0 && size < value.size() && (static_cast<unsigned char>(value[size]) & 0xC0) == 0x80) --size;
-  const std::string shown = absl::Utf8SafeCEscape(absl::string_view(value.data(), size));
-  if (size == value.size()) return absl::StrCat("\"", shown, "\"");
-  return absl::StrCat("\"", shown, "...\" (", value.size(), " bytes)");
-}
 
 // Where a value stands, put into words only when it is wrong: "list[index].leaf".
 struct RequestValidator::Path {

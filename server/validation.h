@@ -54,9 +54,6 @@ class RequestValidator {
   const EventTypeTable event_types_;
 };
 
-// `value` in quotes, escaped, cut to 64 bytes with its true size: "\"abc\"", "\"xxx...\" (10000 bytes)".
-std::string Quoted(std::string_view value);
-
 }  // namespace swiftlet
 
 #endif  // SWIFTLET_SERVER_VALIDATION_H_

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "engine/base/quoted.h"
 #include "engine/encoders/attention.h"
 #include "engine/encoders/stacked.h"
 
@@ -90,8 +90,8 @@ uint32_t EncoderSpec::Integer(std::string_view name, uint32_t min, uint32_t max)
 
 void EncoderSpec::Fail(std::string_view what) {
   if (!status().ok()) return;
-  status_ = absl::DataLossError(absl::StrCat(
-      "encoder ", k_, " (", absl::Utf8SafeCHexEscape(manifest_.encoders[k_].kind), "): ", std::string(what)));
+  status_ = absl::DataLossError(absl::StrCat("encoder ", k_, " (", Shortened(manifest_.encoders[k_].kind, 64),
+                                             "): ", std::string(what)));
 }
 
 absl::StatusOr<EncoderPtr> BindEncoders(const Manifest& manifest, std::span<const float> class_signs,

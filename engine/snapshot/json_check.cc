@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "engine/base/quoted.h"
 
 namespace swiftlet {
 namespace {
@@ -33,11 +33,12 @@ class StrictHandler : public nlohmann::json_sax<json> {
   bool end_array() override { return Leave(); }
   bool key(string_t& name) override {
     if (keys_.back().insert(name).second) return true;
-    error_ = absl::StrCat("the key \"", absl::Utf8SafeCHexEscape(name), "\" occurs twice in one object");
+    error_ = absl::StrCat("the key ", Quoted(name), " occurs twice in one object");
     return false;
   }
   bool parse_error(size_t position, const std::string& token, const nlohmann::detail::exception& e) override {
-    error_ = absl::StrCat("invalid JSON at byte ", position, ": ", e.what());
+    // It quotes what it read since the last value, blanks as eight bytes each.
+    error_ = absl::StrCat("invalid JSON at byte ", position, ": ", Shortened(e.what(), 200));
     return false;
   }
 

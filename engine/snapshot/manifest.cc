@@ -18,6 +18,7 @@
 #include "absl/strings/str_join.h"
 #include "engine/base/aligned_vector.h"
 #include "engine/base/item_key.h"
+#include "engine/base/quoted.h"
 #include "engine/base/status_macros.h"
 #include "engine/encoders/rating_model.h"
 #include "engine/snapshot/file_io.h"
@@ -46,6 +47,13 @@ absl::Status Mismatch(std::string_view field, std::string_view expected, std::st
       absl::StrCat(std::string(field), ": expected ", std::string(expected), ", found ", std::string(found)));
 }
 
+// path.name, or path["name"] for names that would not be read as one.
+std::string PathOf(const std::string& path, std::string_view name) {
+  std::string quoted = Quoted(name);
+  if (quoted.size() != name.size() + 2 || name.empty()) return absl::StrCat(path, "[", quoted, "]");
+  return path.empty() ? std::string(name) : absl::StrCat(path, ".", std::string(name));
+}
+
 // Reads fields of one object, naming each by its path from the root.
 class ObjectReader {
  public:
@@ -54,9 +62,7 @@ class ObjectReader {
     return ObjectReader(value, std::move(path));
   }
 
-  std::string PathOf(std::string_view name) const {
-    return path_.empty() ? std::string(name) : absl::StrCat(path_, ".", std::string(name));
-  }
+  std::string PathOf(std::string_view name) const { return swiftlet::PathOf(path_, name); }
   // Null when absent.
   const json* FindOptional(std::string_view name) const {
     const auto it = object_.find(std::string(name));
@@ -273,8 +279,7 @@ absl::Status ReadRowType(const ObjectReader& root, Manifest& m) {
   SWIFTLET_ASSIGN_OR_RETURN(const std::string name, root.String("row_type"));
   const std::optional<RowType> type = ParseRowType(name);
   if (!type.has_value()) {
-    return Mismatch("row_type", "\"float32\" or \"bf16\"",
-                    absl::StrCat("\"", absl::Utf8SafeCHexEscape(name.substr(0, 80)), "\""));
+    return Mismatch("row_type", "\"float32\" or \"bf16\"", Quoted(name));
   }
   m.row_type = *type;
   return absl::OkStatus();
@@ -343,15 +348,13 @@ bool IsChecksum(std::string_view text) {
 
 absl::Status CheckFiles(const Manifest& m) {
   for (const auto& [name, file] : m.files) {
-    const std::string field = absl::StrCat("files.", absl::Utf8SafeCHexEscape(name));
+    const std::string field = PathOf("files", name);
     if (name.empty() || name.size() > 255 || name[0] == '.' || name == kManifestFile ||
         name.find('/') != std::string::npos || name.find('\0') != std::string::npos) {
-      return Mismatch(field, "the name of a file in the snapshot's directory",
-                      absl::StrCat("\"", absl::Utf8SafeCHexEscape(name), "\""));
+      return Mismatch(field, "the name of a file in the snapshot's directory", Quoted(name));
     }
     if (!IsChecksum(file.xxh3_128)) {
-      return Mismatch(absl::StrCat(field, ".xxh3_128"), "32 lower-case hex digits",
-                      absl::StrCat("\"", absl::Utf8SafeCHexEscape(file.xxh3_128.substr(0, 80)), "\""));
+      return Mismatch(absl::StrCat(field, ".xxh3_128"), "32 lower-case hex digits", Quoted(file.xxh3_128));
     }
   }
   if (!m.files.contains(kModelFile))

@@ -14,12 +14,12 @@
 #include <map>
 #include <system_error>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "engine/base/mutex.h"
+#include "engine/base/quoted.h"
 #include "engine/base/status_macros.h"
 #include "engine/snapshot/file_io.h"
 #include "engine/snapshot/manifest.h"
@@ -81,8 +81,7 @@ absl::StatusOr<std::optional<int64_t>> ReadVersionFile(const std::string& path) 
   if (digits.ends_with('\n')) digits.remove_suffix(1);
   const std::optional<int64_t> version = ParseVersion(digits);
   if (!version.has_value()) {
-    return absl::DataLossError(
-        absl::StrCat(path, ": expected a version, found \"", absl::Utf8SafeCHexEscape(*text), "\""));
+    return absl::DataLossError(absl::StrCat(path, ": expected a version, found ", Quoted(*text)));
   }
   return version;
 }

@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "engine/base/quoted.h"
 #include "engine/base/status_macros.h"
 #include "engine/encoders/attention.h"
 #include "engine/kernels/dot.h"
@@ -34,8 +34,8 @@ absl::StatusOr<Manifest> LoadManifest(const std::string& directory) {
   SWIFTLET_ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(directory));
   if (manifest.encoders.empty() && manifest.model_kind != kAttentionModelKind) {
     return absl::DataLossError(absl::StrCat(path, ": model_kind: expected \"", kAttentionModelKind,
-                                            "\", found \"", absl::Utf8SafeCHexEscape(manifest.model_kind),
-                                            "\", and no \"encoders\""));
+                                            "\", found ", Quoted(manifest.model_kind),
+                                            ", and no \"encoders\""));
   }
   const std::string_view name = BaseName(directory);
   int64_t version = 0;

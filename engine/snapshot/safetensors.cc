@@ -15,10 +15,10 @@
 #include <utility>
 
 #include "absl/base/internal/raw_logging.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "engine/base/aligned_vector.h"
+#include "engine/base/quoted.h"
 #include "engine/base/status_macros.h"
 #include "engine/snapshot/file_io.h"
 #include "engine/snapshot/json_check.h"
@@ -93,8 +93,7 @@ absl::StatusOr<Entry> ReadEntry(const std::string& name, const json& value, std:
   const auto info =
       std::find_if(kDTypes.begin(), kDTypes.end(), [&](const DTypeInfo& d) { return d.name == dtype_name; });
   if (info == kDTypes.end()) {
-    return absl::DataLossError(
-        absl::StrCat("dtype \"", absl::Utf8SafeCHexEscape(dtype_name.substr(0, 80)), "\" is not supported"));
+    return absl::DataLossError(absl::StrCat("dtype ", Quoted(dtype_name), " is not supported"));
   }
   entry.view.dtype = info->dtype;
 
@@ -133,8 +132,7 @@ absl::Status ReadMetadata(const json& value, std::map<std::string, std::string>&
   if (!value.is_object()) return absl::DataLossError("is not an object");
   for (const auto& [key, text] : value.items()) {
     if (!text.is_string()) {
-      return absl::DataLossError(
-          absl::StrCat("the value of \"", absl::Utf8SafeCHexEscape(key), "\" is no string"));
+      return absl::DataLossError(absl::StrCat("the value of ", Quoted(key), " is no string"));
     }
     metadata[key] = text.get<std::string>();
   }
@@ -224,7 +222,7 @@ absl::Status SafetensorsFile::ParseHeader(std::string_view name_for_errors) {
     }
     absl::StatusOr<Entry> entry = ReadEntry(name, value, data);
     if (!entry.ok()) {
-      return malformed("tensor \"", absl::Utf8SafeCHexEscape(name), "\": ", entry.status().message());
+      return malformed("tensor ", Quoted(name), ": ", entry.status().message());
     }
     entries.push_back(*std::move(entry));
   }
@@ -235,8 +233,7 @@ absl::Status SafetensorsFile::ParseHeader(std::string_view name_for_errors) {
   uint64_t position = 0;
   for (Entry& entry : entries) {
     if (entry.begin != position) {
-      return malformed("tensor \"", absl::Utf8SafeCHexEscape(entry.name), "\": starts at byte ", entry.begin,
-                       " of the data, ",
+      return malformed("tensor ", Quoted(entry.name), ": starts at byte ", entry.begin, " of the data, ",
                        entry.begin < position ? "overlapping the tensor before, which ends at "
                                               : "leaving a hole after the tensor before, which ends at ",
                        position);

@@ -7,10 +7,10 @@
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/bf16.h"
 #include "engine/base/item_key.h"
+#include "engine/base/quoted.h"
 #include "engine/base/status_macros.h"
 #include "engine/encoders/attention.h"
 #include "engine/retrieval/bound_index_builder.h"
@@ -45,7 +45,7 @@ struct DerivedTensors {
 };
 
 std::string ItemName(const SnapshotContents& c, size_t row) {
-  return absl::StrCat("item \"", absl::Utf8SafeCHexEscape(c.item_ids[row]), "\" (row ", row, ")");
+  return absl::StrCat("item ", Quoted(c.item_ids[row]), " (row ", row, ")");
 }
 
 absl::Status CheckSize(std::string_view field, size_t expected, size_t found, bool optional) {
@@ -213,9 +213,9 @@ absl::Status BuildMetadata(const SnapshotContents& c, DerivedTensors& t) {
     for (const std::string& name :
          c.item_categories.empty() ? std::vector<std::string>() : c.item_categories[row]) {
       if (!IsValidId(name)) {
-        return absl::InvalidArgumentError(absl::StrCat(
-            "item_categories: ", ItemName(c, row), ": expected names of 1 to ", kMaxIdBytes,
-            " bytes of UTF-8 without NUL, found \"", absl::Utf8SafeCHexEscape(name.substr(0, 80)), "\""));
+        return absl::InvalidArgumentError(absl::StrCat("item_categories: ", ItemName(c, row),
+                                                       ": expected names of 1 to ", kMaxIdBytes,
+                                                       " bytes of UTF-8 without NUL, found ", Quoted(name)));
       }
       const auto [it, added] = category_ids.try_emplace(name, static_cast<uint32_t>(category_ids.size()));
       if (added) t.category_names.Add(name);

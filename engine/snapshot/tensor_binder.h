@@ -12,9 +12,9 @@
 #include <string_view>
 
 #include "absl/status/status.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "engine/base/quoted.h"
 #include "engine/snapshot/safetensors.h"
 
 namespace swiftlet {
@@ -52,8 +52,7 @@ class TensorBinder {
       const bool ours = std::any_of(prefixes.begin(), prefixes.end(),
                                     [&](std::string_view prefix) { return tensor_name.starts_with(prefix); });
       if (status_.ok() && ours && !asked_.contains(name)) {
-        status_ = absl::DataLossError(
-            absl::StrCat(path_, ": tensor \"", absl::Utf8SafeCHexEscape(name), "\": not known"));
+        status_ = absl::DataLossError(absl::StrCat(path_, ": tensor ", Quoted(name), ": not known"));
       }
     }
   }

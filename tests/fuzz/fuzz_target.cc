@@ -1,5 +1,6 @@
 #include "tests/fuzz/fuzz_target.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 
@@ -9,6 +10,11 @@ void Fail(const char* file, int line, const char* condition, std::string_view me
   std::fprintf(stderr, "%s:%d: does not hold: %s: %.*s\n", file, line, condition,
                static_cast<int>(message.size()), message.data());
   std::abort();
+}
+
+bool IsShortLine(std::string_view message) {
+  return !message.empty() && message.size() < 1000 &&
+         std::none_of(message.begin(), message.end(), [](unsigned char c) { return c < ' ' || c == 0x7F; });
 }
 
 void WriteFile(const std::string& path, std::string_view bytes) {

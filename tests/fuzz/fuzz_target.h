@@ -35,6 +35,9 @@ std::vector<std::string> Seeds();
 
 [[noreturn]] void Fail(const char* file, int line, const char* condition, std::string_view message);
 
+// True for a message as errors should have: not empty, less than 1000 bytes, without control characters.
+bool IsShortLine(std::string_view message);
+
 // Writes a file; ends the process when that fails.
 void WriteFile(const std::string& path, std::string_view bytes);
 

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/aligned_vector.h"
+#include "engine/base/item_key.h"
 #include "engine/snapshot/safetensors.h"
 #include "tests/fuzz/fuzz_target.h"
 #include "tests/testing/temp_dir.h"
@@ -100,8 +101,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const absl::StatusOr<std::unique_ptr<SafetensorsFile>> file = SafetensorsFile::Parse(bytes, "a file");
   if (!file.ok()) {
     FUZZ_CHECK(absl::IsDataLoss(file.status()), file.status().ToString());
-    FUZZ_CHECK(file.status().message().size() > 8 && file.status().message().substr(0, 8) == "a file: ",
-               file.status().ToString());
+    const std::string message(file.status().message());
+    FUZZ_CHECK(message.size() > 8 && message.substr(0, 8) == "a file: ", message);
+    FUZZ_CHECK(fuzz::IsShortLine(message), message);
+    FUZZ_CHECK(IsValidUtf8(message), message);
     return 0;
   }
   fuzz::CheckTensors(**file);

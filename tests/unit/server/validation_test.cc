@@ -161,12 +161,5 @@ TEST_F(ValidationTest, TheUserOfAnInlineHistoryIsIgnored) {
   EXPECT_TRUE(validator_.Check(request, kNow).ok());
 }
 
-TEST_F(ValidationTest, LongValuesAreCutShort) {
-  EXPECT_EQ(Quoted("abc"), "\"abc\"");
-  EXPECT_EQ(Quoted("a\"\n\x01"), "\"a\\\"\\n\\001\"");
-  EXPECT_EQ(Quoted(std::string(64, 'y')), "\"" + std::string(64, 'y') + "\"");
-  EXPECT_EQ(Quoted(std::string(5000, 'y')), "\"" + std::string(64, 'y') + "...\" (5000 bytes)");
-}
-
 }  // namespace
 }  // namespace swiftlet

@@ -3,9 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
+#include <functional>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <vector>
 
 #include "tests/testing/temp_dir.h"
 
@@ -256,6 +259,61 @@ TEST(ManifestTest, RefusesWhatIsNoJson) {
   EXPECT_TRUE(absl::IsDataLoss(ParseManifest(good + "x").status()));
   const auto twice = ParseManifest("{\"format_version\": 1, " + good.substr(1));
   EXPECT_THAT(std::string(twice.status().message()), HasSubstr("\"format_version\" occurs twice"));
+}
+
+// Whatever is in the file, what is said about it is one short line.
+TEST(ManifestTest, MessagesAreShortAndOnOneLine) {
+  const json good = [] {
+    json j = json::parse(FormatManifest(Example()));
+    j.erase("checksum");
+    return j;
+  }();
+  const std::string blanks = std::string(5000, '\t') + "\n\r ", control(5000, '\x7F'), lines(5000, '\n');
+  std::vector<std::string> texts = {
+      "{" + blanks + "x",
+      "{\"a\":" + blanks + "}",
+      "[" + control,
+      "\"" + control,
+      "\"" + std::string(5000, '\x80') + "\"",
+      "1e" + std::string(5000, '9'),
+      "{\"" + control + "\": 1, \"" + control + "\": 2}",
+  };
+  const auto with = [&](const std::function<void(json&)>& change) {
+    json j = good;
+    change(j);
+    texts.push_back(j.dump());
+  };
+  const json file = {{"bytes", 1}, {"xxh3_128", std::string(32, 'a')}};
+  with([&](json& j) { j["files"][control] = file; });
+  with([&](json& j) { j["files"][lines] = file; });
+  with([&](json& j) { j["files"][lines] = 7; });
+  with([&](json& j) { j["files"][kModelFile]["xxh3_128"] = control; });
+  with([&](json& j) { j["metrics"][control] = "none"; });
+  with([&](json& j) { j["metrics"][lines] = lines; });
+  with([&](json& j) { j["row_type"] = control; });
+  with([&](json& j) { j["model_kind"] = control; });
+  with([&](json& j) { j["dim"] = lines; });
+  with([&](json& j) { j["event_types"][0]["name"] = control; });
+  with([&](json& j) { j["checksum"] = lines; });
+  for (const std::string& text : texts) {
+    const absl::Status status = ParseManifest(text).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << text;
+    const std::string message(status.message());
+    EXPECT_LT(message.size(), 1000u) << message;
+    EXPECT_TRUE(std::all_of(message.begin(), message.end(), [](char c) { return c >= ' ' && c <= '~'; }))
+        << message;
+  }
+}
+
+TEST(ManifestTest, FieldsWithOddNamesAreQuoted) {
+  json j = json::parse(FormatManifest(Example()));
+  j.erase("checksum");
+  j["metrics"]["a\nb"] = "x";
+  EXPECT_EQ(ParseManifest(j.dump()).status().message(),
+            "metrics[\"a\\nb\"]: expected a finite number, found \"x\"");
+  j["metrics"] = {{"hr@10", "x"}};
+  EXPECT_EQ(ParseManifest(j.dump()).status().message(),
+            "metrics.hr@10: expected a finite number, found \"x\"");
 }
 
 TEST(ChecksumFileTest, IsXxh3Of128BitsInCanonicalOrder) {
