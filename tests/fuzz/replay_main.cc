@@ -1,12 +1,15 @@
-// A fuzz target as an ordinary test: its seeds, the files given, and random mutations of them, the same at
-// every run.
+// A fuzz target as an ordinary test: its seeds, the files given, and random mutations of them. Which they are
+// follows from seeds, files and numbers alone, whatever the target does with them: two builds run the same.
 //
-//   fuzz_safetensors [--mutations=N] [--seed=N] [FILE or DIRECTORY]...
+//   fuzz_safetensors [--mutations=N] [--seed=N] [--seconds=N] [--failure=FILE] [FILE or DIRECTORY]...
 //
-// An input that fails is written to the file fuzz-<target>-failure in the working directory.
+// --seconds: mutations end after so long; the line at the end says how many there were, and what all inputs
+// hash to. An input at which the process aborts is written to --failure, by default fuzz_<target>-failure in
+// the working directory. (Sanitizers abort with abort_on_error=1 in ASAN_OPTIONS and UBSAN_OPTIONS.)
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -47,8 +50,12 @@ void OnAbort(int) {
   std::raise(SIGABRT);
 }
 
+// FNV-1a of all inputs (http://www.isthe.com/chongo/tech/comp/fnv), for comparing two runs.
+uint64_t hash = 0xCBF29CE484222325;
+
 void Run(std::string input) {
   current_input = &input;
+  for (const char c : input) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001B3;
   // Without room to spare, so that AddressSanitizer sees a read past the end.
   const std::vector<uint8_t> exact(input.begin(), input.end());
   LLVMFuzzerTestOneInput(exact.data(), exact.size());
@@ -73,7 +80,9 @@ std::string Mutated(const std::string& input, const std::vector<std::string>& ot
   // Now and then the beginning of one and the end of another.
   if (Below(8) == 0) {
     const std::string& other = others[Below(others.size())];
-    result = result.substr(0, Below(result.size() + 1)) + other.substr(Below(other.size() + 1));
+    // One after the other: compilers differ in which operand they take first.
+    result.resize(Below(result.size() + 1));
+    result += other.substr(Below(other.size() + 1));
   }
   return result;
 }
@@ -123,6 +132,8 @@ extern "C" size_t LLVMFuzzerMutate(uint8_t* data, size_t size, size_t max_size) 
 
 int main(int argc, char** argv) {
   uint64_t num_mutations = 0;
+  auto most = std::chrono::steady_clock::duration::max();
+  failure_file = std::filesystem::path(argv[0]).filename().string() + "-failure";
   std::vector<std::string> inputs = swiftlet::fuzz::Seeds();
   const size_t num_seeds = inputs.size();
   for (int i = 1; i < argc; ++i) {
@@ -131,6 +142,10 @@ int main(int argc, char** argv) {
       num_mutations = std::strtoull(argument.c_str() + 12, nullptr, 10);
     } else if (argument.starts_with("--seed=")) {
       Random().seed(std::strtoull(argument.c_str() + 7, nullptr, 10));
+    } else if (argument.starts_with("--seconds=")) {
+      most = std::chrono::seconds(std::strtoul(argument.c_str() + 10, nullptr, 10));
+    } else if (argument.starts_with("--failure=")) {
+      failure_file = argument.substr(10);
     } else if (std::filesystem::is_directory(argument)) {
       std::vector<std::filesystem::path> paths;
       for (const auto& entry : std::filesystem::directory_iterator(argument)) paths.push_back(entry.path());
@@ -144,11 +159,16 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "there are no seeds\n");
     return 1;
   }
-  failure_file = std::filesystem::path(argv[0]).filename().string() + "-failure";
   std::signal(SIGABRT, OnAbort);
+  const auto start = std::chrono::steady_clock::now();
   for (const std::string& input : inputs) Run(input);
-  for (uint64_t i = 0; i < num_mutations; ++i) Run(Mutated(inputs[Below(inputs.size())], inputs));
-  std::printf("%zu seeds, %zu kept inputs and %llu mutations\n", num_seeds, inputs.size() - num_seeds,
-              static_cast<unsigned long long>(num_mutations));
+  uint64_t done = 0;
+  while (done < num_mutations && std::chrono::steady_clock::now() - start < most) {
+    Run(Mutated(inputs[Below(inputs.size())], inputs));
+    ++done;
+  }
+  std::printf("%zu seeds, %zu kept inputs and %llu mutations, %016llx\n", num_seeds,
+              inputs.size() - num_seeds, static_cast<unsigned long long>(done),
+              static_cast<unsigned long long>(hash));
   return 0;
 }

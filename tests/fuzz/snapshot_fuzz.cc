@@ -21,6 +21,7 @@
 #include "engine/base/aligned_vector.h"
 #include "engine/base/bf16.h"
 #include "engine/base/item_key.h"
+#include "engine/rating_predictor.h"
 #include "engine/recommender.h"
 #include "engine/snapshot/model_snapshot.h"
 #include "tests/fuzz/fuzz_target.h"
@@ -78,15 +79,19 @@ std::string ReadFile(const std::string& path) {
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
+// Everything that is optional, nothing of it, an index, an index over bf16, a rating model.
+constexpr uint8_t kNumBases = 5;
+
 const std::vector<Base>& Bases() {
   static const std::vector<Base>* const bases = [] {
     auto* made = new std::vector<Base>;
-    for (int i = 0; i < 4; ++i) {
-      const bool full = i == 0, indexed = i >= 2;
+    for (int i = 0; i < kNumBases; ++i) {
+      const bool full = i == 0, indexed = i == 2 || i == 3, rates = i == 4;
       const std::string path = absl::StrCat(Directory(), "/base-", i);
       SnapshotContents contents =
           testing::RandomSnapshot({.num_items = full      ? 9u
                                                 : indexed ? 50u
+                                                : rates   ? 14u
                                                           : 3u,
                                    .dim = full      ? 5u
                                           : indexed ? 18u
@@ -97,7 +102,8 @@ const std::vector<Base>& Bases() {
                                    .with_attention_logits = full,
                                    .with_titles = full,
                                    .max_events = full ? 4u : 50u,
-                                   .row_type = i == 3 ? RowType::kBf16 : RowType::kFloat32});
+                                   .row_type = i == 3 ? RowType::kBf16 : RowType::kFloat32,
+                                   .with_rating_model = rates});
       contents.index = indexed ? IndexMode::kAlways : IndexMode::kNever;
       std::filesystem::create_directory(path);
       const absl::Status written = WriteSnapshot(path, contents);
@@ -281,7 +287,12 @@ void SetField(ordered_json& manifest, uint8_t field, uint8_t value, bool remove,
                                         "/files/x",
                                         "/metrics/a",
                                         "/training",
-                                        "/row_type"};
+                                        "/row_type",
+                                        "/rating/event_type",
+                                        "/rating/dim",
+                                        "/rating/mean",
+                                        "/rating/min",
+                                        "/rating/max"};
   static const char* const kValues[] = {"0",
                                         "1",
                                         "2",
@@ -428,9 +439,36 @@ bool SameItems(const Recommendation& a, const Recommendation& b) {
                     });
 }
 
+// What a rating model says, whatever its numbers are: within its scale.
+void UseRatings(const ModelSnapshot& snapshot) {
+  std::vector<HistoryEvent> history;
+  std::vector<ItemKey> items = {777};
+  for (uint32_t row = 0; row < std::min(snapshot.num_items(), 8u); ++row) {
+    items.push_back(snapshot.Key(row));
+    if (row == 2) continue;
+    for (const float value : {2.5f, 1.0f + static_cast<float>(row)}) {
+      history.push_back({.item_key = snapshot.Key(row), .timestamp_ms = row, .value = value, .type = 6});
+    }
+  }
+  RatingScratch scratch;
+  RatingPrediction result;
+  for (const size_t n : {history.size(), size_t{1}, size_t{0}}) {
+    const UserState user{.history = std::span(history).first(std::min(n, history.size())), .long_term = {}};
+    const absl::Status status = PredictRatings(snapshot, user, items, scratch, &result);
+    FUZZ_CHECK(status.ok() == snapshot.manifest().rating.has_value(), status.ToString());
+    if (!status.ok()) return;
+    FUZZ_CHECK(result.ratings.size() == items.size() && result.num_ratings_used <= n, "ratings");
+    for (const PredictedRating& r : result.ratings) {
+      FUZZ_CHECK(r.rating >= snapshot.manifest().rating->min && r.rating <= snapshot.manifest().rating->max,
+                 absl::StrCat(r.rating));
+    }
+  }
+}
+
 // Answers of all kinds over a loaded snapshot, with and without changes to the catalogue.
 void Use(const ModelSnapshot& snapshot, bool checked) {
   snapshot.Prefault();
+  UseRatings(snapshot);
   const uint32_t n = snapshot.num_items();
   FUZZ_CHECK(n > 0 && n < 10000, "items");
   std::vector<HistoryEvent> history;
@@ -525,7 +563,7 @@ std::vector<std::string> Seeds() {
     Put(flags, &seed);
     for (const auto& o : operations) seed.append(reinterpret_cast<const char*>(o.data()), o.size());
   };
-  for (uint8_t base = 0; base < 4; ++base) {
+  for (uint8_t base = 0; base < kNumBases; ++base) {
     for (const uint8_t flags : {0, 1, 2, 4, 12}) add(base, flags, {});
     for (uint8_t operation = 0; operation < kNumOperations; ++operation) {
       add(base, 1, {{operation, 1, 2, 0, 4}});
