@@ -52,7 +52,9 @@ int AvailableCpus() {
   int cpus = sched_getaffinity(0, sizeof(affinity), &affinity) == 0
                  ? CPU_COUNT(&affinity)
                  : static_cast<int>(std::thread::hardware_concurrency());
-  if (const double quota = CpuQuota(); quota > 0) cpus = std::min(cpus, static_cast<int>(std::ceil(quota)));
+  if (const double quota = CpuQuota(); quota > 0) {
+    cpus = static_cast<int>(std::min(static_cast<double>(cpus), std::ceil(quota)));
+  }
   return std::max(cpus, 1);
 }
 

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/event_id.h"
 #include "engine/base/item_key.h"
+#include "engine/base/quoted.h"
 #include "engine/base/status_macros.h"
 
 namespace swiftlet::cli {
@@ -16,8 +17,8 @@ namespace {
 
 absl::Status CheckId(const char* field, const std::string& id) {
   if (IsValidId(id)) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(field, ": \"", id.substr(0, 40), id.size() > 40 ? "..." : "",
-                                                 "\" is not an id of 1 to ", kMaxIdBytes, " bytes of UTF-8"));
+  return absl::InvalidArgumentError(
+      absl::StrCat(field, ": ", Quoted(id), " is not an id of 1 to ", kMaxIdBytes, " bytes of UTF-8"));
 }
 
 }  // namespace
@@ -32,14 +33,14 @@ absl::StatusOr<int64_t> ParseFileTime(std::string_view text, TimeUnit unit) {
         unit == TimeUnit::kSeconds || (unit == TimeUnit::kAuto && number < kFirstMillisecond);
     number = std::round(seconds ? number * 1000 : number);
     if (!(number >= 0 && number <= kLastMillisecond)) {
-      return absl::InvalidArgumentError(absl::StrCat("\"", std::string(text), "\" is no time since 1970"));
+      return absl::InvalidArgumentError(absl::StrCat(Quoted(text), " is no time since 1970"));
     }
     timestamp_ms = static_cast<int64_t>(number);
   } else {
     SWIFTLET_ASSIGN_OR_RETURN(timestamp_ms, ParseTime(text));
   }
   if (timestamp_ms < 0) {
-    return absl::InvalidArgumentError(absl::StrCat("\"", std::string(text), "\" is before 1970"));
+    return absl::InvalidArgumentError(absl::StrCat(Quoted(text), " is before 1970"));
   }
   return timestamp_ms;
 }

@@ -7,12 +7,12 @@
 #include <optional>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "engine/base/item_key.h"
+#include "engine/base/quoted.h"
 #include "engine/base/status_macros.h"
 #include "engine/trainer/interrupt.h"
 #include "engine/trainer/text_table.h"
@@ -41,13 +41,9 @@ absl::StatusOr<size_t> FindColumn(const TextTable& table, const std::string& nam
     }
   }
   if (!required) return kNoColumn;
-  return absl::InvalidArgumentError(absl::StrCat(table.path(), ":1: no column called one of ",
-                                                 absl::StrJoin(usual, ", "), "; name it with ", flag,
-                                                 "; the header has: ", absl::StrJoin(table.columns(), ", ")));
-}
-
-std::string Quoted(const std::string& value) {
-  return absl::StrCat("\"", value.size() <= 80 ? value : value.substr(0, 80) + "..", "\"");
+  return absl::InvalidArgumentError(absl::StrCat(
+      table.path(), ":1: no column called one of ", absl::StrJoin(usual, ", "), "; name it with ", flag,
+      "; the header has: ", Shortened(absl::StrJoin(table.columns(), ", "), 400)));
 }
 
 // Counts bad lines and decides when they are too many.
@@ -59,7 +55,7 @@ class BadLines {
   // column of kNoColumn: the line as a whole.
   absl::Status Add(size_t column, const std::string& reason) {
     std::string message = absl::StrCat(table_.path(), ":", table_.line(), ": ");
-    if (column != kNoColumn) absl::StrAppend(&message, "column \"", table_.columns()[column], "\": ");
+    if (column != kNoColumn) absl::StrAppend(&message, "column ", Quoted(table_.columns()[column]), ": ");
     absl::StrAppend(&message, reason);
     if (stats_->num_bad_lines == 0) stats_->first_bad = message;
     if (++stats_->num_bad_lines <= allowed_) return absl::OkStatus();
@@ -234,7 +230,7 @@ absl::StatusOr<LoadStats> LoadItemFile(const ItemFileOptions& options, std::vect
         if (name.size() > kMaxCategoryBytes) {
           reason = absl::StrCat(Quoted(name), " is longer than ", kMaxCategoryBytes, " bytes");
         } else if (!IsValidId(name)) {  // as the snapshot's writer wants it
-          reason = absl::StrCat(Quoted(absl::CHexEscape(name)), " holds a NUL byte");
+          reason = absl::StrCat(Quoted(name), " holds a NUL byte");
         }
         if (std::find(record.categories.begin(), record.categories.end(), name) == record.categories.end()) {
           record.categories.push_back(name);

@@ -129,7 +129,7 @@ TEST_F(LoadEventsTest, ACategoryWithANulByteIsABadLine) {
   ItemFileOptions options;
   options.path = dir_.File("i.tsv");
   EXPECT_THAT(std::string(LoadItemFile(options, &items).status().message()),
-              HasSubstr("i.tsv:2: column \"genres\": \"Dra\\x00ma\" holds a NUL byte"));
+              HasSubstr("i.tsv:2: column \"genres\": \"Dra\\000ma\" holds a NUL byte"));
   options.max_bad_lines = 1;
   items.clear();
   ASSERT_TRUE(LoadItemFile(options, &items).ok());
