@@ -8,6 +8,7 @@
 #include "engine/base/quoted.h"
 #include "engine/encoders/attention.h"
 #include "engine/encoders/stacked.h"
+#include "engine/encoders/transformer.h"
 
 namespace swiftlet {
 namespace {
@@ -33,11 +34,55 @@ EncoderPtr BindAttention(EncoderSpec& spec) {
   return std::make_unique<AttentionEncoder>(p);
 }
 
+// Sizes are bounded so that products of them cannot overflow; the tensors must then be there in full.
+EncoderPtr BindTransformer(EncoderSpec& spec) {
+  TransformerParameters p;
+  p.dim = spec.dim();
+  p.heads = spec.Integer("heads", 1, 4096);
+  p.hidden = spec.Integer("hidden", 1, 1 << 16);
+  const uint32_t num_blocks = spec.Integer("blocks", 0, 256);
+  const uint32_t max_length = spec.Integer("max_length", 1, 1 << 16);
+  if (!spec.status().ok()) return nullptr;
+  if (spec.num_classes() == 0) spec.Fail("there are no event classes");
+  if (p.dim % p.heads != 0) {
+    spec.Fail(absl::StrCat("parameter heads: dim ", p.dim, " is not a multiple of ", p.heads));
+  }
+  if (!spec.status().ok()) return nullptr;
+  const uint64_t dim = p.dim, hidden = p.hidden;
+  p.positions = spec.Tensor("position", {max_length, dim});
+  p.class_vectors = spec.OptionalTensor("class", {spec.num_classes(), dim});
+  p.class_signs = spec.class_signs();
+  p.class_used = spec.Tensor("class_used", {spec.num_classes()});
+  p.context_class = spec.Integer("context_class", 0, static_cast<uint32_t>(spec.num_classes() - 1));
+  for (uint32_t k = 0; k < num_blocks && spec.status().ok(); ++k) {
+    const auto tensor = [&](std::string_view name, std::initializer_list<uint64_t> shape) {
+      return spec.Tensor(absl::StrCat(k, ".", std::string(name)), shape);
+    };
+    p.blocks.push_back({.norm1_weight = tensor("norm1.weight", {dim}),
+                        .norm1_bias = tensor("norm1.bias", {dim}),
+                        .qkv_weight = tensor("qkv.weight", {dim, 3 * dim}),
+                        .qkv_bias = tensor("qkv.bias", {3 * dim}),
+                        .attended_weight = tensor("attended.weight", {dim, dim}),
+                        .attended_bias = tensor("attended.bias", {dim}),
+                        .gate1_weight = tensor("gate1.weight", {dim, dim}),
+                        .gate1_bias = tensor("gate1.bias", {dim}),
+                        .norm2_weight = tensor("norm2.weight", {dim}),
+                        .norm2_bias = tensor("norm2.bias", {dim}),
+                        .up_weight = tensor("up.weight", {dim, 2 * hidden}),
+                        .down_weight = tensor("down.weight", {hidden, dim}),
+                        .gate2_weight = tensor("gate2.weight", {dim, dim}),
+                        .gate2_bias = tensor("gate2.bias", {dim})});
+  }
+  p.max_events = spec.manifest().max_events;
+  if (!spec.status().ok()) return nullptr;
+  return std::make_unique<TransformerEncoder>(std::move(p));
+}
+
 struct Kind {
   std::string_view name;
   BindFunction bind;
 };
-constexpr Kind kKinds[] = {{kAttentionModelKind, BindAttention}};
+constexpr Kind kKinds[] = {{kAttentionModelKind, BindAttention}, {"transformer", BindTransformer}};
 
 }  // namespace
 

@@ -5,6 +5,10 @@
 //   attention    class_logits [classes], position_logits [P >= 1], recency_logits [32], slot_logits [2]: as
 //   the
 //                attention.* tensors of model_snapshot.h; item.attention_logits is its, too
+//   transformer  position [max_length, d_k], class_used [classes], class [classes, d_k] (optional), and of
+//   each
+//                block b < blocks what engine/encoders/transformer.h says, as b.<name>; the parameters heads,
+//                hidden, blocks, max_length and context_class
 #ifndef SWIFTLET_ENGINE_SNAPSHOT_ENCODER_BINDING_H_
 #define SWIFTLET_ENGINE_SNAPSHOT_ENCODER_BINDING_H_
 
