@@ -95,6 +95,83 @@ void AddRowsFlag(CLI::App* app, RowType* rows, const std::string& group) {
       ->group(group);
 }
 
+namespace {
+
+void AddTransformerFlags(CLI::App* app, TransformerOptions* o) {
+  const std::string group = "Transformer (0: by the data)";
+  app->add_option("--blocks", o->blocks, "Layers")
+      ->check(CLI::Range(0, 64))
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--heads", o->heads, "Attention heads; --dim is a multiple of it")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--feed-forward", o->feed_forward, "Width of the feed-forward layers, in vectors")
+      ->check(CLI::Range(1, 16))
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--max-length", o->max_length, "Newest events that are looked at")
+      ->check(CLI::Range(0, 1000))
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--dropout", o->dropout,
+                  "Share of values that a training step leaves out (default: by the data)")
+      ->check(CLI::Range(0.0, 0.95))
+      ->group(group);
+  app->add_flag("--separate-tables", o->separate_tables,
+                "Learn one vector of an item as an event and another one as an answer")
+      ->group(group);
+  app->add_option("--transformer-learning-rate", o->learning_rate, "Adam's rate")
+      ->check(CLI::Range(1e-9, 1.0))
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--loss", o->loss, "softmax over sampled items, or gbce")
+      ->check(CLI::IsMember({"softmax", "gbce"}))
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--negatives", o->num_negatives, "Items sampled against each group of predictions")
+      ->check(CLI::Range(1, 1 << 16))
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--popular-negatives", o->popular_share, "Share of them that is drawn by popularity")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str()
+      ->group(group);
+  app->add_option(
+         "--logq", o->correction,
+         "Power of the correction for how likely a sampled item was; 1: an unbiased sum over all items")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--average", o->average_decay,
+                  "Share that the running mean of the parameters keeps at each step; 0: no mean")
+      ->check(CLI::Range(0.0, 0.99999))
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--batch-users", o->batch_users, "Users of a batch")
+      ->check(CLI::Range(0, 1 << 20))
+      ->capture_default_str()
+      ->group(group);
+  app->add_option(
+         "--batch-pieces", o->batch_pieces,
+         "Threads that can share a batch: part of what a result depends on (0: as many as there are, "
+         "but at least 2)")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--transformer-max-epochs", o->max_epochs, "Most epochs of early stopping")
+      ->check(CLI::Range(1, 100000))
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--transformer-patience", o->patience, "Epochs without a better NDCG@10 before stopping")
+      ->check(CLI::Range(1, 100000))
+      ->capture_default_str()
+      ->group(group);
+}
+
+}  // namespace
+
 void AddModelFlags(CLI::App* app, ModelOptions* o) {
   const std::string group = "Model";
   AlsOptions& als = o->training.attention.als;
@@ -151,6 +228,7 @@ void AddModelFlags(CLI::App* app, ModelOptions* o) {
       ->check(CLI::Range(1, 1 << 30))
       ->capture_default_str()
       ->group(group);
+  AddTransformerFlags(app, &o->training.transformer);
   app->add_option("--value-edges", o->value_edges,
                   "Where to split a type's values into classes, such as rating:2.5,3.5,4.5 (default: "
                   "deciles); repeatable")

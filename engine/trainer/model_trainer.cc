@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "engine/base/status_macros.h"
+#include "engine/trainer/torch_library.h"
 #include "engine/trainer/write_model.h"
 
 namespace swiftlet {
@@ -82,7 +83,7 @@ struct Kind {
   std::string_view name;
   TrainFunction train;
 };
-constexpr std::array<Kind, 1> kKinds = {{{"attention", TrainAttention}}};
+constexpr std::array<Kind, 2> kKinds = {{{"attention", TrainAttention}, {"transformer", TrainWithTorch}}};
 
 }  // namespace
 

@@ -21,6 +21,7 @@
 #include "engine/trainer/matrix.h"
 #include "engine/trainer/progress.h"
 #include "engine/trainer/split.h"
+#include "engine/trainer/transformer_options.h"
 
 namespace swiftlet {
 
@@ -29,7 +30,8 @@ struct TrainingOptions {
   // Passes over the data; 0: as many as validation says (see TrainingData).
   uint32_t epochs = 0;
   uint64_t seed = 1;
-  FitOptions attention;        // kind "attention"
+  FitOptions attention;            // kind "attention"; its dim, value edges and rows are those of any kind
+  TransformerOptions transformer;  // kind "transformer"
   std::string checkpoint_dir;  // kinds that take long keep their state here and go on from it; empty: none
 };
 

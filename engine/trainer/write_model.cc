@@ -166,7 +166,7 @@ absl::StatusOr<uint64_t> WriteUserVectors(const std::string& directory,
   const std::string path = absl::StrCat(directory, "/", kUserVectorsFile);
   std::unique_ptr<UserVectorFileWriter> writer;
   uint64_t written = 0;
-  for (size_t u = 0; u < user_ids.size(); ++u) {
+  for (size_t u = 0; u < user_ids.size() && vectors.rows() > 0; ++u) {
     const auto row = vectors.row(static_cast<Eigen::Index>(u));
     if (row.isZero(0)) continue;
     if (writer == nullptr) {
@@ -183,7 +183,7 @@ absl::StatusOr<uint64_t> WriteUserVectors(const std::string& directory,
 absl::Status WriteModel(const std::string& directory, SnapshotContents contents,
                         const std::vector<std::string>& user_ids, const MatrixF& user_vectors) {
   SWIFTLET_ASSIGN_OR_RETURN(contents.manifest.num_users, WriteUserVectors(directory, user_ids, user_vectors));
-  contents.sample_user_vectors = SampleUserVectors(user_vectors);
+  if (contents.sample_user_vectors.empty()) contents.sample_user_vectors = SampleUserVectors(user_vectors);
   return WriteSnapshot(directory, contents);
 }
 

@@ -54,12 +54,13 @@ SnapshotContents MeanOfHistoryContents(const Dataset& data, const FittedModel& m
 // The same over the output vectors of any snapshot.
 SnapshotContents MeanOfHistoryContents(const ModelSnapshot& snapshot, int64_t now_ms);
 
-// Writes user_vectors.sst for the users (ids in byte order) whose row of `vectors` is not zero; no file when
-// there is none. Returns how many.
+// Writes user_vectors.sst for the users (ids in byte order) whose row of `vectors` ([users, dim] or empty) is
+// not zero; no file when there is none. Returns how many.
 absl::StatusOr<uint64_t> WriteUserVectors(const std::string& directory,
                                           const std::vector<std::string>& user_ids, const MatrixF& vectors);
 
-// User vectors, then the snapshot itself, into `directory`.
+// User vectors, then the snapshot itself, into `directory`. Users' vectors are the sample that an index is tried
+// with, unless the contents have one.
 absl::Status WriteModel(const std::string& directory, SnapshotContents contents,
                         const std::vector<std::string>& user_ids, const MatrixF& user_vectors);
 

@@ -31,6 +31,41 @@ EncoderContents AttentionOf(const SnapshotContents& c, uint32_t dim, float weigh
                       {"slot_logits", TensorOf({c.long_term_logit, c.context_logit})}}};
 }
 
+// A transformer of one block over 8 columns, all of whose tensors are `value`.
+EncoderContents TransformerOf(const SnapshotContents& c, float value) {
+  const uint64_t dim = 8, hidden = 4, length = 5, classes = c.manifest.event_classes.size();
+  EncoderContents encoder{
+      .encoder = {.kind = "transformer",
+                  .dim = 8,
+                  .weight = 1,
+                  .parameters =
+                      {{"blocks", 1}, {"heads", 2}, {"hidden", 4}, {"max_length", 5}, {"context_class", 0}}},
+      .tensors = {}};
+  const std::pair<const char*, std::vector<uint64_t>> shapes[] = {{"position", {length, dim}},
+                                                                  {"class", {classes, dim}},
+                                                                  {"class_used", {classes}},
+                                                                  {"0.norm1.weight", {dim}},
+                                                                  {"0.norm1.bias", {dim}},
+                                                                  {"0.qkv.weight", {dim, 3 * dim}},
+                                                                  {"0.qkv.bias", {3 * dim}},
+                                                                  {"0.attended.bias", {dim}},
+                                                                  {"0.attended.weight", {dim, dim}},
+                                                                  {"0.gate1.weight", {dim, dim}},
+                                                                  {"0.gate1.bias", {dim}},
+                                                                  {"0.norm2.weight", {dim}},
+                                                                  {"0.norm2.bias", {dim}},
+                                                                  {"0.up.weight", {dim, 2 * hidden}},
+                                                                  {"0.down.weight", {hidden, dim}},
+                                                                  {"0.gate2.weight", {dim, dim}},
+                                                                  {"0.gate2.bias", {dim}}};
+  for (const auto& [name, shape] : shapes) {
+    size_t size = 1;
+    for (const uint64_t n : shape) size *= n;
+    encoder.tensors[name] = {shape, std::vector<float>(size, value)};
+  }
+  return encoder;
+}
+
 void UseEncoders(std::vector<EncoderContents> encoders, SnapshotContents* c) {
   c->encoders = std::move(encoders);
   c->manifest.model_kind.clear();
@@ -111,6 +146,63 @@ TEST(EncoderBindingTest, WhatDoesNotFitIsRefusedByName) {
     testing::TempDir dir;
     SnapshotContents c = testing::RandomSnapshot({.num_items = 20, .dim = 8});
     UseEncoders({AttentionOf(c, 8, 1)}, &c);
+    change(c);
+    ASSERT_TRUE(WriteSnapshot(dir.path(), c).ok()) << reason;
+    const auto snapshot = ModelSnapshot::Load(dir.path(), {});
+    EXPECT_TRUE(absl::IsDataLoss(snapshot.status())) << snapshot.status();
+    EXPECT_THAT(snapshot.status().ToString(), HasSubstr(reason));
+  }
+}
+
+TEST(EncoderBindingTest, ATransformerAnswersAndIsNoSum) {
+  testing::TempDir dir;
+  SnapshotContents c = testing::RandomSnapshot({.num_items = 50, .dim = 8});
+  UseEncoders({TransformerOf(c, 0.1f)}, &c);
+  const auto snapshot = testing::WriteAndLoad(dir.File("snapshot"), c);
+  EXPECT_EQ(snapshot->manifest().model_kind, "transformer");
+  Answer(*snapshot);
+}
+
+// Finite, but far beyond what a trained model has: the answer is some list, never a crash.
+TEST(EncoderBindingTest, ATransformerOfHugeNumbersIsSafe) {
+  testing::TempDir dir;
+  SnapshotContents c = testing::RandomSnapshot({.num_items = 50, .dim = 8});
+  UseEncoders({TransformerOf(c, 3e38f)}, &c);
+  const auto snapshot = testing::WriteAndLoad(dir.File("snapshot"), c);
+  const std::vector<HistoryEvent> history = {{snapshot->Key(3), 1'000'000, 5.0f, 6},
+                                             {snapshot->Key(5), 2'000'000, 1.0f, 1}};
+  Scratch scratch;
+  Recommendation result;
+  EXPECT_TRUE(Recommend(*snapshot, *CatalogView::Build(*snapshot, {}), {.k = 10}, {.history = history},
+                        scratch, &result)
+                  .ok());
+}
+
+TEST(EncoderBindingTest, ATransformerThatDoesNotFitIsRefusedByName) {
+  using C = SnapshotContents;
+  const struct {
+    std::function<void(C&)> change;
+    std::string reason;
+  } cases[] = {
+      {[](C& c) { c.encoders[0].encoder.parameters.erase("heads"); }, "parameter heads: missing"},
+      {[](C& c) { c.encoders[0].encoder.parameters["heads"] = 3; }, "dim 8 is not a multiple of 3"},
+      {[](C& c) { c.encoders[0].encoder.parameters["heads"] = 0; }, "parameter heads: expected"},
+      {[](C& c) { c.encoders[0].encoder.parameters["hidden"] = 1.5; }, "parameter hidden: expected a whole"},
+      {[](C& c) { c.encoders[0].encoder.parameters["hidden"] = 65536; },
+       "\"encoder.0.0.up.weight\": expected"},
+      {[](C& c) { c.encoders[0].encoder.parameters["blocks"] = 2; }, "\"encoder.0.1.norm1.weight\": missing"},
+      {[](C& c) { c.encoders[0].encoder.parameters["blocks"] = 0; }, "\"encoder.0.0."},
+      {[](C& c) { c.encoders[0].encoder.parameters["max_length"] = 0; }, "parameter max_length: expected"},
+      {[](C& c) { c.encoders[0].encoder.parameters["context_class"] = 1000; }, "parameter context_class"},
+      {[](C& c) { c.encoders[0].tensors.erase("0.qkv.bias"); }, "\"encoder.0.0.qkv.bias\": missing"},
+      {[](C& c) { c.encoders[0].tensors["class_used"] = TensorOf({1}); },
+       "\"encoder.0.class_used\": expected"},
+      {[](C& c) { c.encoders[0].tensors["class"] = TensorOf({1}); }, "\"encoder.0.class\": expected"},
+  };
+  for (const auto& [change, reason] : cases) {
+    testing::TempDir dir;
+    SnapshotContents c = testing::RandomSnapshot({.num_items = 20, .dim = 8});
+    UseEncoders({TransformerOf(c, 0.1f)}, &c);
     change(c);
     ASSERT_TRUE(WriteSnapshot(dir.path(), c).ok()) << reason;
     const auto snapshot = ModelSnapshot::Load(dir.path(), {});

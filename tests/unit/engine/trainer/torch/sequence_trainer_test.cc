@@ -1,0 +1,195 @@
+#include "engine/trainer/torch/sequence_trainer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <random>
+
+#include "absl/strings/str_cat.h"
+#include "engine/trainer/interrupt.h"
+#include "engine/trainer/torch/checkpoint.h"
+#include "tests/testing/temp_dir.h"
+
+namespace swiftlet {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr size_t kItems = 40;
+
+// Users who go through the items in steps of 1: what comes next is certain, and seldom what is popular.
+SequenceData Walks(size_t num_users) {
+  SequenceData data{
+      .num_items = kItems, .num_classes = 1, .begin = {0}, .items = {}, .classes = {}, .is_target = {}};
+  std::mt19937 random(4);
+  for (size_t u = 0; u < num_users; ++u) {
+    const size_t start = random() % kItems, length = 3 + random() % 9;
+    for (size_t t = 0; t < length; ++t) {
+      data.items.push_back(static_cast<uint32_t>((start + t) % kItems));
+      data.classes.push_back(0);
+      data.is_target.push_back(1);
+    }
+    data.begin.push_back(data.items.size());
+  }
+  return data;
+}
+
+SequenceFitOptions SmallFit() {
+  SequenceFitOptions o;
+  o.shape = {.num_items = kItems,
+             .num_classes = 1,
+             .dim = 16,
+             .blocks = 1,
+             .heads = 2,
+             .hidden = 32,
+             .max_length = 10,
+             .tied = true};
+  o.loss.num_negatives = 20;
+  o.dropout = 0.1f;
+  o.learning_rate = 0.01f;
+  o.batch_users = 32;
+  o.max_epochs = 6;
+  o.pieces = 2;
+  o.checkpoint_seconds = 0;
+  return o;
+}
+
+class SequenceTrainerTest : public ::testing::Test {
+ protected:
+  SequenceTrainerTest() { validation_ = HoldOutLast(&data_); }
+  absl::StatusOr<SequenceModel> Fit(const SequenceFitOptions& options, ThreadPool* pool = nullptr) {
+    return FitSequenceModel(data_, validation_, options, pool, &quiet_);
+  }
+  SequenceData data_ = Walks(300);
+  std::vector<SequenceTarget> validation_;
+  Progress quiet_{nullptr};
+  testing::TempDir dir_;
+};
+
+TEST_F(SequenceTrainerTest, LearnsWhatComesNext) {
+  for (const bool tied : {true, false}) {
+    for (const LossKind kind : {LossKind::kSoftmax, LossKind::kGbce}) {
+      SequenceFitOptions options = SmallFit();
+      options.shape.tied = tied;
+      options.loss.kind = kind;
+      options.max_epochs = 30;
+      const absl::StatusOr<SequenceModel> model = Fit(options);
+      ASSERT_TRUE(model.ok()) << model.status();
+      EXPECT_GT(model->validation_ndcg, 0.9) << tied;
+      EXPECT_EQ(model->validation_ndcg,
+                SequenceNdcg(model->shape, model->values, data_, validation_, nullptr));
+      EXPECT_LT(model->curve.back().loss, model->curve.front().loss / 2);
+    }
+  }
+}
+
+TEST_F(SequenceTrainerTest, StopsWhenValidationNoLongerGrowsAndKeepsTheBest) {
+  SequenceFitOptions options = SmallFit();
+  options.max_epochs = 1000;
+  options.patience = 3;
+  const absl::StatusOr<SequenceModel> model = Fit(options);
+  ASSERT_TRUE(model.ok());
+  EXPECT_EQ(model->curve.size(), model->epochs + 3);
+  for (const EpochRecord& r : model->curve) EXPECT_LE(r.validation_ndcg, model->validation_ndcg);
+  EXPECT_EQ(model->curve[model->epochs - 1].validation_ndcg, model->validation_ndcg);
+}
+
+TEST_F(SequenceTrainerTest, IsAFunctionOfSeedAndPiecesNotOfThreads) {
+  SequenceFitOptions options = SmallFit();
+  options.average_decay = 0.9f;
+  ThreadPool pool(1);
+  const absl::StatusOr<SequenceModel> one = Fit(options), two = Fit(options, &pool);
+  ASSERT_TRUE(one.ok() && two.ok());
+  EXPECT_EQ(one->values, two->values);
+  options.seed = 2;
+  EXPECT_NE(Fit(options)->values, one->values);
+}
+
+TEST_F(SequenceTrainerTest, GoesOnFromACheckpointToTheSameResult) {
+  for (const float average : {0.0f, 0.9f}) {
+    SequenceFitOptions options = SmallFit();
+    options.average_decay = average;
+    const absl::StatusOr<SequenceModel> whole = Fit(options);
+    ASSERT_TRUE(whole.ok());
+    options.checkpoint = dir_.File(absl::StrCat("deep/", average > 0 ? "mean" : "plain", ".checkpoint"));
+    options.max_epochs = 2;
+    ASSERT_TRUE(Fit(options).ok());
+    options.max_epochs = 6;
+    const absl::StatusOr<SequenceModel> resumed = Fit(options);
+    ASSERT_TRUE(resumed.ok()) << resumed.status();
+    EXPECT_EQ(resumed->values, whole->values);
+    EXPECT_EQ(resumed->epochs, whole->epochs);
+    EXPECT_EQ(resumed->curve.size(), 6u);
+    for (size_t i = 0; i < 6; ++i) EXPECT_EQ(resumed->curve[i].loss, whole->curve[i].loss);
+    // And once more, when all is done.
+    EXPECT_EQ(Fit(options)->values, whole->values);
+    std::ifstream csv(options.checkpoint + ".csv");
+    const std::string text((std::istreambuf_iterator<char>(csv)), {});
+    EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 7);
+    EXPECT_THAT(text, HasSubstr("epoch,loss,validation_ndcg_at_10,seconds\n1,"));
+    EXPECT_FALSE(std::filesystem::exists(options.checkpoint + ".tmp"));
+  }
+}
+
+TEST_F(SequenceTrainerTest, AnInterruptedFitIsCancelledAndLosesNoWholeEpoch) {
+  SequenceFitOptions options = SmallFit();
+  options.checkpoint = dir_.File("a.checkpoint");
+  options.max_epochs = 3;
+  const absl::StatusOr<SequenceModel> first = Fit(options);
+  options.max_epochs = 6;
+  SetInterrupted(true);
+  const absl::Status status = Fit(options).status();
+  SetInterrupted(false);
+  EXPECT_EQ(status.code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(ReadCheckpoint(options.checkpoint)->epoch, 3u);
+}
+
+TEST_F(SequenceTrainerTest, ACheckpointOfAnotherFitIsRefused) {
+  SequenceFitOptions options = SmallFit();
+  options.checkpoint = dir_.File("a.checkpoint");
+  ASSERT_TRUE(Fit(options).ok());
+  options.dropout = 0.2f;
+  const absl::Status status = Fit(options).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(status.message(), HasSubstr("other events or options"));
+  options = SmallFit();
+  options.checkpoint = dir_.File("a.checkpoint");
+  data_.items[1] = (data_.items[1] + 1) % kItems;
+  EXPECT_EQ(Fit(options).status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_F(SequenceTrainerTest, ADamagedCheckpointIsAnError) {
+  SequenceFitOptions options = SmallFit();
+  options.checkpoint = dir_.File("a.checkpoint");
+  ASSERT_TRUE(Fit(options).ok());
+  std::filesystem::resize_file(options.checkpoint, std::filesystem::file_size(options.checkpoint) - 100);
+  EXPECT_EQ(Fit(options).status().code(), absl::StatusCode::kDataLoss);
+  std::ofstream(options.checkpoint) << "";
+  EXPECT_EQ(Fit(options).status().code(), absl::StatusCode::kDataLoss);
+}
+
+TEST_F(SequenceTrainerTest, EventsThatAreNoTargetsAndUsersOfOneEventAreNoTrouble) {
+  std::fill(data_.is_target.begin(), data_.is_target.end(), 0);
+  EXPECT_TRUE(Fit(SmallFit()).ok());
+  SequenceData one{
+      .num_items = 1, .num_classes = 1, .begin = {0, 1}, .items = {0}, .classes = {0}, .is_target = {1}};
+  SequenceFitOptions options = SmallFit();
+  options.shape.num_items = 1;
+  EXPECT_TRUE(FitSequenceModel(one, {}, options, nullptr, &quiet_).ok());
+}
+
+TEST_F(SequenceTrainerTest, SizesThatCannotBeAreRefused) {
+  SequenceFitOptions options = SmallFit();
+  options.shape.heads = 3;
+  EXPECT_EQ(Fit(options).status().code(), absl::StatusCode::kInvalidArgument);
+  options = SmallFit();
+  options.shape.hidden = size_t{1} << 40;
+  const absl::Status status = Fit(options).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(status.message(), HasSubstr("--dim"));
+}
+
+}  // namespace
+}  // namespace swiftlet
