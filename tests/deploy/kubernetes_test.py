@@ -346,7 +346,7 @@ class Rendered(unittest.TestCase):
             limit = container["resources"]["limits"]["memory"]
             self.assertEqual(limit, container["resources"]["requests"]["memory"])
             caches = int(setting(config, "storage.user_cache_bytes")) + int(setting(config, "storage.block_cache_bytes"))
-            self.assertGreater(int(limit[:-2]) * unit[limit[-2:]], caches + 200e6 + 2 * 350 * 500000)
+            self.assertGreater(int(limit[:-2]) * unit[limit[-2:]], caches + 300e6 + 2 * 350 * 500000)
         self.assertEqual(count, 3)
 
     def test_the_image_has_the_commands(self):
