@@ -302,7 +302,9 @@ SequenceModel Fit::Result() {
 
 absl::StatusOr<SequenceModel> Fit::Run() {
   SWIFTLET_RETURN_IF_ERROR(Begin());
-  progress_->Begin("transformer", o_.max_epochs);
+  // The time left is reckoned from this run's epochs.
+  const uint32_t first = s_.epoch;
+  progress_->Begin("transformer", int64_t{o_.max_epochs} - first);
   const auto done = [&] {
     return s_.epoch >= o_.max_epochs || (!validation_.empty() && s_.epoch >= s_.best_epoch + o_.patience);
   };
@@ -316,7 +318,7 @@ absl::StatusOr<SequenceModel> Fit::Run() {
     }
     const absl::Time trained = absl::Now();
     record.epoch = ++s_.epoch;
-    std::string detail = absl::StrFormat("loss %.4f", record.loss);
+    std::string detail = absl::StrFormat("epoch %d  loss %.4f", s_.epoch, record.loss);
     if (!validation_.empty()) {
       record.validation_ndcg = SequenceNdcg(o_.shape, Current(), data_, validation_, pool_);
       if (record.validation_ndcg > s_.best_ndcg) {
@@ -332,7 +334,7 @@ absl::StatusOr<SequenceModel> Fit::Run() {
                                     absl::ToDoubleSeconds(absl::Now() - trained)));
     record.seconds = earlier_seconds_ + absl::ToDoubleSeconds(absl::Now() - begin_);
     s_.curve.push_back(record);
-    progress_->Step(s_.epoch, detail);
+    progress_->Step(s_.epoch - first, detail);
     SWIFTLET_RETURN_IF_ERROR(Save(done()));
   }
   progress_->End();

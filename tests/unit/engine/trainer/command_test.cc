@@ -404,5 +404,48 @@ TEST_F(CommandTest, ImportReadsBackASnapshotsOwnTensors) {
   EXPECT_THAT(output_, HasSubstr("no tensor \"items\"; the file has:"));
 }
 
+// 40 users who go through 20 items in steps of 1.
+std::string Walks() {
+  std::string csv = "user,item,timestamp\n";
+  for (int u = 0; u < 40; ++u) {
+    for (int t = 0; t < 6; ++t) {
+      csv += "u" + std::to_string(u) + ",i" + std::to_string((u * 7 + t) % 20) + "," +
+             std::to_string(1000 + t) + "\n";
+    }
+  }
+  return csv;
+}
+
+TEST(TrainerCommandTest, ATransformerWithoutItsLibrarySaysWhatToInstall) {
+  testing::TempDir dir;
+  WriteFile(dir.File("events.csv"), Walks());
+  const std::string program = dir.File("swiftlet-trainer");
+  std::filesystem::copy_file(SWIFTLET_TRAINER, program);
+  const std::string command = program + " evaluate --model transformer --events " + dir.File("events.csv") +
+                              " > " + dir.File("output") + " 2>&1";
+  EXPECT_NE(std::system(command.c_str()), 0);
+  EXPECT_THAT(ReadFile(dir.File("output")),
+              AllOf(HasSubstr("\"transformer\""), HasSubstr("apt-get install libtorch")));
+}
+
+TEST(TrainerCommandTest, ATransformerGoesOnFromItsCheckpoint) {
+  if (!std::filesystem::exists(std::filesystem::path(SWIFTLET_TRAINER).parent_path() /
+                               "libswiftlet-torch.so")) {
+    GTEST_SKIP() << "built without libtorch";
+  }
+  testing::TempDir dir;
+  WriteFile(dir.File("events.csv"), Walks());
+  const auto run = [&](const char* epochs) {
+    Trainer trainer({"evaluate", "--model", "transformer", "--events", dir.File("events.csv"), "--split",
+                     "leave-one-out", "--threads", "1", "--dim", "16", "--transformer-max-epochs", epochs,
+                     "--checkpoint-dir", dir.File("checkpoints")});
+    EXPECT_EQ(trainer.Finish(), 0) << trainer.output();
+    return trainer.output();
+  };
+  EXPECT_THAT(run("2"), Not(HasSubstr("goes on after")));
+  EXPECT_THAT(run("3"), HasSubstr("goes on after epoch 2"));
+  EXPECT_THAT(run("3"), HasSubstr("goes on after epoch 3"));
+}
+
 }  // namespace
 }  // namespace swiftlet
