@@ -1,6 +1,7 @@
 #include <cstdio>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -15,6 +16,8 @@
 #include "engine/trainer/input.h"
 #include "engine/trainer/model_trainer.h"
 #include "engine/trainer/publish.h"
+#include "engine/trainer/rating_flags.h"
+#include "engine/trainer/rating_training.h"
 #include "engine/trainer/split.h"
 #include "engine/trainer/write_model.h"
 
@@ -26,6 +29,8 @@ struct TrainOptions {
   ModelOptions model;
   Destination destination;
   bool holdout = true;
+  bool with_ratings = true;
+  RatingFlags ratings;
 };
 
 // Fits to everything but each user's last two events, measures with the last one through the engine, and
@@ -70,10 +75,20 @@ absl::Status Train(const TrainOptions& options) {
   const absl::Time begin = absl::Now();
   Progress progress(stderr);
   SWIFTLET_RETURN_IF_ERROR(CheckDestination(options.destination));
+  SWIFTLET_ASSIGN_OR_RETURN(const RatingDataOptions rating_data, RatingDataOptionsOf(options.ratings));
   SWIFTLET_ASSIGN_OR_RETURN(const Dataset data, LoadInput(options.input, &progress));
   SWIFTLET_ASSIGN_OR_RETURN(TrainingOptions training, FinishTrainingOptions(options.model, data.event_types));
   SWIFTLET_RETURN_IF_ERROR(SaySizes(data, training, &progress));
   const std::unique_ptr<ThreadPool> pool = MakePool(options.model.threads);
+
+  std::optional<TrainedRatings> ratings;
+  if (options.with_ratings) {
+    RatingFitOptions fit = options.ratings.fit;
+    fit.seed = training.seed;
+    SWIFTLET_ASSIGN_OR_RETURN(
+        ratings, TrainRatings(data, {.data = rating_data, .fit = fit, .holdout = options.holdout}, pool.get(),
+                              &progress));
+  }
 
   std::map<std::string, double> metrics;
   if (options.holdout) {
@@ -82,12 +97,17 @@ absl::Status Train(const TrainOptions& options) {
   progress.Say(training.epochs > 0 ? absl::StrCat("final fit on all events, ", training.epochs, " epochs")
                                    : std::string("final fit on all events"));
   SWIFTLET_ASSIGN_OR_RETURN(TrainedModel model, TrainModel({.data = &data}, training, pool.get(), &progress));
+  if (ratings.has_value()) {
+    metrics.merge(ratings->metrics);
+    model.contents.rating = std::move(ratings->contents);
+  }
   model.contents.manifest.metrics = metrics;
 
   SWIFTLET_ASSIGN_OR_RETURN(
       const Published published,
       WriteAndPublish(options.destination, [&](const std::string& directory, int64_t version) {
-        return WriteTrainedModel(directory, std::move(model), data, version, absl::ToUnixMillis(absl::Now()));
+        // A copy: another trainer may take the version first, and it is written again.
+        return WriteTrainedModel(directory, model, data, version, absl::ToUnixMillis(absl::Now()));
       }));
   std::printf("%s version %lld in %s (%.1f s)\n",
               options.destination.models_dir.empty() ? "wrote" : "published",
@@ -114,6 +134,12 @@ void AddTrainCommand(CLI::App* app, Command* run) {
                     "manifest (default on)");
   AddInputFlags(command, &options->input);
   AddModelFlags(command, &options->model);
+  command
+      ->add_flag("--ratings,!--no-ratings", options->with_ratings,
+                 "Fit a model of expected ratings, too, where the events hold ratings of different values "
+                 "(default on)")
+      ->group("Ratings");
+  AddRatingFlags(command, &options->ratings);
   command->callback([options, run] { *run = [options] { return Train(*options); }; });
 }
 

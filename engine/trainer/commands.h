@@ -16,6 +16,7 @@ namespace swiftlet {
 using Command = std::function<absl::Status()>;
 void AddTrainCommand(CLI::App* app, Command* run);
 void AddEvaluateCommand(CLI::App* app, Command* run);
+void AddEvaluateRatingsCommand(CLI::App* app, Command* run);
 void AddImportCommand(CLI::App* app, Command* run);
 void AddInspectCommand(CLI::App* app, Command* run);
 void AddRecommendCommand(CLI::App* app, Command* run);

@@ -12,6 +12,7 @@ int main(int argc, char** argv) {
   swiftlet::Command run;
   swiftlet::AddTrainCommand(&app, &run);
   swiftlet::AddEvaluateCommand(&app, &run);
+  swiftlet::AddEvaluateRatingsCommand(&app, &run);
   swiftlet::AddImportCommand(&app, &run);
   swiftlet::AddInspectCommand(&app, &run);
   swiftlet::AddRecommendCommand(&app, &run);

@@ -132,9 +132,9 @@ class CommandTest : public ::testing::Test {
 
 TEST_F(CommandTest, HelpOfEveryCommandHasAnExample) {
   EXPECT_EQ(Run({"--help"}), 0);
-  EXPECT_THAT(output_, AllOf(HasSubstr("train"), HasSubstr("evaluate"), HasSubstr("import"),
-                             HasSubstr("inspect"), HasSubstr("recommend")));
-  for (const char* command : {"train", "evaluate", "import", "inspect", "recommend"}) {
+  EXPECT_THAT(output_, AllOf(HasSubstr("train"), HasSubstr("evaluate"), HasSubstr("evaluate-ratings"),
+                             HasSubstr("import"), HasSubstr("inspect"), HasSubstr("recommend")));
+  for (const char* command : {"train", "evaluate", "evaluate-ratings", "import", "inspect", "recommend"}) {
     EXPECT_EQ(Run({command, "--help"}), 0);
     EXPECT_THAT(output_, HasSubstr(absl::StrCat("swiftlet-trainer ", command, " "))) << command;
   }
@@ -183,6 +183,55 @@ TEST_F(CommandTest, TrainPublishesWhatInspectShows) {
   ASSERT_EQ(Run({"inspect", models, "--item", "i1"}), 0) << output_;
   EXPECT_THAT(output_, AllOf(HasSubstr("versions 1, 2; current 2"), HasSubstr("checks passed"),
                              HasSubstr("nearest to i1")));
+}
+
+TEST_F(CommandTest, TrainFitsARatingModelWhereThereAreRatings) {
+  WriteEvents(60, 8);
+  const std::string models = dir_.File("models");
+  ASSERT_EQ(Run(Train({"--models", models, "--rating-scale", "2:5", "--rating-dim", "3"})), 0) << output_;
+  EXPECT_THAT(output_, AllOf(HasSubstr("rating model: "), HasSubstr("from 2 to 5"),
+                             HasSubstr("off the scale left out"), HasSubstr("held out: RMSE")));
+  const auto with = ModelSnapshot::Load(models + "/1", {});
+  ASSERT_TRUE(with.ok()) << with.status();
+  ASSERT_NE((*with)->rating_model(), nullptr);
+  EXPECT_EQ((*with)->rating_model()->tables().dim, 3u);
+  EXPECT_EQ((*with)->rating_model()->tables().min, 2.0f);
+  EXPECT_TRUE((*with)->manifest().metrics.contains("rating.rmse"));
+  EXPECT_TRUE((*with)->manifest().metrics.contains("ndcg@10"));
+  ASSERT_EQ(Run(Train({"--models", models, "--no-ratings"})), 0) << output_;
+  EXPECT_THAT(output_, Not(HasSubstr("rating model")));
+  const auto without = ModelSnapshot::Load(models + "/2", {});
+  EXPECT_EQ((*without)->rating_model(), nullptr);
+  EXPECT_FALSE((*without)->manifest().metrics.contains("rating.rmse"));
+  EXPECT_EQ(Run(Train({"--models", models, "--rating-scale", "5:1"})), 1);
+  EXPECT_THAT(output_, HasSubstr("expected MIN:MAX"));
+}
+
+TEST_F(CommandTest, EvaluateRatingsPrintsAndWritesEveryModel) {
+  WriteEvents(60, 12);
+  const std::vector<std::string> arguments = {"evaluate-ratings",
+                                              "--events",
+                                              dir_.File("events.csv"),
+                                              "--time-unit",
+                                              "ms",
+                                              "--folds",
+                                              "2",
+                                              "--models",
+                                              "baseline,served",
+                                              "--max-history",
+                                              "3",
+                                              "--json",
+                                              dir_.File("r.json")};
+  ASSERT_EQ(Run(arguments), 0) << output_;
+  EXPECT_THAT(output_, AllOf(HasSubstr("RMSE"), HasSubstr("folded in by the engine"),
+                             HasSubstr("from the newest 3 ratings"), HasSubstr("left out")));
+  const auto json = nlohmann::json::parse(ReadFile(dir_.File("r.json")));
+  EXPECT_EQ(json["models"].size(), 4u);
+  EXPECT_GT(json["repeated"].get<int>(), 0);
+  EXPECT_EQ(Run({"evaluate-ratings", "--events", dir_.File("events.csv"), "--models", "als"}), 2);
+  WriteFile(dir_.File("views.csv"), "user,item\nu,a\nu,b\n");
+  EXPECT_EQ(Run({"evaluate-ratings", "--events", dir_.File("views.csv")}), 1);
+  EXPECT_THAT(output_, HasSubstr("there are 0 events of type rating"));
 }
 
 TEST_F(CommandTest, RowsOfBf16AreTheTrainedOnesRounded) {
