@@ -169,6 +169,12 @@ absl::StatusOr<v1::ScoreItemsResponse> Client::ScoreItems(const v1::ScoreItemsRe
                      request, call);
 }
 
+absl::StatusOr<v1::PredictResponse> Client::Predict(const v1::PredictRequest& request,
+                                                    const CallOptions& call) {
+  return impl_->Call(*impl_->recommendation, &v1::RecommendationService::Stub::Predict, "Predict", request,
+                     call);
+}
+
 absl::StatusOr<v1::RecordEventsResponse> Client::RecordEvents(v1::RecordEventsRequest request,
                                                               const CallOptions& call) {
   for (v1::Event& event : *request.mutable_events()) {

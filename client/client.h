@@ -93,6 +93,8 @@ class Client {
                                                         const CallOptions& call = {});
   absl::StatusOr<v1::ScoreItemsResponse> ScoreItems(const v1::ScoreItemsRequest& request,
                                                     const CallOptions& call = {});
+  absl::StatusOr<v1::PredictResponse> Predict(const v1::PredictRequest& request,
+                                              const CallOptions& call = {});
 
   // EventService. Fills the event_id of events that have none with 128 random bits in hex. To repeat a failed
   // call later without counting twice, set ids of your own.

@@ -24,10 +24,11 @@ enum class Method : uint8_t {
   kLoadSnapshot,
   kGetStatus,
   kLoadEvents,
+  kPredict,
 };
-inline constexpr std::array<std::string_view, 13> kMethodNames = {
+inline constexpr std::array<std::string_view, 14> kMethodNames = {
     "Recommend", "SimilarItems", "ScoreItems",    "RecordEvents", "UpsertItems", "DeleteItems", "GetItems",
-    "GetUser",   "DeleteUser",   "ListSnapshots", "LoadSnapshot", "GetStatus",   "LoadEvents"};
+    "GetUser",   "DeleteUser",   "ListSnapshots", "LoadSnapshot", "GetStatus",   "LoadEvents",  "Predict"};
 inline constexpr size_t kNumMethods = kMethodNames.size();
 
 constexpr std::string_view MethodName(Method method) { return kMethodNames[static_cast<size_t>(method)]; }

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/quoted.h"
+#include "engine/rating_predictor.h"
 #include "engine/recommender.h"
 #include "server/response_builder.h"
 
@@ -23,7 +24,9 @@ struct ThreadBuffers {
   Recommendation result;
   std::vector<HistoryEvent> history;
   CachedUser user;
-  std::vector<ItemKey> exclude_items, context_items;
+  RatingScratch rating_scratch;
+  RatingPrediction prediction;
+  std::vector<ItemKey> exclude_items, context_items, items;
   std::vector<std::string_view> any_of, none_of;
   std::vector<uint32_t> rows;
   std::vector<std::string_view> unknown_items;
@@ -117,6 +120,13 @@ grpc::ServerUnaryReactor* RecommendationService::ScoreItems(grpc::CallbackServer
   return ServeInline<v1::ScoreItemsRequest>(
       core_->gate, Method::kScoreItems, context, in, out,
       [this](const Call& call, const v1::ScoreItemsRequest& request) { Serve(call, request); });
+}
+
+grpc::ServerUnaryReactor* RecommendationService::Predict(grpc::CallbackServerContext* context,
+                                                         const grpc::ByteBuffer* in, grpc::ByteBuffer* out) {
+  return ServeInline<v1::PredictRequest>(
+      core_->gate, Method::kPredict, context, in, out,
+      [this](const Call& call, const v1::PredictRequest& request) { Serve(call, request); });
 }
 
 grpc::ServerUnaryReactor* RecommendationService::SimilarItems(grpc::CallbackServerContext* context,
@@ -246,6 +256,48 @@ void RecommendationService::Answer(const Call& call, const v1::ScoreItemsRequest
            {.explain = request.explain(), .include_metadata = request.include_metadata()},
            Response::kItemsFieldNumber, &response);
   call.metrics().ObserveStage(Stage::kRespond, Since(scored));
+  call.Finish(response.bytes());
+}
+
+void RecommendationService::Answer(const Call& call, const v1::PredictRequest& request,
+                                   const std::shared_ptr<const ServingState>& serving,
+                                   const UserState& user) {
+  const ServingState& state = *serving;
+  const Clock::time_point start = Clock::now();
+  ThreadBuffers& buffers = Buffers();
+  const std::span<const ItemKey> items = Keys(request.item_ids(), buffers.items);
+  if (absl::Status status =
+          PredictRatings(*state.snapshot, user, items, buffers.rating_scratch, &buffers.prediction);
+      !status.ok()) {
+    return call.Finish(status);
+  }
+  const Clock::time_point predicted = Clock::now();
+  call.metrics().ObserveStage(Stage::kEncodeRetrieve, absl::FromChrono(predicted - start));
+  using Response = v1::PredictResponse;
+  using Item = v1::PredictedRating;
+  const RatingTables& tables = state.snapshot->rating_model()->tables();
+  WireWriter& response = buffers.response;
+  response.Clear();
+  response.AddFloat(Response::kMaxRatingFieldNumber, tables.max);
+  response.AddFloat(Response::kMinRatingFieldNumber, tables.min);
+  response.AddVarint(Response::kNumRatingsUsedFieldNumber, buffers.prediction.num_ratings_used);
+  AddRequestId(Response::kRequestIdFieldNumber, request.request_id(), &response);
+  response.AddVarint(Response::kSnapshotVersionFieldNumber, static_cast<uint64_t>(state.snapshot->version()));
+  for (size_t i = items.size(); i-- > 0;) {
+    const PredictedRating& predicted_rating = buffers.prediction.ratings[i];
+    const size_t before = response.size();
+    if (request.include_metadata()) {
+      const std::optional<uint32_t> row = state.view->FindRow(items[i]);
+      if (row.has_value() && !state.view->IsMasked(*row)) {
+        AddMetadata(*state.view, *row, Item::kMetadataFieldNumber, &response);
+      }
+    }
+    response.AddVarint(Item::kUnknownItemFieldNumber, predicted_rating.known_item ? 0 : 1);
+    response.AddFloat(Item::kRatingFieldNumber, predicted_rating.rating);
+    response.AddString(Item::kItemIdFieldNumber, request.item_ids(static_cast<int>(i)));
+    response.EndMessage(Response::kRatingsFieldNumber, before);
+  }
+  call.metrics().ObserveStage(Stage::kRespond, Since(predicted));
   call.Finish(response.bytes());
 }
 

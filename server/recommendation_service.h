@@ -14,7 +14,8 @@ namespace swiftlet {
 class RecommendationService final : public v1::RecommendationService::WithRawCallbackMethod_Recommend<
                                         v1::RecommendationService::WithRawCallbackMethod_SimilarItems<
                                             v1::RecommendationService::WithRawCallbackMethod_ScoreItems<
-                                                v1::RecommendationService::Service>>> {
+                                                v1::RecommendationService::WithRawCallbackMethod_Predict<
+                                                    v1::RecommendationService::Service>>>> {
  public:
   // `core` must outlive this.
   explicit RecommendationService(ServiceCore* core) : core_(core) {}
@@ -25,6 +26,8 @@ class RecommendationService final : public v1::RecommendationService::WithRawCal
                                          grpc::ByteBuffer* out) override;
   grpc::ServerUnaryReactor* ScoreItems(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
                                        grpc::ByteBuffer* out) override;
+  grpc::ServerUnaryReactor* Predict(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
+                                    grpc::ByteBuffer* out) override;
 
  private:
   // Finds the user's state, here or on a reader, then Answer.
@@ -36,6 +39,8 @@ class RecommendationService final : public v1::RecommendationService::WithRawCal
   void Answer(const Call& call, const v1::RecommendRequest& request,
               const std::shared_ptr<const ServingState>& state, const UserState& user);
   void Answer(const Call& call, const v1::ScoreItemsRequest& request,
+              const std::shared_ptr<const ServingState>& state, const UserState& user);
+  void Answer(const Call& call, const v1::PredictRequest& request,
               const std::shared_ptr<const ServingState>& state, const UserState& user);
   void AnswerSimilar(const Call& call, const v1::SimilarItemsRequest& request);
 

@@ -41,18 +41,6 @@ v1::Contribution::Kind ToProto(ContributionKind kind) {
   return v1::Contribution::KIND_UNSPECIFIED;
 }
 
-void AddMetadata(const CatalogView& view, uint32_t row, WireWriter* writer) {
-  const std::string_view title = view.Title(row);
-  const std::span<const uint32_t> categories = view.CategoriesOf(row);
-  if (title.empty() && categories.empty()) return;
-  const size_t before = writer->size();
-  for (size_t i = categories.size(); i-- > 0;) {
-    writer->AddElement(v1::ItemMetadata::kCategoriesFieldNumber, view.CategoryName(categories[i]));
-  }
-  writer->AddString(v1::ItemMetadata::kTitleFieldNumber, title);
-  writer->EndMessage(v1::ScoredItem::kMetadataFieldNumber, before);
-}
-
 void AddContribution(const CatalogView& view, const EventTypeTable& event_types,
                      std::span<const HistoryEvent> history, const Contribution& term, bool include_metadata,
                      WireWriter* writer) {
@@ -76,6 +64,18 @@ void AddContribution(const CatalogView& view, const EventTypeTable& event_types,
 
 }  // namespace
 
+void AddMetadata(const CatalogView& view, uint32_t row, int field, WireWriter* writer) {
+  const std::string_view title = view.Title(row);
+  const std::span<const uint32_t> categories = view.CategoriesOf(row);
+  if (title.empty() && categories.empty()) return;
+  const size_t before = writer->size();
+  for (size_t i = categories.size(); i-- > 0;) {
+    writer->AddElement(v1::ItemMetadata::kCategoriesFieldNumber, view.CategoryName(categories[i]));
+  }
+  writer->AddString(v1::ItemMetadata::kTitleFieldNumber, title);
+  writer->EndMessage(field, before);
+}
+
 void AddItems(const CatalogView& view, const EventTypeTable& event_types,
               const Recommendation& recommendation, std::span<const HistoryEvent> history,
               const ItemFormat& format, int field, WireWriter* writer) {
@@ -84,7 +84,7 @@ void AddItems(const CatalogView& view, const EventTypeTable& event_types,
   for (size_t i = recommendation.items.size(); i-- > 0;) {
     const RecommendedItem& item = recommendation.items[i];
     const size_t before = writer->size();
-    if (format.include_metadata) AddMetadata(view, item.row, writer);
+    if (format.include_metadata) AddMetadata(view, item.row, v1::ScoredItem::kMetadataFieldNumber, writer);
     if (format.explain) {
       const std::span<const Contribution> terms = recommendation.ExplanationOf(item);
       for (size_t t = terms.size(); t-- > 0;) {

@@ -25,6 +25,9 @@ void AddItems(const CatalogView& view, const EventTypeTable& event_types,
               const Recommendation& recommendation, std::span<const HistoryEvent> history,
               const ItemFormat& format, int field, WireWriter* writer);
 
+// Adds the title and categories of `row` as a v1::ItemMetadata in field `field`, where any is known.
+void AddMetadata(const CatalogView& view, uint32_t row, int field, WireWriter* writer);
+
 // 16 hexadecimal digits, different for every call of a process and between processes.
 std::array<char, 16> NewRequestId();
 

@@ -181,13 +181,23 @@ absl::Status RequestValidator::Check(const v1::RecommendRequest& request, int64_
   return CheckRequestId(request.request_id());
 }
 
+template <typename Ids>
+absl::Status RequestValidator::CheckItemIds(const Ids& ids) const {
+  SWIFTLET_RETURN_IF_ERROR(CheckBatch("item_ids", ids.size(), kMaxScoredItems));
+  for (int i = 0; i < ids.size(); ++i) SWIFTLET_RETURN_IF_ERROR(CheckId({"item_ids", i}, ids[i]));
+  return absl::OkStatus();
+}
+
 absl::Status RequestValidator::Check(const v1::ScoreItemsRequest& request, int64_t now_ms) const {
   SWIFTLET_RETURN_IF_ERROR(CheckUser(request, now_ms));
-  SWIFTLET_RETURN_IF_ERROR(CheckBatch("item_ids", request.item_ids_size(), kMaxScoredItems));
-  for (int i = 0; i < request.item_ids_size(); ++i) {
-    SWIFTLET_RETURN_IF_ERROR(CheckId({"item_ids", i}, request.item_ids(i)));
-  }
+  SWIFTLET_RETURN_IF_ERROR(CheckItemIds(request.item_ids()));
   SWIFTLET_RETURN_IF_ERROR(CheckContext(request.context()));
+  return CheckRequestId(request.request_id());
+}
+
+absl::Status RequestValidator::Check(const v1::PredictRequest& request, int64_t now_ms) const {
+  SWIFTLET_RETURN_IF_ERROR(CheckUser(request, now_ms));
+  SWIFTLET_RETURN_IF_ERROR(CheckItemIds(request.item_ids()));
   return CheckRequestId(request.request_id());
 }
 

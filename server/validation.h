@@ -27,6 +27,7 @@ class RequestValidator {
   // now_ms: the server's clock; timestamps may be a day ahead of it.
   absl::Status Check(const v1::RecommendRequest& request, int64_t now_ms) const;
   absl::Status Check(const v1::ScoreItemsRequest& request, int64_t now_ms) const;
+  absl::Status Check(const v1::PredictRequest& request, int64_t now_ms) const;
   absl::Status Check(const v1::SimilarItemsRequest& request) const;
   absl::Status Check(const v1::RecordEventsRequest& request, int64_t now_ms) const;
   absl::Status Check(const v1::UpsertItemsRequest& request) const;
@@ -46,6 +47,8 @@ class RequestValidator {
   absl::Status CheckContext(const v1::Context& context) const;
   absl::Status CheckHistory(const v1::InlineHistory& history, int64_t now_ms) const;
   absl::Status CheckEvent(const char* list, int index, const v1::Event& event, int64_t now_ms) const;
+  template <typename Ids>
+  absl::Status CheckItemIds(const Ids& ids) const;
   absl::Status CheckBatch(const char* field, int size, int max) const;
   template <typename Request>
   absl::Status CheckUser(const Request& request, int64_t now_ms) const;

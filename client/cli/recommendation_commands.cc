@@ -145,19 +145,26 @@ struct ScoreFlags {
   bool explain = false;
 };
 
-int RunScore(Session& session, const ScoreFlags& flags) {
-  const size_t num_users = flags.history.empty() ? 1 : 0;
-  if (flags.user_and_items.size() < num_users + 1) {
-    return session.Usage("score", num_users == 1 ? "give a USER (or --history) and at least one ITEM"
-                                                 : "give at least one ITEM");
+// Sets user or history, and the items, from "[USER] ITEM.."; without a history the first is the user.
+template <typename Request>
+absl::Status SetUserAndItems(const std::vector<std::string>& user_and_items,
+                             const std::vector<std::string>& history, Request& request) {
+  const ptrdiff_t num_users = history.empty() ? 1 : 0;
+  if (user_and_items.size() < static_cast<size_t>(num_users) + 1) {
+    return absl::InvalidArgumentError(num_users == 1 ? "give a USER (or --history) and at least one ITEM"
+                                                     : "give at least one ITEM");
   }
+  request.mutable_item_ids()->Assign(user_and_items.begin() + num_users, user_and_items.end());
+  if (num_users == 0) return ParseHistory(history, *request.mutable_history());
+  request.set_user_id(user_and_items[0]);
+  return absl::OkStatus();
+}
+
+int RunScore(Session& session, const ScoreFlags& flags) {
   v1::ScoreItemsRequest request;
-  if (num_users == 1) {
-    request.set_user_id(flags.user_and_items[0]);
-  } else if (absl::Status status = ParseHistory(flags.history, *request.mutable_history()); !status.ok()) {
+  if (absl::Status status = SetUserAndItems(flags.user_and_items, flags.history, request); !status.ok()) {
     return session.Usage("score", std::string(status.message()));
   }
-  request.mutable_item_ids()->Assign(flags.user_and_items.begin() + num_users, flags.user_and_items.end());
   request.mutable_context()->mutable_item_ids()->Assign(flags.context.begin(), flags.context.end());
   request.set_explain(flags.explain);
   request.set_include_metadata(true);
@@ -166,15 +173,38 @@ int RunScore(Session& session, const ScoreFlags& flags) {
   const absl::StatusOr<v1::ScoreItemsResponse> answer = client->ScoreItems(request, session.Call());
   if (!answer.ok()) return session.Fail("score", answer.status());
   if (session.json) return session.PrintJson(*answer);
-  session.io.out << Count(answer->items_size(), "item") << " scored for "
-                 << Whom(num_users == 1 ? request.user_id() : "") << " (snapshot "
-                 << answer->snapshot_version() << ")\n\n";
+  session.io.out << Count(answer->items_size(), "item") << " scored for " << Whom(request.user_id())
+                 << " (snapshot " << answer->snapshot_version() << ")\n\n";
   PrintItems(answer->items(), {.max_reasons = flags.reasons, .bold_header = session.io.out_is_terminal},
              session.io.out);
   if (answer->unknown_item_ids_size() > 0) {
     session.io.out << "\nWithout a vector, not scored: "
                    << Printable(absl::StrJoin(answer->unknown_item_ids(), ", ")) << "\n";
   }
+  return kOk;
+}
+
+struct PredictFlags {
+  std::vector<std::string> user_and_items;
+  std::vector<std::string> history;
+};
+
+int RunPredict(Session& session, const PredictFlags& flags) {
+  v1::PredictRequest request;
+  if (absl::Status status = SetUserAndItems(flags.user_and_items, flags.history, request); !status.ok()) {
+    return session.Usage("predict", std::string(status.message()));
+  }
+  request.set_include_metadata(true);
+  const std::unique_ptr<Client> client = session.Connect("predict");
+  if (client == nullptr) return kFailed;
+  const absl::StatusOr<v1::PredictResponse> answer = client->Predict(request, session.Call());
+  if (!answer.ok()) return session.Fail("predict", answer.status());
+  if (session.json) return session.PrintJson(*answer);
+  session.io.out << Count(answer->ratings_size(), "rating") << " predicted for " << Whom(request.user_id())
+                 << " from " << Count(answer->num_ratings_used(), "rating") << " of theirs (snapshot "
+                 << answer->snapshot_version() << ", scale "
+                 << absl::StrCat(answer->min_rating(), " to ", answer->max_rating()) << ")\n\n";
+  PrintRatings(answer->ratings(), session.io.out_is_terminal, session.io.out);
   return kOk;
 }
 
@@ -225,6 +255,17 @@ void AddRecommendationCommands(CLI::App& app, Session& session) {
   score->add_flag("--explain", score_flags->explain, "Under each item, what its score is made of");
   score->add_option("--reasons", score_flags->reasons, "With --explain: reasons to show for an item")
       ->check(WholeNumber(0));
+
+  const auto predict_flags = std::make_shared<PredictFlags>();
+  CLI::App* predict = AddCommand(
+      app, session, "predict", "What a user, or a session, would rate given items",
+      "  swiftlet predict 42 318 296\n"
+      "  swiftlet predict --history 50:rating:4.5 --history 260:rating:2 318   # only items follow",
+      [&session, predict_flags] { return RunPredict(session, *predict_flags); });
+  predict->add_option("user_and_items", predict_flags->user_and_items, "The user's id, then the items")
+      ->required()
+      ->type_name("[USER] ITEM");
+  AddRepeated(predict, "--history", predict_flags->history, kHistoryHelp)->type_name("ITEM[:TYPE[:VALUE]]");
 }
 
 }  // namespace swiftlet::cli

@@ -133,4 +133,24 @@ void PrintItems(const google::protobuf::RepeatedPtrField<v1::ScoredItem>& items,
   table.Print(out, options.bold_header);
 }
 
+void PrintRatings(const google::protobuf::RepeatedPtrField<v1::PredictedRating>& ratings, bool bold_header,
+                  std::ostream& out) {
+  const bool any_title = std::any_of(ratings.begin(), ratings.end(), [](const v1::PredictedRating& r) {
+    return !r.metadata().title().empty();
+  });
+  std::vector<Table::Column> columns = {{"Item"}};
+  if (any_title) columns.push_back({"Title", Table::Align::kLeft, 44});
+  columns.push_back({"Rating", Table::Align::kRight});
+  columns.push_back({""});
+  Table table(std::move(columns));
+  for (const v1::PredictedRating& r : ratings) {
+    std::vector<std::string> cells = {r.item_id()};
+    if (any_title) cells.push_back(r.metadata().title());
+    cells.push_back(absl::StrFormat("%.2f", r.rating()));
+    cells.push_back(r.unknown_item() ? "? nobody has rated it" : "");
+    table.AddRow(std::move(cells));
+  }
+  table.Print(out, bold_header);
+}
+
 }  // namespace swiftlet::cli

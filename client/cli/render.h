@@ -24,6 +24,10 @@ struct RenderOptions {
 void PrintItems(const google::protobuf::RepeatedPtrField<v1::ScoredItem>& items, const RenderOptions& options,
                 std::ostream& out);
 
+// A table of predicted ratings; "?" marks those of items that nobody has rated.
+void PrintRatings(const google::protobuf::RepeatedPtrField<v1::PredictedRating>& ratings, bool bold_header,
+                  std::ostream& out);
+
 // "recent events", "long-term taste", "context", "popular with everyone".
 std::string SourceText(v1::Source source);
 

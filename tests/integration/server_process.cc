@@ -165,6 +165,9 @@ grpc::Status ServerProcess::ScoreItems(const v1::ScoreItemsRequest& request,
                                        v1::ScoreItemsResponse* response) {
   return Call(*recommendation_, &v1::RecommendationService::Stub::ScoreItems, request, response);
 }
+grpc::Status ServerProcess::Predict(const v1::PredictRequest& request, v1::PredictResponse* response) {
+  return Call(*recommendation_, &v1::RecommendationService::Stub::Predict, request, response);
+}
 grpc::Status ServerProcess::SimilarItems(const v1::SimilarItemsRequest& request,
                                          v1::SimilarItemsResponse* response) {
   return Call(*recommendation_, &v1::RecommendationService::Stub::SimilarItems, request, response);

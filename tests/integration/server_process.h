@@ -69,6 +69,7 @@ class ServerProcess {
 
   // Each with a deadline of 30 s.
   grpc::Status Recommend(const v1::RecommendRequest& request, v1::RecommendResponse* response);
+  grpc::Status Predict(const v1::PredictRequest& request, v1::PredictResponse* response);
   grpc::Status ScoreItems(const v1::ScoreItemsRequest& request, v1::ScoreItemsResponse* response);
   grpc::Status SimilarItems(const v1::SimilarItemsRequest& request, v1::SimilarItemsResponse* response);
   grpc::Status RecordEvents(const v1::RecordEventsRequest& request, v1::RecordEventsResponse* response);

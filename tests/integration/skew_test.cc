@@ -15,10 +15,13 @@
 #include <map>
 #include <random>
 #include <set>
+#include <span>
 #include <sstream>
 #include <string>
 #include <vector>
 
+#include "engine/rating_predictor.h"
+#include "engine/snapshot/model_snapshot.h"
 #include "engine/trainer/text_table.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -155,6 +158,50 @@ void ExpectSameAnswers(ServerProcess* server, const std::vector<Event>& events,
   EXPECT_EQ(different_users, 0u) << "of " << users.size() << " users";
 }
 
+// Every user of `events`: what the server predicts is what the engine makes of the newest events, in order of
+// time, then arrival.
+void ExpectSameRatings(ServerProcess* server, const std::vector<Event>& events,
+                       const std::string& snapshot_path) {
+  const auto loaded = ModelSnapshot::Load(snapshot_path, {});
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  const ModelSnapshot& snapshot = **loaded;
+  ASSERT_NE(snapshot.rating_model(), nullptr);
+  std::map<std::string, std::vector<HistoryEvent>> histories;
+  const EventTypeTable types = EventTypeTable::Default();
+  for (const Event& e : events) {
+    histories[e.user].push_back({.item_key = ItemKeyOf(e.item),
+                                 .timestamp_ms = e.timestamp_ms,
+                                 .value = e.value,
+                                 .type = types.FindByName(e.type)->id});
+  }
+  std::vector<ItemKey> keys;
+  v1::PredictRequest request;
+  for (uint32_t row = 0; row < snapshot.num_items(); row += 1 + snapshot.num_items() / 20) {
+    keys.push_back(snapshot.Key(row));
+    request.add_item_ids(std::string(snapshot.ItemId(row)));
+  }
+  RatingScratch scratch;
+  RatingPrediction expected;
+  std::set<float> distinct;
+  for (auto& [user, history] : histories) {
+    std::stable_sort(history.begin(), history.end(), [](const HistoryEvent& a, const HistoryEvent& b) {
+      return a.timestamp_ms < b.timestamp_ms;
+    });
+    std::span<const HistoryEvent> newest = history;
+    if (newest.size() > kServerHistory) newest = newest.last(kServerHistory);
+    ASSERT_TRUE(PredictRatings(snapshot, {.history = newest}, keys, scratch, &expected).ok());
+    request.set_user_id(user);
+    v1::PredictResponse response;
+    ASSERT_OK(server->Predict(request, &response));
+    ASSERT_EQ(response.num_ratings_used(), static_cast<int>(expected.num_ratings_used)) << user;
+    for (size_t i = 0; i < keys.size(); ++i) {
+      ASSERT_EQ(response.ratings(static_cast<int>(i)).rating(), expected.ratings[i].rating) << user;
+      distinct.insert(expected.ratings[i].rating);
+    }
+  }
+  EXPECT_GT(distinct.size(), histories.size());
+}
+
 // Trains on `events`, serves the model, and compares. rows: as train takes it.
 void CompareTrainerAndServer(const std::vector<Event>& events, const std::string& epochs,
                              const std::string& rows = "float32") {
@@ -181,6 +228,8 @@ void CompareTrainerAndServer(const std::vector<Event>& events, const std::string
   const auto from_file = recommend({"--events", path}, "from_file.tsv");
   ASSERT_FALSE(::testing::Test::HasFatalFailure());
   ASSERT_NO_FATAL_FAILURE(ExpectSameAnswers(&server, events, from_file));
+
+  ASSERT_NO_FATAL_FAILURE(ExpectSameRatings(&server, events, snapshot));
 
   // The server's own log has them in the same order.
   recommend({"--data-dir", server.data_dir()}, "from_log.tsv");

@@ -138,6 +138,7 @@ class RetryTest(WithServer):
             "Recommend": lambda: client.recommend("u", k=1),
             "SimilarItems": lambda: client.similar_items("i", k=1),
             "ScoreItems": lambda: client.score_items("u", item_ids=["i"]),
+            "Predict": lambda: client.predict("u", item_ids=["i"]),
             "RecordEvents": lambda: client.record_events(some_events(1)),
             "UpsertItems": lambda: client.upsert_items([swiftlet.item("i")]),
             "DeleteItems": lambda: client.delete_items(["i"]),

@@ -61,6 +61,11 @@ class EveryMethodTest(Both, unittest.TestCase):
         self.assertEqual([item.item_id for item in answer.items], ["i1", "i2"])
         self.assertEqual(list(answer.unknown_item_ids), ["nothing"])
 
+    def test_predict(self):
+        # The server's model was not trained on ratings.
+        with self.assertRaises(swiftlet.FailedPrecondition):
+            self.client.predict("u2", item_ids=["i1"])
+
     def test_events_and_users(self):
         user = f"{self.kind}-events"
         events = [swiftlet.event(user, f"i{n}", "click", timestamp_ms=1_000 + n) for n in range(3)]

@@ -38,6 +38,8 @@ from swiftlet.v1.catalog_pb2 import Item
 from swiftlet.v1.recommendation_pb2 import (
     Contribution,
     ItemFilter,
+    PredictedRating,
+    PredictResponse,
     RecommendResponse,
     ScoredItem,
     ScoreItemsResponse,
@@ -67,6 +69,8 @@ __all__ = [
     "LoadResult",
     "NotFound",
     "PermissionDenied",
+    "PredictResponse",
+    "PredictedRating",
     "RecommendResponse",
     "ResourceExhausted",
     "ScoreItemsResponse",

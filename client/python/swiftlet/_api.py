@@ -46,6 +46,9 @@ SIMILAR_ITEMS = Method(
 SCORE_ITEMS = Method(
     _RECOMMENDATION, "ScoreItems", recommendation_pb2.ScoreItemsRequest, recommendation_pb2.ScoreItemsResponse
 )
+PREDICT = Method(
+    _RECOMMENDATION, "Predict", recommendation_pb2.PredictRequest, recommendation_pb2.PredictResponse
+)
 RECORD_EVENTS = Method(_EVENT, "RecordEvents", event_pb2.RecordEventsRequest, event_pb2.RecordEventsResponse)
 LOAD_EVENTS = Method(_EVENT, "LoadEvents", event_pb2.LoadEventsRequest, event_pb2.LoadEventsProgress)
 UPSERT_ITEMS = Method(_CATALOG, "UpsertItems", catalog_pb2.UpsertItemsRequest, catalog_pb2.UpsertItemsResponse)
@@ -65,6 +68,7 @@ UNARY: tuple[Method[Any, Any], ...] = (
     RECOMMEND,
     SIMILAR_ITEMS,
     SCORE_ITEMS,
+    PREDICT,
     RECORD_EVENTS,
     UPSERT_ITEMS,
     DELETE_ITEMS,
@@ -216,6 +220,23 @@ def score_items_request(
         item_ids=_strings(item_ids, "item_ids"),
         context=_context(context_item_ids, context_features),
         explain=explain,
+        include_metadata=include_metadata,
+        request_id=request_id,
+    )
+
+
+def predict_request(
+    user_id: Optional[str],
+    item_ids: Iterable[str],
+    history: Optional[Iterable[types_pb2.Event]],
+    include_metadata: bool,
+    request_id: str,
+) -> recommendation_pb2.PredictRequest:
+    _check_user(user_id, history)
+    return recommendation_pb2.PredictRequest(
+        user_id=user_id,
+        history=None if history is None else recommendation_pb2.InlineHistory(events=history),
+        item_ids=_strings(item_ids, "item_ids"),
         include_metadata=include_metadata,
         request_id=request_id,
     )

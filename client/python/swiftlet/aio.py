@@ -192,6 +192,21 @@ class AsyncClient:
         )
         return await self._call(_api.SCORE_ITEMS, request, timeout, wait_for_ready)
 
+    async def predict(
+        self,
+        user_id: Optional[str] = None,
+        *,
+        item_ids: Iterable[str],
+        history: Optional[Iterable[types_pb2.Event]] = None,
+        include_metadata: bool = False,
+        request_id: str = "",
+        timeout: Optional[float] = None,
+        wait_for_ready: Optional[bool] = None,
+    ) -> recommendation_pb2.PredictResponse:
+        """What a user would rate given items; FailedPrecondition where the snapshot has no rating model."""
+        request = _api.predict_request(user_id, item_ids, history, include_metadata, request_id)
+        return await self._call(_api.PREDICT, request, timeout, wait_for_ready)
+
     async def record_events(
         self,
         events: Iterable[types_pb2.Event],

@@ -204,6 +204,21 @@ class Client:
         )
         return self._call(_api.SCORE_ITEMS, request, timeout, wait_for_ready)
 
+    def predict(
+        self,
+        user_id: Optional[str] = None,
+        *,
+        item_ids: Iterable[str],
+        history: Optional[Iterable[types_pb2.Event]] = None,
+        include_metadata: bool = False,
+        request_id: str = "",
+        timeout: Optional[float] = None,
+        wait_for_ready: Optional[bool] = None,
+    ) -> recommendation_pb2.PredictResponse:
+        """What a user would rate given items; FailedPrecondition where the snapshot has no rating model."""
+        request = _api.predict_request(user_id, item_ids, history, include_metadata, request_id)
+        return self._call(_api.PREDICT, request, timeout, wait_for_ready)
+
     def record_events(
         self,
         events: Iterable[types_pb2.Event],

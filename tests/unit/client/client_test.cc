@@ -146,6 +146,7 @@ TEST(ClientTest, RetriesEveryIdempotentMethod) {
   EXPECT_EQ(server.service.Name##Method.requests().size(), 2u) << #Name
   EXPECT_RETRIED(recommendation, SimilarItems, client->SimilarItems({}));
   EXPECT_RETRIED(recommendation, ScoreItems, client->ScoreItems({}));
+  EXPECT_RETRIED(recommendation, Predict, client->Predict({}));
   EXPECT_RETRIED(catalog, UpsertItems, client->UpsertItems({}));
   EXPECT_RETRIED(catalog, DeleteItems, client->DeleteItems({}));
   EXPECT_RETRIED(catalog, GetItems, client->GetItems({}));

@@ -58,8 +58,8 @@ class FakeMethod {
 class FakeServer {
  public:
   struct Recommendation
-      : v1::RecommendationService::Service{SWIFTLET_FAKE_METHOD(Recommend) SWIFTLET_FAKE_METHOD(SimilarItems)
-                                               SWIFTLET_FAKE_METHOD(ScoreItems)} recommendation;
+      : v1::RecommendationService::Service{SWIFTLET_FAKE_METHOD(Recommend) SWIFTLET_FAKE_METHOD(
+            SimilarItems) SWIFTLET_FAKE_METHOD(ScoreItems) SWIFTLET_FAKE_METHOD(Predict)} recommendation;
   struct Event : v1::EventService::Service {
     using Stream = grpc::ServerReaderWriter<v1::LoadEventsProgress, v1::LoadEventsRequest>;
     SWIFTLET_FAKE_METHOD(RecordEvents)

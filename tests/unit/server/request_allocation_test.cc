@@ -38,8 +38,9 @@ class RequestAllocationTest : public ::testing::Test {
     users_ = std::make_unique<UserCache>(
         database_.get(), UserCache::Options{.capacity_bytes = 1 << 20, .max_history_events = 200});
     catalog_ = std::make_unique<CatalogManager>(database_.get(), &reaper_);
-    ASSERT_TRUE(testing::PublishRandomSnapshot(ModelDirectory(dir_.File("models")),
-                                               {.num_items = 3000, .dim = 32, .version = 1})
+    ASSERT_TRUE(testing::PublishRandomSnapshot(
+                    ModelDirectory(dir_.File("models")),
+                    {.num_items = 3000, .dim = 32, .version = 1, .with_rating_model = true})
                     .ok());
     SnapshotManager::Options manager;
     manager.model_dir = dir_.File("models");
@@ -140,6 +141,10 @@ class RequestAllocationTest : public ::testing::Test {
     return Allocations(request,
                        [&](auto* context, auto* in, auto* out) { service_->ScoreItems(context, in, out); });
   }
+  size_t ToPredict(const v1::PredictRequest& request) {
+    return Allocations(request,
+                       [&](auto* context, auto* in, auto* out) { service_->Predict(context, in, out); });
+  }
 
   testing::TempDir dir_;
   ServerMetrics metrics_{"test", [] { return kNowMs; }};
@@ -202,6 +207,20 @@ TEST_F(RequestAllocationTest, ForScoresOf100ItemsOnlyTheAnswer) {
   EXPECT_EQ(ToScore(request), kAnswer);
   *request.mutable_history() = SessionOf50Events("item-").history();
   EXPECT_EQ(ToScore(request), kAnswer);
+}
+
+TEST_F(RequestAllocationTest, ForPredictionsOf100ItemsOnlyTheAnswer) {
+  v1::PredictRequest request;
+  request.set_user_id(kUser);
+  for (int i = 0; i < 100; ++i) request.add_item_ids(absl::StrCat(i % 10 == 0 ? "none-" : "item-", i * 7));
+  EXPECT_EQ(ToPredict(request), kAnswer);
+  request.set_include_metadata(true);
+  *request.mutable_history() = SessionOf50Events("item-").history();
+  for (v1::Event& event : *request.mutable_history()->mutable_events()) {
+    event.set_type("rating");
+    event.set_value(4);
+  }
+  EXPECT_EQ(ToPredict(request), kAnswer);
 }
 
 // One each: what is read of a request is copied once, and never of an answer.

@@ -286,6 +286,38 @@ TEST(CliTest, SimilarAndScore) {
   EXPECT_THAT(requests.at(1).item_ids(), ElementsAre("a", "b"));
 }
 
+TEST(CliTest, Predict) {
+  FakeServer server;
+  server.recommendation.PredictMethod.handler = [](auto&, const auto&, v1::PredictResponse& response) {
+    v1::PredictedRating* rating = response.add_ratings();
+    rating->set_item_id("a");
+    rating->set_rating(4.256f);
+    rating->mutable_metadata()->set_title("The A");
+    response.add_ratings()->set_item_id("b");
+    response.mutable_ratings(1)->set_rating(3.5f);
+    response.mutable_ratings(1)->set_unknown_item(true);
+    response.set_snapshot_version(2);
+    response.set_num_ratings_used(1);
+    response.set_min_rating(0.5f);
+    response.set_max_rating(5);
+    return grpc::Status::OK;
+  };
+  const CliResult result = RunCli(server, {"predict", "u", "a", "b"});
+  EXPECT_EQ(result.code, kOk) << result.err;
+  EXPECT_THAT(result.out,
+              StartsWith("2 ratings predicted for u from 1 rating of theirs (snapshot 2, scale 0.5 "
+                         "to 5)"));
+  EXPECT_THAT(result.out, HasSubstr("The A    4.26"));
+  EXPECT_THAT(result.out, HasSubstr("3.50  ? nobody has rated it"));
+  ASSERT_EQ(RunCli(server, {"predict", "--history", "h:rating:4", "a"}).code, kOk);
+  const auto requests = server.recommendation.PredictMethod.requests();
+  EXPECT_EQ(requests.at(0).user_id(), "u");
+  EXPECT_THAT(requests.at(0).item_ids(), ElementsAre("a", "b"));
+  EXPECT_EQ(requests.at(1).history().events(0).value(), 4.0f);
+  EXPECT_THAT(requests.at(1).item_ids(), ElementsAre("a"));
+  EXPECT_EQ(RunCli(server, {"predict", "u"}).code, kUsage);
+}
+
 TEST(CliTest, EventAdd) {
   FakeServer server;
   server.event.RecordEventsMethod.handler = [](auto&, const auto&, v1::RecordEventsResponse& response) {
