@@ -25,7 +25,7 @@ struct TransformerOptions {
   uint32_t batch_users = 0;
   uint32_t batch_pieces = 0;  // threads that can share a batch; 0: one for each thread, but at least 2
   uint32_t max_epochs = 200;
-  uint32_t patience = 15;
+  uint32_t patience = 25;
 };
 
 }  // namespace swiftlet
