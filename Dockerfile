@@ -34,6 +34,11 @@ VOLUME /var/lib/swiftlet
 COPY --from=build /src/build/release/bin/swiftlet /usr/local/bin/
 
 FROM runtime AS trainer
+USER root
+RUN apt-get update -q \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends libopenblas0-pthread \
+    && rm -rf /var/lib/apt/lists/*
+USER swiftlet
 COPY --from=build /src/build/release/bin/swiftlet-trainer /usr/local/bin/
 ENTRYPOINT ["/usr/local/bin/swiftlet-trainer"]
 

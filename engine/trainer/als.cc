@@ -9,12 +9,26 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
 #include "engine/trainer/interrupt.h"
+#include "engine/trainer/linear_algebra.h"
 
 namespace swiftlet {
 namespace {
 
 constexpr size_t kRowsPerPiece = 64;
-constexpr size_t kGatherRows = 128;
+constexpr Eigen::Index kSmall = 32;  // below, a call of LAPACK costs more than it saves
+
+// y by the solution of matrix * x = y; the lower triangle of the matrix counts, and is lost.
+void SolvePositiveDefinite(MatrixF* matrix, VectorF* y) {
+  const auto n = static_cast<size_t>(matrix->rows());
+  if (matrix->rows() < kSmall) {
+    const Eigen::LLT<Eigen::Ref<MatrixF>> llt(*matrix);
+    llt.solveInPlace(*y);
+  } else if (Cholesky(n, matrix->data())) {
+    SolveCholesky(n, matrix->data(), y->data());
+  } else {
+    y->setZero();  // numbers beyond float's range: the row has no say until the next epoch
+  }
+}
 
 }  // namespace
 
@@ -82,34 +96,50 @@ float AlsRegularisation(const AlsOptions& options, size_t count, size_t other) {
 void SolveAlsSide(const SparseRows& rows, const MatrixF& fixed, const AlsOptions& options, ThreadPool* pool,
                   MatrixF* solution) {
   const Eigen::Index dim = fixed.cols();
-  solution->resize(static_cast<Eigen::Index>(rows.num_rows()), dim);
-  const MatrixF gram = options.alpha0 * (fixed.transpose() * fixed);
+  // Along the axes of `fixed`, alpha0 * fixed^T fixed is diagonal, and with it what all rows have in common:
+  // row r solves (D_r + X^T W X) p = X^T w, D_r diagonal, X its [count, dim] neighbours.
+  const Eigensystem axes = DecomposeSymmetric(GramOfColumns(fixed, pool));
+  const VectorF gram = options.alpha0 * axes.values.cwiseMax(0.0f);
+  const MatrixF rotated = Multiply(fixed, axes.vectors, pool);
+  MatrixF solved(static_cast<Eigen::Index>(rows.num_rows()), dim);
+  const ScopedBlasThreads one(1);
   ForPieces(pool, rows.num_rows(), kRowsPerPiece, [&](size_t begin, size_t end, size_t) {
-    MatrixF a(dim, dim), gathered(kGatherRows, dim);
-    VectorF b(dim);
-    Eigen::LLT<MatrixF> llt(dim);
+    MatrixF x, matrix;
+    VectorF diagonal(dim), root, y;
     for (size_t r = begin; r < end; ++r) {
-      const size_t count = rows.begin[r + 1] - rows.begin[r];
+      const auto count = static_cast<Eigen::Index>(rows.begin[r + 1] - rows.begin[r]);
       if (count == 0) {
-        solution->row(r).setZero();
+        solved.row(r).setZero();
         continue;
       }
-      a = gram;
-      a.diagonal().array() += AlsRegularisation(options, count, fixed.rows());
-      b.setZero();
-      for (size_t k = rows.begin[r]; k < rows.begin[r + 1];) {
-        Eigen::Index n = 0;
-        for (; n < static_cast<Eigen::Index>(kGatherRows) && k < rows.begin[r + 1]; ++n, ++k) {
-          const auto v = fixed.row(rows.columns[k]);
-          gathered.row(n) = std::sqrt(rows.weights[k]) * v;
-          b += rows.weights[k] * v.transpose();
-        }
-        a.selfadjointView<Eigen::Lower>().rankUpdate(gathered.topRows(n).transpose());
+      const float regularisation = AlsRegularisation(options, static_cast<size_t>(count), fixed.rows());
+      diagonal = gram.array() + regularisation;
+      x.resize(count, dim);
+      root.resize(count);
+      for (Eigen::Index k = 0; k < count; ++k) {
+        x.row(k) = rotated.row(rows.columns[rows.begin[r] + k]);
+        root[k] = std::sqrt(rows.weights[rows.begin[r] + k]);
       }
-      llt.compute(a);
-      solution->row(r) = llt.solve(b).transpose();
+      x = root.asDiagonal() * x;
+      if (count < dim) {
+        // Woodbury: with B = W^1/2 X, (D + B^T B)^-1 B^T = D^-1 B^T (I + B D^-1 B^T)^-1.
+        matrix.setIdentity(count, count);
+        const MatrixF scaled = x * diagonal.array().rsqrt().matrix().asDiagonal();
+        AddGramOfRows(scaled.data(), count, dim, matrix.data());
+        y = root;
+        SolvePositiveDefinite(&matrix, &y);
+        solved.row(r) = (x.transpose() * y).cwiseQuotient(diagonal).transpose();
+      } else {
+        matrix.setZero(dim, dim);
+        matrix.diagonal() = diagonal;
+        AddGramOfColumns(x.data(), count, dim, matrix.data());
+        y = x.transpose() * root;
+        SolvePositiveDefinite(&matrix, &y);
+        solved.row(r) = y.transpose();
+      }
     }
   });
+  *solution = Multiply(solved, axes.vectors.transpose(), pool);
 }
 
 double AlsLoss(const SparseRows& by_user, const SparseRows& by_item, const AlsModel& model,
@@ -133,8 +163,8 @@ double AlsLoss(const SparseRows& by_user, const SparseRows& by_item, const AlsMo
     const size_t count = by_item.begin[i + 1] - by_item.begin[i];
     loss += AlsRegularisation(options, count, model.users.rows()) * squares(model.items.row(i));
   }
-  const MatrixF users_gram = model.users.transpose() * model.users;
-  const MatrixF items_gram = model.items.transpose() * model.items;
+  const MatrixF users_gram = GramOfColumns(model.users, pool);
+  const MatrixF items_gram = GramOfColumns(model.items, pool);
   return loss + options.alpha0 * static_cast<double>(users_gram.cwiseProduct(items_gram).sum());
 }
 

@@ -1,6 +1,7 @@
 #include "engine/trainer/als.h"
 
 #include <cmath>
+#include <random>
 
 #include "Eigen/Cholesky"
 #include "gmock/gmock.h"
@@ -66,6 +67,45 @@ TEST(AlsTest, SolvesEveryRowAsADenseSolveDoes) {
     const Eigen::VectorXd expected = a.ldlt().solve(b);
     EXPECT_LT((users.row(u).transpose().cast<double>() - expected).norm(), 1e-4 * (1 + expected.norm()))
         << "user " << u;
+  }
+}
+
+// Rows of a few neighbours are solved by neighbours, others by dimensions, small and large systems by
+// different routines: all must agree with the normal equations.
+TEST(AlsTest, SolvesRowsOfAnyLengthAsADenseSolveDoes) {
+  std::mt19937_64 random(7);
+  constexpr uint32_t kItems = 300;
+  for (const uint32_t dim : {5u, 48u, 80u}) {
+    SparseRows rows;
+    rows.begin.push_back(0);
+    for (const uint32_t count : {0u, 1u, 4u, 5u, 6u, 31u, 33u, 47u, 48u, 79u, 80u, 200u}) {
+      for (uint32_t k = 0; k < count; ++k) {
+        rows.columns.push_back((k * 37 + count) % kItems);
+        rows.weights.push_back(0.5f + static_cast<float>(k % 4));
+      }
+      rows.begin.push_back(rows.columns.size());
+    }
+    MatrixF items(kItems, dim);
+    std::normal_distribution<float> normal;
+    for (Eigen::Index k = 0; k < items.size(); ++k) items.data()[k] = normal(random);
+    const AlsOptions options{.dim = dim, .lambda = 0.02f, .alpha0 = 0.1f, .nu = 0.9f};
+    MatrixF solution;
+    SolveAlsSide(rows, items, options, nullptr, &solution);
+    const Eigen::MatrixXd v = items.cast<double>();
+    for (size_t r = 0; r < rows.num_rows(); ++r) {
+      Eigen::MatrixXd a = double{options.alpha0} * v.transpose() * v;
+      Eigen::VectorXd b = Eigen::VectorXd::Zero(dim);
+      for (size_t k = rows.begin[r]; k < rows.begin[r + 1]; ++k) {
+        const Eigen::VectorXd x = v.row(rows.columns[k]).transpose();
+        a += double{rows.weights[k]} * x * x.transpose();
+        b += double{rows.weights[k]} * x;
+      }
+      a.diagonal().array() += 0.02 * std::pow(rows.begin[r + 1] - rows.begin[r] + 0.1 * kItems, 0.9);
+      const Eigen::VectorXd expected = a.ldlt().solve(b);
+      EXPECT_LT((solution.row(r).transpose().cast<double>() - expected).norm(),
+                1e-4 * (0.1 + expected.norm()))
+          << "dim " << dim << ", row " << r;
+    }
   }
 }
 
