@@ -105,7 +105,8 @@ void BuildSlots(const ModelSnapshot& snapshot, const CatalogView& view, const Re
              .position = num_events,
              .age_ms = Age(newest_ms, event.timestamp_ms),
              .item_logit = view.AttentionLogit(*row),
-             .vector = input_vector(*row)},
+             .vector = input_vector(*row),
+             .row = *row},
             *row, static_cast<uint32_t>(i));
     ++num_events;
   }
@@ -115,7 +116,7 @@ void BuildSlots(const ModelSnapshot& snapshot, const CatalogView& view, const Re
   for (const ItemKey key : query.context_items) {
     if (const std::optional<uint32_t> row = view.FindRow(key); row.has_value()) {
       if (exclude_seen) scratch.filter.Exclude(*row);
-      AddSlot(scratch, {.kind = SlotKind::kContext, .vector = input_vector(*row)}, *row, 0);
+      AddSlot(scratch, {.kind = SlotKind::kContext, .vector = input_vector(*row), .row = *row}, *row, 0);
     }
   }
   result->num_history_events_used = num_events;
@@ -130,14 +131,38 @@ void BuildSlots(const ModelSnapshot& snapshot, const CatalogView& view, const Re
   }
 }
 
-// scratch.user_vector, weights and signs from the slots, of which there is at least one; with `explain` the
-// terms, too.
-void Encode(const ModelSnapshot& snapshot, bool explain, Scratch& scratch) {
+// Shares of slots in a sum of f_j times something.
+void ShareByFactors(std::span<const float> factors, std::span<float> weights, std::span<float> signs) {
+  float sum = 0;
+  for (const float factor : factors) sum += std::fabs(factor);
+  if (!(sum > 0 && std::isfinite(sum))) sum = 1;
+  for (size_t j = 0; j < factors.size(); ++j) {
+    weights[j] = std::fabs(factors[j]) / sum;
+    signs[j] = factors[j] < 0 ? -1.0f : 1.0f;
+  }
+}
+
+// scratch.user_vector, weights and signs from the slots, of which there is at least one, and the sums of
+// neighbours; with `explain` the terms, too. Where only neighbours score and none has any, there are no slots
+// left, and the source is kPopular.
+void Encode(const ModelSnapshot& snapshot, const CatalogView& view, bool explain, Scratch& scratch,
+            Recommendation* result) {
   scratch.user_vector.resize(snapshot.dim());
   scratch.weights.resize(scratch.slots.size());
   scratch.signs.resize(scratch.slots.size());
   snapshot.encoder().Encode(scratch.slots, scratch.encoder, scratch.user_vector, scratch.weights,
                             scratch.signs);
+  if (snapshot.neighbours() != nullptr) {
+    SumNeighbours(snapshot, view, scratch.slots, scratch.slot_rows, scratch.neighbours);
+    if (!snapshot.has_vectors()) {
+      if (scratch.neighbours.sums.rows().empty()) {
+        scratch.slots.clear();
+        result->source = ItemSource::kPopular;
+        return;
+      }
+      ShareByFactors(scratch.neighbours.factors, scratch.weights, scratch.signs);
+    }
+  }
   if (!explain) return;
   scratch.terms.resize(scratch.slots.size());
   scratch.terms_known =
@@ -154,10 +179,10 @@ absl::Status CheckLongTerm(const ModelSnapshot& snapshot, const UserState& user)
   return absl::OkStatus();
 }
 
-// The best k of scratch.results (snapshot rows) and scratch.added_results, into scratch.results.
-void MergeAddedResults(size_t k, Scratch& scratch) {
-  if (scratch.added_results.empty()) return;
-  scratch.results.insert(scratch.results.end(), scratch.added_results.begin(), scratch.added_results.end());
+// The best k of scratch.results and the results of other rows, into scratch.results.
+void MergeResults(std::span<const ScoredRow> more, size_t k, Scratch& scratch) {
+  if (more.empty()) return;
+  scratch.results.insert(scratch.results.end(), more.begin(), more.end());
   scratch.results.resize(SelectTopK(scratch.results.data(), scratch.results.size(), k));
 }
 
@@ -189,7 +214,7 @@ void Search(const ModelSnapshot& snapshot, const CatalogView& view, const Recomm
   AddStats(SearchExact(by_cosine ? view.added_items_by_cosine() : view.added_items(), search,
                        scratch.retrieval, scratch.added_results),
            stats);
-  MergeAddedResults(query.k, scratch);
+  MergeResults(scratch.added_results, query.k, scratch);
   AddStats(SearchShared(by_cosine ? view.shared_vectors_by_cosine() : view.shared_vectors(),
                         view.rows_of_shared_vectors(), search, scratch.shared_search, scratch.results),
            stats);
@@ -222,6 +247,25 @@ void AddPopularItems(const ModelSnapshot& snapshot, const CatalogView& view, uin
   }
 }
 
+// The answer of a snapshot that has neighbours and no vectors: items with a sum above 0, then those without
+// one by popularity, then the others.
+void AddBestNeighbours(const ModelSnapshot& snapshot, const CatalogView& view, const RecommendQuery& query,
+                       Scratch& scratch, Recommendation* result) {
+  result->retrieval =
+      SearchNeighbours(snapshot, view, {}, query.k, scratch.filter, scratch.retrieval, scratch.neighbours);
+  const std::span<const ScoredRow> found = scratch.neighbours.candidates;
+  size_t next = 0;
+  for (; next < found.size() && found[next].score > 0; ++next) {
+    result->items.push_back({.row = found[next].row, .score = found[next].score});
+  }
+  const size_t num_positive = result->items.size();
+  AddPopularItems(snapshot, view, query.k, scratch.filter, result);
+  for (size_t i = num_positive; i < result->items.size(); ++i) result->items[i].score = 0;
+  for (; next < found.size() && result->items.size() < query.k; ++next) {
+    result->items.push_back({.row = found[next].row, .score = found[next].score});
+  }
+}
+
 ContributionKind KindOf(SlotKind kind) {
   switch (kind) {
     case SlotKind::kEvent:
@@ -244,27 +288,41 @@ bool ComesBefore(const Contribution& a, const Contribution& b) {
 }
 
 // Appends the terms of one item's score, largest first.
-void Explain(const CatalogView& view, Scratch& scratch, RecommendedItem& item, Recommendation* result) {
+void Explain(const ModelSnapshot& snapshot, const CatalogView& view, Scratch& scratch, RecommendedItem& item,
+             Recommendation* result) {
   std::vector<Contribution>& all = result->contributions;
   const size_t begin = all.size();
   if (result->source == ItemSource::kPopular) {
     all.push_back({.kind = ContributionKind::kPopularity, .score = item.score});
   } else {
-    const float bias = view.Bias(item.row);
+    const float bias = snapshot.has_vectors() ? view.Bias(item.row) : 0.0f;
+    const NeighbourRows* const neighbours = snapshot.neighbours();
+    const std::optional<uint32_t> base = SnapshotRowOf(view, snapshot.num_items(), item.row);
+    const bool by_slot = scratch.terms_known || (neighbours != nullptr && base.has_value());
     if (scratch.terms_known) {
       const std::span<const float> vector = ItemFloats(view, item.row, scratch);
       scratch.dots.resize(scratch.slots.size());
       DotPointers(vector.data(), scratch.term_vectors.data(), scratch.slots.size(), vector.size(),
                   scratch.dots.data());
-      for (size_t j = 0; j < scratch.slots.size(); ++j) {
-        all.push_back({.kind = KindOf(scratch.slots[j].kind),
-                       .row = scratch.slot_rows[j],
-                       .history_index = scratch.slot_history[j],
-                       .weight = scratch.weights[j],
-                       .score = scratch.terms[j].factor * scratch.dots[j]});
+    }
+    float of_neighbours = 0;
+    for (size_t j = 0; by_slot && j < scratch.slots.size(); ++j) {
+      float score = scratch.terms_known ? scratch.terms[j].factor * scratch.dots[j] : 0.0f;
+      if (neighbours != nullptr && base.has_value() && scratch.neighbours.factors[j] != 0) {
+        const std::optional<uint32_t> from = SnapshotRowOf(view, snapshot.num_items(), scratch.slot_rows[j]);
+        const float term = scratch.neighbours.factors[j] * neighbours->Weight(*from, *base);
+        of_neighbours += term;
+        score += term;
       }
-    } else {
-      all.push_back({.kind = ContributionKind::kHistory, .weight = 1, .score = item.score - bias});
+      all.push_back({.kind = KindOf(scratch.slots[j].kind),
+                     .row = scratch.slot_rows[j],
+                     .history_index = scratch.slot_history[j],
+                     .weight = scratch.weights[j],
+                     .score = score});
+    }
+    if (!scratch.terms_known) {
+      all.push_back(
+          {.kind = ContributionKind::kHistory, .weight = 1, .score = item.score - bias - of_neighbours});
     }
     if (bias != 0) all.push_back({.kind = ContributionKind::kItemBias, .score = bias});
     std::sort(all.begin() + static_cast<ptrdiff_t>(begin), all.end(), ComesBefore);
@@ -282,18 +340,29 @@ absl::Status Recommend(const ModelSnapshot& snapshot, const CatalogView& view, c
   if (absl::Status status = CheckLongTerm(snapshot, user); !status.ok()) return status;
   BuildFilter(view, query, scratch);
   BuildSlots(snapshot, view, query, user, query.exclude_seen, scratch, result);
+  if (!scratch.slots.empty()) Encode(snapshot, view, query.explain, scratch, result);
   if (scratch.slots.empty()) {
     result->retrieval.proven_exact = true;
     AddPopularItems(snapshot, view, query.k, scratch.filter, result);
+  } else if (!snapshot.has_vectors()) {
+    AddBestNeighbours(snapshot, view, query, scratch, result);
   } else {
-    Encode(snapshot, query.explain, scratch);
+    RetrievalStats of_neighbours;
+    if (snapshot.neighbours() != nullptr) {
+      of_neighbours = SearchNeighbours(snapshot, view, scratch.user_vector, query.k, scratch.filter,
+                                       scratch.retrieval, scratch.neighbours);
+    }
     Search(snapshot, view, query, Similarity::kDot, scratch, &result->retrieval);
+    if (snapshot.neighbours() != nullptr) {
+      AddStats(of_neighbours, &result->retrieval);
+      MergeResults(scratch.neighbours.candidates, query.k, scratch);
+    }
     for (const ScoredRow& best : scratch.results) {
       result->items.push_back({.row = best.row, .score = best.score});
     }
   }
   if (query.explain) {
-    for (RecommendedItem& item : result->items) Explain(view, scratch, item, result);
+    for (RecommendedItem& item : result->items) Explain(snapshot, view, scratch, item, result);
   }
   return absl::OkStatus();
 }
@@ -310,19 +379,25 @@ absl::Status ScoreItems(const ModelSnapshot& snapshot, const CatalogView& view, 
     }
   }
   BuildSlots(snapshot, view, query, user, /*exclude_seen=*/false, scratch, result);
-  if (!scratch.slots.empty()) Encode(snapshot, query.explain, scratch);
+  if (!scratch.slots.empty()) Encode(snapshot, view, query.explain, scratch, result);
   for (const uint32_t row : rows) {
     float score = view.Popularity(row);
     if (!scratch.slots.empty()) {
-      const float* const vector = ItemFloats(view, row, scratch).data();
-      score = Dot(scratch.user_vector.data(), vector, snapshot.dim()) + view.Bias(row);
+      score = 0;
+      if (snapshot.has_vectors()) {
+        const float* const vector = ItemFloats(view, row, scratch).data();
+        score = Dot(scratch.user_vector.data(), vector, snapshot.dim()) + view.Bias(row);
+      }
+      if (snapshot.neighbours() != nullptr) {
+        score += NeighbourScore(snapshot, view, scratch.neighbours.sums, row);
+      }
     }
     result->items.push_back({.row = row, .score = score});
   }
   result->retrieval.rows_scanned = result->retrieval.rows_scored = rows.size();
   result->retrieval.proven_exact = true;
   if (query.explain) {
-    for (RecommendedItem& item : result->items) Explain(view, scratch, item, result);
+    for (RecommendedItem& item : result->items) Explain(snapshot, view, scratch, item, result);
   }
   return absl::OkStatus();
 }
@@ -337,6 +412,18 @@ absl::Status SimilarItems(const ModelSnapshot& snapshot, const CatalogView& view
   }
   BuildFilter(view, query, scratch);
   scratch.filter.Exclude(row);
+  if (!snapshot.has_vectors()) {
+    scratch.neighbours.sums.Reset(snapshot.num_items());
+    if (const auto base = SnapshotRowOf(view, snapshot.num_items(), row); base.has_value()) {
+      scratch.neighbours.sums.Add(*snapshot.neighbours(), *base, 1);
+    }
+    result->retrieval =
+        SearchNeighbours(snapshot, view, {}, query.k, scratch.filter, scratch.retrieval, scratch.neighbours);
+    for (const ScoredRow& best : scratch.neighbours.candidates) {
+      result->items.push_back({.row = best.row, .score = std::clamp(best.score, -1.0f, 1.0f)});
+    }
+    return absl::OkStatus();
+  }
   const std::span<const float> vector = ItemFloats(view, row, scratch);
   scratch.user_vector.assign(vector.size(), 0.0f);
   AddScaled(view.InverseNorm(row), vector.data(), vector.size(), scratch.user_vector.data());

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "engine/catalog_view.h"
 #include "engine/encoders/encoder.h"
+#include "engine/internal/neighbour_search.h"
 #include "engine/internal/shared_search.h"
 #include "engine/retrieval/retriever.h"
 #include "engine/snapshot/model_snapshot.h"
@@ -90,13 +91,17 @@ struct Scratch {
   RowFilter filter;
   RetrievalScratch retrieval;
   SharedSearchScratch shared_search;
+  NeighbourScratch neighbours;
   std::vector<ScoredRow> results, added_results;
 };
 
 // The k best items for a user. The user vector is made of the newest encoder().max_events() events whose item
 // and class are known (in this order, newest first; ages count from the newest of them), the long-term vector
 // and the context's items. Deleted items do not appear in answers, but still count as history and context.
-// With no slot at all, the most popular allowed items, scored by popularity. `result` is cleared first.
+// With no slot at all, the most popular allowed items, scored by popularity. Where the snapshot has item
+// neighbours, their sum is part of the score, and with neighbours alone, without vectors: items that no
+// neighbour of the history names have score 0 and come in order of popularity after those with more, and a
+// history that has no neighbours is answered as an empty one. `result` is cleared first.
 // INVALID_ARGUMENT for k == 0 or a long-term vector of another size. `view` must have been built for
 // `snapshot`.
 absl::Status Recommend(const ModelSnapshot& snapshot, const CatalogView& view, const RecommendQuery& query,
@@ -109,9 +114,11 @@ absl::Status ScoreItems(const ModelSnapshot& snapshot, const CatalogView& view, 
                         const UserState& user, std::span<const uint32_t> rows, Scratch& scratch,
                         Recommendation* result);
 
-// The k rows with the largest cosine to `row`, which is left out itself. Filters of `query` apply
-// (exclude_seen does not); scores are cosines, in [-1, 1]. A zero vector has cosine 0 to everything. `source`
-// says nothing here, and `explain` is ignored. INVALID_ARGUMENT for k == 0 or row >= view.num_rows().
+// The k rows with the largest cosine to `row`, which is left out itself. Where the snapshot has no vectors,
+// the row's neighbours by their weights, which are clamped to [-1, 1]: there may be fewer than k. Filters of
+// `query` apply (exclude_seen does not); scores are cosines, in [-1, 1]. A zero vector has cosine 0 to
+// everything. `source` says nothing here, and `explain` is ignored. INVALID_ARGUMENT for k == 0 or row >=
+// view.num_rows().
 absl::Status SimilarItems(const ModelSnapshot& snapshot, const CatalogView& view, const RecommendQuery& query,
                           uint32_t row, Scratch& scratch, Recommendation* result);
 

@@ -22,6 +22,7 @@ struct EncoderSlot {
   int64_t age_ms = 0;             // kEvent: time from this event to the newest one, >= 0
   float item_logit = 0;           // kEvent: the item's own term of the attention logit
   const float* vector = nullptr;  // [dim]
+  uint32_t row = 0;               // kEvent, kContext: of the item: the same for all slots of one item
 };
 
 // What one slot adds to a user vector: factor * vector.
@@ -32,10 +33,12 @@ struct EncoderTerm {
 
 // Buffers of one thread, for any encoder; they grow and are reused.
 struct EncoderScratch {
-  AlignedVector<float> values;
+  AlignedVector<float> values, term_values;
   std::vector<EncoderSlot> slots;
   std::vector<float> weights, signs;
   std::vector<EncoderTerm> terms;
+  std::vector<uint64_t> keys;
+  std::vector<uint32_t> counted;
   std::vector<EncoderScratch> parts;  // of encoders within an encoder
 };
 

@@ -7,6 +7,8 @@
 #include "absl/strings/str_join.h"
 #include "engine/base/quoted.h"
 #include "engine/encoders/attention.h"
+#include "engine/encoders/ials_fold_in.h"
+#include "engine/encoders/no_vector.h"
 #include "engine/encoders/stacked.h"
 #include "engine/encoders/transformer.h"
 
@@ -78,11 +80,31 @@ EncoderPtr BindTransformer(EncoderSpec& spec) {
   return std::make_unique<TransformerEncoder>(std::move(p));
 }
 
+EncoderPtr BindIals(EncoderSpec& spec) {
+  IalsParameters p;
+  p.gram = spec.Tensor("gram", {spec.dim()});
+  p.class_weights = spec.Tensor("class_weights", {spec.num_classes()});
+  p.lambda = spec.Number("lambda", 1e-30, 1e30);
+  p.alpha0 = spec.Number("alpha0", 0, 1e30);
+  p.nu = spec.Number("nu", 0, 4);
+  p.num_items = spec.Number("num_items", 1, 1e10);
+  if (!spec.status().ok()) return nullptr;
+  p.max_events = spec.manifest().max_events;
+  return std::make_unique<IalsFoldIn>(p);
+}
+
+EncoderPtr BindNoVector(EncoderSpec& spec) {
+  return std::make_unique<NoVectorEncoder>(spec.manifest().max_events);
+}
+
 struct Kind {
   std::string_view name;
   BindFunction bind;
 };
-constexpr Kind kKinds[] = {{kAttentionModelKind, BindAttention}, {"transformer", BindTransformer}};
+constexpr Kind kKinds[] = {{kAttentionModelKind, BindAttention},
+                           {"ials", BindIals},
+                           {kNoVectorKind, BindNoVector},
+                           {"transformer", BindTransformer}};
 
 }  // namespace
 

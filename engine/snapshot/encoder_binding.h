@@ -9,6 +9,9 @@
 //   each
 //                block b < blocks what engine/encoders/transformer.h says, as b.<name>; the parameters heads,
 //                hidden, blocks, max_length and context_class
+//   ials         gram [d_k], class_weights [classes]; the parameters lambda, alpha0, nu and num_items of
+//                ials_fold_in.h; the item vectors lie along the principal axes of their table
+//   neighbours   none: no user vector, for snapshots that score by neighbours.* alone (model_snapshot.h)
 #ifndef SWIFTLET_ENGINE_SNAPSHOT_ENCODER_BINDING_H_
 #define SWIFTLET_ENGINE_SNAPSHOT_ENCODER_BINDING_H_
 

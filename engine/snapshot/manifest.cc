@@ -274,6 +274,19 @@ absl::Status CheckRating(const Manifest& m) {
   return absl::OkStatus();
 }
 
+absl::Status ReadNeighbours(const ObjectReader& root, Manifest& m) {
+  if (root.FindOptional("neighbours") == nullptr) return absl::OkStatus();
+  SWIFTLET_ASSIGN_OR_RETURN(const ObjectReader entry, root.Object("neighbours"));
+  ManifestNeighbours neighbours;
+  SWIFTLET_ASSIGN_OR_RETURN(neighbours.kind, entry.String("kind"));
+  if (!IsValidId(neighbours.kind)) {
+    return Mismatch(entry.PathOf("kind"), "the name of a kind of model", Shown(neighbours.kind));
+  }
+  SWIFTLET_ASSIGN_OR_RETURN(neighbours.scale, entry.Float("scale"));
+  m.neighbours = std::move(neighbours);
+  return absl::OkStatus();
+}
+
 absl::Status ReadRowType(const ObjectReader& root, Manifest& m) {
   if (root.FindOptional("row_type") == nullptr) return absl::OkStatus();
   SWIFTLET_ASSIGN_OR_RETURN(const std::string name, root.String("row_type"));
@@ -438,6 +451,7 @@ absl::StatusOr<Manifest> ManifestOf(const json& value) {
   SWIFTLET_RETURN_IF_ERROR(ReadEventTypes(root, m));
   SWIFTLET_RETURN_IF_ERROR(ReadEventClasses(root, m));
   SWIFTLET_RETURN_IF_ERROR(ReadTraining(root, m));
+  SWIFTLET_RETURN_IF_ERROR(ReadNeighbours(root, m));
   SWIFTLET_RETURN_IF_ERROR(ReadIndex(root, m));
   SWIFTLET_RETURN_IF_ERROR(ReadRating(root, m));
   SWIFTLET_RETURN_IF_ERROR(ReadMetrics(root, m));
@@ -533,6 +547,9 @@ std::string FormatManifest(const Manifest& m) {
           {{"kind", e.kind}, {"dim", e.dim}, {"weight", e.weight}, {"parameters", e.parameters}});
     }
     root["encoders"] = std::move(encoders);
+  }
+  if (m.neighbours.has_value()) {
+    root["neighbours"] = {{"kind", m.neighbours->kind}, {"scale", m.neighbours->scale}};
   }
   if (m.index.has_value()) {
     root["index"] = {{"kind", m.index->kind},

@@ -31,6 +31,7 @@
 //                                                    // approximate searches
 //     "rating": {"event_type": 6, "dim": 15, "mean": 3.53, "min": 1, "max": 5},
 //                                                    // optional; without it there are no rating.* tensors
+//     "neighbours": {"kind": "ease", "scale": 1},    // optional; without it no tensors neighbours.*
 //     "metrics": {"ndcg@10": 0.12},                  // optional; offline, measured through the engine
 //     "files": {"model.safetensors": {"bytes": 123, "xxh3_128": "32 hex digits"}, "user_vectors.sst": {...}}
 //   }
@@ -62,6 +63,8 @@ inline constexpr char kBoundIndexKind[] = "bound-2";
 inline constexpr char kUserVectorsFile[] = "user_vectors.sst";
 // Of snapshots without "encoders".
 inline constexpr char kAttentionModelKind[] = "attention";
+// Of the only encoder of a snapshot that scores by item neighbours alone.
+inline constexpr char kNoVectorKind[] = "neighbours";
 
 // What the numbers of the item tables are stored as.
 enum class RowType : uint8_t { kFloat32, kBf16 };
@@ -118,6 +121,14 @@ struct ManifestRating {
   friend bool operator==(const ManifestRating&, const ManifestRating&) = default;
 };
 
+// The sparse item-item model that model.safetensors holds as neighbours.*.
+struct ManifestNeighbours {
+  std::string kind;  // what learned it, such as "ease": for people
+  float scale = 1;   // of all its scores; finite
+
+  friend bool operator==(const ManifestNeighbours&, const ManifestNeighbours&) = default;
+};
+
 struct Manifest {
   int format_version = kSnapshotFormatVersion;
   int64_t version = 0;  // >= 1
@@ -139,6 +150,7 @@ struct Manifest {
   std::string training_fingerprint;
   uint64_t num_training_events = 0;
   std::map<std::string, std::string> training_parameters;
+  std::optional<ManifestNeighbours> neighbours;
   std::optional<ManifestIndex> index;
   std::optional<ManifestRating> rating;
   std::map<std::string, double> metrics;

@@ -235,7 +235,14 @@ absl::Status ModelSnapshot::Bind(const std::string& model_path, SnapshotTensors*
   }
   if (manifest_.index.has_value() && manifest_.index->kind == kBoundIndexKind) BindIndex(binder, &t);
   if (manifest_.rating.has_value()) BindRating(binder, &t);
-  binder.RefuseOthers({"item.", "category.", "encoder.", "attention.", "rating."});
+  if (manifest_.neighbours.has_value()) {
+    NeighbourRows& rows = t.neighbours.emplace();
+    binder.Required("neighbours.offsets", {n + 1}, &rows.offsets);
+    binder.Required("neighbours.rows", {kAny}, &rows.rows);
+    binder.Required("neighbours.weights", {rows.rows.size()}, &rows.weights);
+    binder.Required("neighbours.position_weights", {kAny}, &rows.position_weights);
+  }
+  binder.RefuseOthers({"item.", "category.", "encoder.", "attention.", "neighbours.", "rating."});
   SWIFTLET_RETURN_IF_ERROR(binder.status());
 
   if (const absl::Status status = CheckStructure(t); !status.ok())
@@ -269,6 +276,14 @@ absl::Status ModelSnapshot::Bind(const std::string& model_path, SnapshotTensors*
                                                                       .max_events = manifest_.max_events});
   }
   if (t.rating.has_value()) rating_.emplace(*t.rating);
+  neighbours_ = t.neighbours;
+  if (neighbours_.has_value()) {
+    for (const float w : neighbours_->position_weights) {
+      position_weights_.push_back(w * manifest_.neighbours->scale);
+    }
+    neighbours_->position_weights = position_weights_;
+    has_vectors_ = manifest_.model_kind != kNoVectorKind;
+  }
   if (t.index.has_value()) {
     retriever_ = std::make_unique<BoundRetriever>(items_, inverse_norms_, *t.index);
   } else {

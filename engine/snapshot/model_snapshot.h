@@ -35,6 +35,12 @@
 //   attention.recency_logits  F32 [32]
 //   attention.slot_logits     F32 [2]      long-term slot, context slot
 //
+// With "neighbours" in the manifest, a sparse item-item model (engine/retrieval/neighbour_rows.h) of E entries:
+//   neighbours.offsets        U64 [N + 1]  entries of row j: [offsets[j], offsets[j + 1])
+//   neighbours.rows           U32 [E]      item rows, ascending within a row j
+//   neighbours.weights        F32 [E]      W[j, i]
+//   neighbours.position_weights F32 [P]    by position of the event in the history, newest first; P >= 1
+//
 // With "index" in the manifest, an index over item.vectors (engine/retrieval/bound_index.h): K clusters, G groups of
 // sixteen rows, F = FineBytes(d).
 //   index.rotation            F32 [d, s]   principal axes, orthonormal rows
@@ -55,8 +61,8 @@
 //   rating.counts             U32 [N]      ratings of the item that were fitted to; 0: the model does not know it
 // clang-format on
 //
-// No other tensor's name may begin with "item.", "category.", "encoder.", "attention." or "rating."; tensors
-// of other names are passed over.
+// No other tensor's name may begin with "item.", "category.", "encoder.", "attention.", "neighbours." or
+// "rating."; tensors of other names are passed over.
 #ifndef SWIFTLET_ENGINE_SNAPSHOT_MODEL_SNAPSHOT_H_
 #define SWIFTLET_ENGINE_SNAPSHOT_MODEL_SNAPSHOT_H_
 
@@ -75,6 +81,7 @@
 #include "engine/encoders/encoder.h"
 #include "engine/encoders/rating_model.h"
 #include "engine/kernels/vector_view.h"
+#include "engine/retrieval/neighbour_rows.h"
 #include "engine/retrieval/retriever.h"
 #include "engine/snapshot/manifest.h"
 #include "engine/snapshot/safetensors.h"
@@ -156,6 +163,10 @@ class ModelSnapshot {
   void MapToInput(std::span<const float> vector, std::span<float> input_vector) const;
 
   const UserEncoder& encoder() const { return *encoder_; }
+  // Null where there are none. Their position weights are multiplied by the manifest's scale.
+  const NeighbourRows* neighbours() const { return neighbours_.has_value() ? &*neighbours_ : nullptr; }
+  // False where only neighbours() score items, and no vectors.
+  bool has_vectors() const { return has_vectors_; }
   // Over items(); by dot product, and by cosine with inverse_norms(). Exact, with an index or without.
   const Retriever& retriever() const { return *retriever_; }
   // For approximate searches through the index, as the trainer calibrated them; exact where it did not.
@@ -197,6 +208,9 @@ class ModelSnapshot {
   std::vector<float> class_signs_;
   std::vector<uint64_t> category_rows_offsets_;
   std::vector<uint32_t> category_rows_;
+  std::optional<NeighbourRows> neighbours_;
+  std::vector<float> position_weights_;
+  bool has_vectors_ = true;
   std::unique_ptr<const UserEncoder> encoder_;
   std::unique_ptr<const Retriever> retriever_;
   std::optional<RatingModel> rating_;

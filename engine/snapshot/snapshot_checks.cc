@@ -218,6 +218,10 @@ absl::Status CheckNumbers(const SnapshotTensors& t) {
   SWIFTLET_RETURN_IF_ERROR(CheckFinite("attention.recency_logits", t.recency_logits));
   SWIFTLET_RETURN_IF_ERROR(CheckFinite("attention.slot_logits", t.slot_logits));
   for (const auto& [name, values] : t.encoder_tensors) SWIFTLET_RETURN_IF_ERROR(CheckFinite(name, values));
+  if (t.neighbours.has_value()) {
+    SWIFTLET_RETURN_IF_ERROR(CheckFinite("neighbours.weights", t.neighbours->weights));
+    SWIFTLET_RETURN_IF_ERROR(CheckFinite("neighbours.position_weights", t.neighbours->position_weights));
+  }
   for (size_t i = 1; i < t.popularity_order.size(); ++i) {
     if (t.popularity[t.popularity_order[i]] > t.popularity[t.popularity_order[i - 1]]) {
       return Bad("item.popularity_order", i, "rows in order of popularity, highest first",
@@ -247,6 +251,27 @@ ItemMatrix SnapshotTensors::inputs() const {
   return matrix;
 }
 
+absl::Status CheckNeighbourStructure(const NeighbourRows& t) {
+  SWIFTLET_RETURN_IF_ERROR(CheckOffsets("neighbours.offsets", t.offsets, t.rows.size()));
+  const uint32_t num_items = t.num_items();
+  for (uint32_t row = 0; row < num_items; ++row) {
+    for (uint64_t k = t.offsets[row]; k < t.offsets[row + 1]; ++k) {
+      if (t.rows[k] >= num_items) {
+        return Bad("neighbours.rows", k, absl::StrCat("below ", num_items), absl::StrCat(t.rows[k]));
+      }
+      if (k > t.offsets[row] && t.rows[k] <= t.rows[k - 1]) {
+        return Bad("neighbours.rows", k, absl::StrCat("above ", t.rows[k - 1], ", the one before"),
+                   absl::StrCat(t.rows[k]));
+      }
+    }
+  }
+  if (t.position_weights.empty()) {
+    return absl::DataLossError(
+        "tensor \"neighbours.position_weights\": expected at least 1 element, found 0");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckStructure(const SnapshotTensors& t) {
   SWIFTLET_RETURN_IF_ERROR(CheckOffsets("item.id_offsets", t.id_offsets, t.id_bytes.size()));
   SWIFTLET_RETURN_IF_ERROR(CheckOffsets("item.title_offsets", t.title_offsets, t.title_bytes.size()));
@@ -264,6 +289,7 @@ absl::Status CheckStructure(const SnapshotTensors& t) {
   if (t.manifest.encoders.empty() && t.position_logits.empty()) {
     return absl::DataLossError("tensor \"attention.position_logits\": expected at least 1 element, found 0");
   }
+  if (t.neighbours.has_value()) SWIFTLET_RETURN_IF_ERROR(CheckNeighbourStructure(*t.neighbours));
   if (t.index.has_value()) SWIFTLET_RETURN_IF_ERROR(CheckBoundIndexStructure(*t.index, t.keys.size()));
   return absl::OkStatus();
 }

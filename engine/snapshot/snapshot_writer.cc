@@ -127,6 +127,20 @@ absl::Status CheckRating(const SnapshotContents& c, const RatingContents& r) {
   return absl::OkStatus();
 }
 
+absl::Status CheckNeighbours(const SnapshotContents& c) {
+  const NeighbourContents& t = *c.neighbours;
+  SWIFTLET_RETURN_IF_ERROR(CheckSize("neighbours.offsets", c.item_ids.size() + 1, t.offsets.size(), false));
+  SWIFTLET_RETURN_IF_ERROR(CheckSize("neighbours.weights", t.rows.size(), t.weights.size(), false));
+  SWIFTLET_RETURN_IF_ERROR(CheckNumbers("neighbours.weights", t.weights));
+  SWIFTLET_RETURN_IF_ERROR(CheckNumbers("neighbours.position_weights", t.position_weights));
+  // The reader is the judge of the rest.
+  const NeighbourRows rows{t.offsets, t.rows, t.weights, t.position_weights};
+  if (const absl::Status status = CheckNeighbourStructure(rows); !status.ok()) {
+    return absl::InvalidArgumentError(status.message());
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckContents(const SnapshotContents& c) {
   const size_t n = c.item_ids.size(), d = c.dim;
   if (d < 1 || d > 4096)
@@ -145,6 +159,7 @@ absl::Status CheckContents(const SnapshotContents& c) {
   SWIFTLET_RETURN_IF_ERROR(CheckSize("sample_user_vectors", c.sample_user_vectors.size() / d * d,
                                      c.sample_user_vectors.size(), true));
   SWIFTLET_RETURN_IF_ERROR(CheckEncoders(c));
+  if (c.neighbours.has_value()) SWIFTLET_RETURN_IF_ERROR(CheckNeighbours(c));
 
   SWIFTLET_RETURN_IF_ERROR(CheckItemNumbers(c, "item_vectors", c.item_vectors, d));
   SWIFTLET_RETURN_IF_ERROR(CheckItemNumbers(c, "item_input_vectors", c.item_input_vectors, d));
@@ -373,6 +388,12 @@ std::vector<NamedTensor> NameTensors(const SnapshotContents& c, const DerivedTen
     add_list("rating.ridge", DType::kF32, t.rating_ridge);
     add_list("rating.counts", DType::kU32, c.rating->counts);
   }
+  if (c.neighbours.has_value()) {
+    add_list("neighbours.offsets", DType::kU64, c.neighbours->offsets);
+    add_list("neighbours.rows", DType::kU32, c.neighbours->rows);
+    add_list("neighbours.weights", DType::kF32, c.neighbours->weights);
+    add_list("neighbours.position_weights", DType::kF32, c.neighbours->position_weights);
+  }
   if (t.index.has_value()) {
     const BoundIndexView v = t.index->View();
     const uint64_t groups = v.num_groups();
@@ -411,6 +432,8 @@ absl::Status WriteSnapshot(const std::string& directory, const SnapshotContents&
   manifest.format_version = kSnapshotFormatVersion;
   manifest.encoders.clear();
   for (const EncoderContents& encoder : c.encoders) manifest.encoders.push_back(encoder.encoder);
+  manifest.neighbours.reset();
+  if (c.neighbours.has_value()) manifest.neighbours = c.neighbours->neighbours;
   const std::string kind = ModelKindOf(manifest.encoders);
   if (manifest.model_kind.empty()) manifest.model_kind = kind;
   if (manifest.model_kind != kind) {

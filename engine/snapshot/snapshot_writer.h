@@ -46,14 +46,23 @@ struct RatingContents {
   std::vector<uint32_t> counts;       // [N]
 };
 
+// The manifest's neighbours (ManifestNeighbours) with their tensors (NeighbourRows).
+struct NeighbourContents {
+  ManifestNeighbours neighbours;
+  std::vector<uint64_t> offsets = {0};        // [N + 1]
+  std::vector<uint32_t> rows;                 // ascending within a row of the offsets, below N
+  std::vector<float> weights;                 // as rows, finite
+  std::vector<float> position_weights = {1};  // at least 1, finite
+};
+
 // Everything of a snapshot but user_vectors.sst, in memory. Shapes as in model_snapshot.h, with unpadded rows
 // [N, dim]. With manifest.row_type kBf16 the rows of both tables are rounded to bf16 (to nearest, ties to
 // even), and norms and index are those of the rounded rows.
 struct SnapshotContents {
   // format_version, dim, row_stride, num_items, num_categories, index, rating and files are filled by the
   // writer; the caller sets the rest (num_users: rows of user_vectors.sst, when that file is in the directory
-  // already). An empty model_kind becomes that of the encoders, and manifest.encoders is filled from
-  // `encoders`.
+  // already). An empty model_kind becomes that of the encoders, and manifest.encoders and
+  // neighbours are filled from those of here.
   Manifest manifest;
   uint32_t dim = 0;
   std::vector<std::string> item_ids;                      // [N], valid ids, no id twice
@@ -67,6 +76,7 @@ struct SnapshotContents {
   std::vector<float> input_map;                           // [dim, dim] or empty
   // Empty: additive attention over all columns, the parameters below.
   std::vector<EncoderContents> encoders;
+  std::optional<NeighbourContents> neighbours;
   std::vector<float> class_logits;     // [manifest.event_classes.size()]
   std::vector<float> position_logits;  // [P], P >= 1
   std::vector<float> recency_logits;   // [kNumRecencyBuckets]

@@ -35,6 +35,17 @@ TEST_P(AllocationsTest, NoneInTheSteadyState) {
   SnapshotContents contents = testing::RandomSnapshot(
       {.num_items = 3000, .dim = 32, .row_type = row_type, .with_rating_model = true});
   contents.index = index;
+  if (row_type == RowType::kFloat32) {
+    NeighbourContents& neighbours = contents.neighbours.emplace();
+    neighbours.neighbours = {.kind = "ease", .scale = 1};
+    for (uint32_t row = 0; row < 3000; ++row) {
+      for (uint32_t i = row % 31; i < 3000; i += 31) {
+        neighbours.rows.push_back(i);
+        neighbours.weights.push_back(static_cast<float>((row + i) % 7) - 3);
+      }
+      neighbours.offsets.push_back(neighbours.rows.size());
+    }
+  }
   const auto snapshot = testing::WriteAndLoad(dir.File("model"), contents);
   ASSERT_EQ(snapshot->manifest().index.has_value(), index == IndexMode::kAlways);
   std::vector<CatalogItem> changes;
