@@ -181,6 +181,16 @@ void AddModelFlags(CLI::App* app, ModelOptions* o) {
       ->check(CLI::IsMember(kinds))
       ->capture_default_str()
       ->group(group);
+  app->add_option("--blend", o->training.blend, "Kinds of models that --model blend combines")
+      ->check(CLI::IsMember(kinds))
+      ->delimiter(',')
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--neighbours", o->training.neighbours,
+                  "ease, item-knn: of each item; 0: ease by the inverse over all items")
+      ->check(CLI::Range(0, 100'000))
+      ->capture_default_str()
+      ->group(group);
   app->add_option("--dim", als.dim, "Floats of a vector")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str()

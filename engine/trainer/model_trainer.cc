@@ -8,6 +8,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "engine/base/status_macros.h"
+#include "engine/trainer/blend.h"
+#include "engine/trainer/linear_models.h"
 #include "engine/trainer/torch_library.h"
 #include "engine/trainer/write_model.h"
 
@@ -83,7 +85,12 @@ struct Kind {
   std::string_view name;
   TrainFunction train;
 };
-constexpr std::array<Kind, 2> kKinds = {{{"attention", TrainAttention}, {"transformer", TrainWithTorch}}};
+constexpr std::array<Kind, 6> kKinds = {{{"attention", TrainAttention},
+                                         {"transformer", TrainWithTorch},
+                                         {"ials", TrainIals},
+                                         {"ease", TrainEase},
+                                         {"item-knn", TrainItemKnn},
+                                         {"blend", TrainBlend}}};
 
 }  // namespace
 
@@ -109,6 +116,7 @@ absl::StatusOr<TrainedModel> TrainModel(const TrainingData& training, const Trai
 
 TrainingOptions OptionsForRefit(TrainingOptions options, const TrainedModel& chosen) {
   if (chosen.epochs > 0) options.epochs = chosen.epochs;
+  options.chosen = chosen.chosen;
   if (!options.checkpoint_dir.empty()) options.checkpoint_dir += "/refit";
   return options;
 }
@@ -119,6 +127,11 @@ absl::Status WriteTrainedModel(const std::string& directory, TrainedModel model,
   m.version = version;
   m.created_ms = now_ms;
   m.trained_through_ms = data.trained_through_ms > 0 ? data.trained_through_ms : now_ms;
+  if (m.model_kind.empty()) {
+    std::vector<ManifestEncoder> encoders;
+    for (const EncoderContents& encoder : model.contents.encoders) encoders.push_back(encoder.encoder);
+    m.model_kind = ModelKindOf(encoders);
+  }
   m.embedding_space = NewEmbeddingSpace(m.model_kind == "attention" ? "als" : m.model_kind, version,
                                         m.training_fingerprint, now_ms);
   return WriteModel(directory, std::move(model.contents), data.user_ids, model.long_term);

@@ -7,6 +7,7 @@
 #define SWIFTLET_ENGINE_TRAINER_MODEL_TRAINER_H_
 
 #include <cstdint>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -30,9 +31,15 @@ struct TrainingOptions {
   // Passes over the data; 0: as many as validation says (see TrainingData).
   uint32_t epochs = 0;
   uint64_t seed = 1;
-  FitOptions attention;            // kind "attention"; its dim, value edges and rows are those of any kind
-  TransformerOptions transformer;  // kind "transformer"
-  std::string checkpoint_dir;  // kinds that take long keep their state here and go on from it; empty: none
+  // Kind "attention"; its dim, value edges and rows are those of any kind, its iALS options those of "ials".
+  FitOptions attention = {};
+  TransformerOptions transformer = {};  // kind "transformer"
+  uint32_t neighbours = 200;            // "ease": of an item's column, 0: all; "item-knn": of an item
+  std::vector<std::string> blend = {"ials", "ease"};  // kinds that "blend" combines
+  // Values that validation has chosen (TrainedModel::chosen): taken as they are.
+  std::map<std::string, double> chosen = {};
+  // Kinds that take long keep their state here and go on from it; empty: none.
+  std::string checkpoint_dir = {};
 };
 
 // All borrowed.
@@ -46,9 +53,10 @@ struct TrainingData {
 struct TrainedModel {
   // Ids, metadata and tables of data's items; the version, times and embedding space are still to be set.
   SnapshotContents contents;
-  MatrixF long_term;           // [users of data, dim] or empty
-  uint32_t epochs = 0;         // of the best model, to train anew with; 0 where that means nothing
-  double validation_ndcg = 0;  // NDCG@10 of the best epoch; 0 without validation
+  MatrixF long_term;                     // [users of data, dim] or empty
+  uint32_t epochs = 0;                   // of the best model, to train anew with; 0 where that means nothing
+  std::map<std::string, double> chosen;  // hyper-parameters, to train anew with
+  double validation_ndcg = 0;            // NDCG@10 of the best epoch; 0 without validation
 };
 
 // The kinds that this build of the trainer knows, the default first.
