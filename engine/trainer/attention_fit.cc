@@ -8,6 +8,8 @@
 #include "Eigen/Cholesky"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "engine/base/status_macros.h"
 #include "engine/trainer/attention_gradient.h"
 #include "engine/trainer/interrupt.h"
@@ -210,10 +212,12 @@ absl::StatusOr<FitResult> FitAttention(const FitInput& training, const FitInput&
                                        const AttentionFitOptions& options, ThreadPool* pool,
                                        Progress* progress, AttentionModel* model) {
   FitResult result;
+  const absl::Time begin_time = absl::Now();
   const bool validate = !validation.examples.empty();
   AttentionModel best = *model;
   uint32_t best_epoch = 0;
   if (validate) result.validation_ndcg = ValidationNdcg(*model, validation, options.max_events, pool);
+  if (validate) result.curve.push_back({0, 0, result.validation_ndcg});
   if (training.examples.empty()) return result;
   progress->Say(
       absl::StrCat("attention: ", WithCommas(training.examples.size()), " examples",
@@ -330,6 +334,7 @@ absl::StatusOr<FitResult> FitAttention(const FitInput& training, const FitInput&
       continue;
     }
     const double ndcg = ValidationNdcg(*model, validation, options.max_events, pool);
+    result.curve.push_back({absl::ToDoubleSeconds(absl::Now() - begin_time), epoch, ndcg});
     progress->Step(epoch, absl::StrFormat("loss %.4f, validation NDCG@10 %.4f", loss, ndcg));
     if (ndcg > result.validation_ndcg) {
       result.validation_ndcg = ndcg;

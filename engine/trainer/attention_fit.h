@@ -18,6 +18,7 @@
 #include "engine/trainer/dataset.h"
 #include "engine/trainer/matrix.h"
 #include "engine/trainer/progress.h"
+#include "engine/trainer/training_curve.h"
 
 namespace swiftlet {
 
@@ -91,6 +92,7 @@ double ValidationNdcg(const AttentionModel& model, const FitInput& input, uint32
 struct FitResult {
   uint32_t epochs = 0;
   double validation_ndcg = 0;  // of the best epoch; 0 without validation
+  TrainingCurve curve;         // a point for each epoch that was validated
 };
 
 // Fits `model` in place. With validation examples: until validation NDCG@10 stops to grow, keeping the best

@@ -45,15 +45,23 @@ absl::Status RunImport(const Options& options) {
 void AddImportCommand(CLI::App* app, Command* run) {
   auto options = std::make_shared<Options>();
   ImportOptions& o = options->import;
-  CLI::App* command =
-      app->add_subcommand("import", "Make a snapshot of vectors that were trained elsewhere (safetensors)");
+  CLI::App* command = app->add_subcommand(
+      "import", "Make a snapshot of vectors that were trained elsewhere (safetensors, .npy)");
   command->footer(
       "The encoder is the plain mean of the history's vectors (and of the user's own vector).\n"
       "Example:\n"
       "  python3 -c 'import numpy, safetensors.numpy as s; s.save_file({\"items\": numpy.load(\"v.npy\")}, "
       "\"v.safetensors\")'\n"
-      "  swiftlet-trainer import --vectors v.safetensors --ids ids.txt --models models --space mine-1");
-  command->add_option("--vectors", o.vectors_path, "safetensors file")->required();
+      "  swiftlet-trainer import --vectors v.safetensors --ids ids.txt --models models --space mine-1\n"
+      "  swiftlet-trainer import --vectors v.npy --ids ids.txt --user-tensor u.npy --user-ids users.txt "
+      "--models "
+      "models");
+  command
+      ->add_option(
+          "--vectors", o.vectors_path,
+          "safetensors file, or .npy file of the item vectors (with --ids); the tensors below may be .npy "
+          "files, too")
+      ->required();
   command->add_option("--item-tensor", o.item_tensor, "Item vectors: [items, dim], F32, F16, BF16 or F64")
       ->capture_default_str();
   command->add_option("--ids", o.item_ids_path,
@@ -77,7 +85,7 @@ void AddImportCommand(CLI::App* app, Command* run) {
       ->capture_default_str();
   AddRowsFlag(command, &o.row_type, "Options");
   command->add_option("--items", o.items.path,
-                      "Items: CSV or TSV with item, title and categories (or genres)");
+                      "Items: CSV, TSV or JSON Lines with item, title and categories (or genres)");
   command->add_option("--models", options->destination.models_dir, "Model directory to publish into");
   command->add_option("--output", options->destination.output_dir,
                       "Write the snapshot to this new directory, without publishing");

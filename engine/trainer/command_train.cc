@@ -12,6 +12,7 @@
 #include "engine/base/status_macros.h"
 #include "engine/snapshot/snapshot_writer.h"
 #include "engine/trainer/commands.h"
+#include "engine/trainer/config_file.h"
 #include "engine/trainer/evaluate.h"
 #include "engine/trainer/input.h"
 #include "engine/trainer/model_trainer.h"
@@ -140,6 +141,7 @@ void AddTrainCommand(CLI::App* app, Command* run) {
                  "(default on)")
       ->group("Ratings");
   AddRatingFlags(command, &options->ratings);
+  AddConfigFlag(command);
   command->callback([options, run] { *run = [options] { return Train(*options); }; });
 }
 

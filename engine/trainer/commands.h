@@ -15,8 +15,10 @@ namespace swiftlet {
 // Sets `run` to the command's work when the command line names it; call it after parsing.
 using Command = std::function<absl::Status()>;
 void AddTrainCommand(CLI::App* app, Command* run);
+void AddTuneCommand(CLI::App* app, Command* run);
 void AddEvaluateCommand(CLI::App* app, Command* run);
 void AddEvaluateRatingsCommand(CLI::App* app, Command* run);
+void AddCompareCommand(CLI::App* app, Command* run);
 void AddImportCommand(CLI::App* app, Command* run);
 void AddInspectCommand(CLI::App* app, Command* run);
 void AddRecommendCommand(CLI::App* app, Command* run);

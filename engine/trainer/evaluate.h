@@ -13,25 +13,25 @@
 #include "absl/status/statusor.h"
 #include "engine/base/thread_pool.h"
 #include "engine/snapshot/model_snapshot.h"
+#include "engine/trainer/metrics.h"
 #include "engine/trainer/split.h"
 
 namespace swiftlet {
 
-// Metrics of one cut-off k, means over users but for the coverage.
-struct MetricsAtK {
-  double recall = 0;     // targets among the first k, of all targets
-  double precision = 0;  // targets among the first k, of k
-  double ndcg =
-      0;  // sum of 1 / log2(rank + 1) over them, of the best possible sum with min(k, targets) ranks
-  double hit_rate = 0;  // 1 when there is any
-  double coverage = 0;  // distinct items in anyone's first k, of all items of the snapshot
+// Where a target of a test user came.
+struct TargetRank {
+  uint32_t user = 0;                // index into the test users
+  uint32_t rank = 0;                // from 1; 0: not among the first max(cutoffs)
+  uint32_t num_training_users = 0;  // of the item; 0 without an audience
 };
 
-// Metrics of one ranked list; coverage is 0. Requires k >= 1 and targets that are distinct and not empty.
-MetricsAtK MetricsOfList(std::span<const ItemKey> ranked, std::span<const ItemKey> targets, uint32_t k);
-
 struct EvaluationResult {
-  std::map<uint32_t, MetricsAtK> at;  // by k
+  std::map<uint32_t, MetricsAtK> at;                  // by k
+  std::map<uint32_t, std::vector<MetricsAtK>> users;  // by k: [test users], in their order
+  std::vector<uint32_t> history_lengths;              // [test users]
+  std::vector<TargetRank> targets;                    // by user
+  // Other figures, such as "rmse", that are shown and written as they are.
+  std::map<std::string, double> extra;
   uint64_t num_users = 0;
   uint64_t num_without_history = 0;  // users for whom the engine fell back to the popular items
   double seconds = 0;
@@ -51,6 +51,9 @@ struct EvaluationOptions {
   std::vector<uint32_t> cutoffs = {10, 20};
   Ranker ranker = Ranker::kModel;
   uint32_t max_history = 0;  // newest events that the engine is given (a server keeps 200); 0: all
+  // Of the training events, for novelty, diversity and the popularity of targets; null: these are 0.
+  // Borrowed.
+  const ItemAudience* audience = nullptr;
 };
 
 // Ranks all items that the user has not seen for every test user. CANCELLED when interrupted.
@@ -58,14 +61,12 @@ absl::StatusOr<EvaluationResult> Evaluate(const ModelSnapshot& snapshot, const U
                                           std::span<const TestUser> test, const EvaluationOptions& options,
                                           ThreadPool* pool);
 
-struct NamedResult {
-  std::string name;
-  EvaluationResult result;
-};
-// A table for people, a row for each result and cut-off.
-std::string FormatResults(std::span<const NamedResult> results);
-// The same as JSON.
-std::string ResultsToJson(std::span<const NamedResult> results);
+// The first k items for each of `users`, as Evaluate ranks them.
+absl::StatusOr<std::vector<std::vector<ItemKey>>> TopItems(const ModelSnapshot& snapshot,
+                                                           const UserVectors& user_vectors,
+                                                           std::span<const TestUser* const> users, uint32_t k,
+                                                           const EvaluationOptions& options);
+
 // "ndcg@10" -> value, for a manifest.
 std::map<std::string, double> ResultsToMetrics(const EvaluationResult& result, const std::string& prefix);
 

@@ -13,10 +13,13 @@
 #include "absl/strings/str_join.h"
 #include "engine/base/item_key.h"
 #include "engine/base/status_macros.h"
+#include "engine/trainer/npy.h"
 #include "engine/trainer/write_model.h"
 
 namespace swiftlet {
 namespace {
+
+bool IsNpy(const std::string& path) { return path.ends_with(".npy"); }
 
 absl::StatusOr<const TensorView*> FindTensor(const SafetensorsFile& file, const std::string& path,
                                              const std::string& name) {
@@ -27,9 +30,16 @@ absl::StatusOr<const TensorView*> FindTensor(const SafetensorsFile& file, const 
       absl::StrCat(path, ": no tensor \"", name, "\"; the file has: ", absl::StrJoin(names, ", ")));
 }
 
-absl::StatusOr<MatrixF> ReadMatrix(const SafetensorsFile& file, const std::string& path,
+// The tensor of the safetensors file, or the array of a .npy file where the name is one's. file: null where
+// the vectors are a .npy file.
+absl::StatusOr<MatrixF> ReadMatrix(const SafetensorsFile* file, const std::string& path,
                                    const std::string& name) {
-  SWIFTLET_ASSIGN_OR_RETURN(const TensorView* tensor, FindTensor(file, path, name));
+  if (IsNpy(name)) return ReadNpy(name);
+  if (file == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": a .npy file has no tensor \"", name, "\"; name another .npy file"));
+  }
+  SWIFTLET_ASSIGN_OR_RETURN(const TensorView* tensor, FindTensor(*file, path, name));
   return TensorToMatrix(*tensor, absl::StrCat(path, ": tensor \"", name, "\""));
 }
 
@@ -58,8 +68,14 @@ absl::StatusOr<std::vector<std::string>> ReadIdFile(const std::string& path) {
   return ids;
 }
 
-absl::StatusOr<std::vector<std::string>> ReadIdTensors(const SafetensorsFile& file, const std::string& path,
-                                                       const std::string& prefix) {
+absl::StatusOr<std::vector<std::string>> ReadIdTensors(const SafetensorsFile* safetensors,
+                                                       const std::string& path, const std::string& prefix,
+                                                       const std::string& flag) {
+  if (safetensors == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": a .npy file has no ids; name their file with ", flag));
+  }
+  const SafetensorsFile& file = *safetensors;
   SWIFTLET_ASSIGN_OR_RETURN(const TensorView* bytes, FindTensor(file, path, prefix + "_bytes"));
   SWIFTLET_ASSIGN_OR_RETURN(const TensorView* offsets, FindTensor(file, path, prefix + "_offsets"));
   if (bytes->dtype != DType::kU8) {
@@ -135,19 +151,24 @@ absl::StatusOr<MatrixF> TensorToMatrix(const TensorView& tensor, const std::stri
 
 absl::StatusOr<ImportedModel> ImportModel(const ImportOptions& options, int64_t version, int64_t now_ms) {
   const std::string& path = options.vectors_path;
-  SWIFTLET_ASSIGN_OR_RETURN(const std::unique_ptr<SafetensorsFile> file, SafetensorsFile::Open(path));
+  std::unique_ptr<SafetensorsFile> safetensors;
+  if (!IsNpy(path)) {
+    SWIFTLET_ASSIGN_OR_RETURN(safetensors, SafetensorsFile::Open(path));
+  }
+  const SafetensorsFile* file = safetensors.get();
   ImportedModel model;
   SnapshotContents& contents = model.contents;
-  SWIFTLET_ASSIGN_OR_RETURN(const MatrixF items, ReadMatrix(*file, path, options.item_tensor));
+  SWIFTLET_ASSIGN_OR_RETURN(const MatrixF items,
+                            ReadMatrix(file, path, IsNpy(path) ? path : options.item_tensor));
   if (items.rows() == 0 || items.cols() == 0) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": tensor \"", options.item_tensor, "\" is [",
                                                    items.rows(), ", ", items.cols(),
                                                    "], expected at least one row and column"));
   }
   const bool item_file = !options.item_ids_path.empty();
-  SWIFTLET_ASSIGN_OR_RETURN(contents.item_ids, item_file
-                                                   ? ReadIdFile(options.item_ids_path)
-                                                   : ReadIdTensors(*file, path, options.item_id_tensor));
+  SWIFTLET_ASSIGN_OR_RETURN(contents.item_ids,
+                            item_file ? ReadIdFile(options.item_ids_path)
+                                      : ReadIdTensors(file, path, options.item_id_tensor, "--ids"));
   const size_t num_items = contents.item_ids.size();
   if (static_cast<size_t>(items.rows()) != num_items) {
     return absl::InvalidArgumentError(
@@ -158,17 +179,17 @@ absl::StatusOr<ImportedModel> ImportModel(const ImportOptions& options, int64_t 
   contents.item_vectors = Values(items);
   contents.item_popularity.assign(num_items, 0.0f);
   if (!options.input_tensor.empty()) {
-    SWIFTLET_ASSIGN_OR_RETURN(const MatrixF inputs, ReadMatrix(*file, path, options.input_tensor));
+    SWIFTLET_ASSIGN_OR_RETURN(const MatrixF inputs, ReadMatrix(file, path, options.input_tensor));
     SWIFTLET_RETURN_IF_ERROR(CheckRows(path, options.input_tensor, inputs, num_items, items.cols()));
     contents.item_input_vectors = Values(inputs);
   }
   if (!options.bias_tensor.empty()) {
-    SWIFTLET_ASSIGN_OR_RETURN(const MatrixF bias, ReadMatrix(*file, path, options.bias_tensor));
+    SWIFTLET_ASSIGN_OR_RETURN(const MatrixF bias, ReadMatrix(file, path, options.bias_tensor));
     SWIFTLET_RETURN_IF_ERROR(CheckRows(path, options.bias_tensor, bias, num_items, 1));
     contents.item_bias = Values(bias);
   }
   if (!options.popularity_tensor.empty()) {
-    SWIFTLET_ASSIGN_OR_RETURN(const MatrixF popularity, ReadMatrix(*file, path, options.popularity_tensor));
+    SWIFTLET_ASSIGN_OR_RETURN(const MatrixF popularity, ReadMatrix(file, path, options.popularity_tensor));
     SWIFTLET_RETURN_IF_ERROR(CheckRows(path, options.popularity_tensor, popularity, num_items, 1));
     contents.item_popularity = Values(popularity);
   }
@@ -188,10 +209,10 @@ absl::StatusOr<ImportedModel> ImportModel(const ImportOptions& options, int64_t 
     }
   }
   if (!options.user_tensor.empty()) {
-    SWIFTLET_ASSIGN_OR_RETURN(const MatrixF users, ReadMatrix(*file, path, options.user_tensor));
+    SWIFTLET_ASSIGN_OR_RETURN(const MatrixF users, ReadMatrix(file, path, options.user_tensor));
     SWIFTLET_ASSIGN_OR_RETURN(std::vector<std::string> ids,
                               options.user_ids_path.empty()
-                                  ? ReadIdTensors(*file, path, options.user_id_tensor)
+                                  ? ReadIdTensors(file, path, options.user_id_tensor, "--user-ids")
                                   : ReadIdFile(options.user_ids_path));
     SWIFTLET_RETURN_IF_ERROR(CheckRows(path, options.user_tensor, users, ids.size(), items.cols()));
     std::vector<size_t> order(ids.size());

@@ -1,4 +1,4 @@
-// A snapshot out of vectors that were trained elsewhere, in a safetensors file.
+// A snapshot out of vectors that were trained elsewhere, in a safetensors file or in .npy files.
 #ifndef SWIFTLET_ENGINE_TRAINER_IMPORT_MODEL_H_
 #define SWIFTLET_ENGINE_TRAINER_IMPORT_MODEL_H_
 
@@ -14,6 +14,8 @@
 
 namespace swiftlet {
 
+// vectors_path may be a .npy file of the item vectors: item_ids_path is needed then, and item_tensor is not
+// looked at. The other tensors may name .npy files in either case.
 struct ImportOptions {
   std::string vectors_path;
   std::string item_tensor = "items";  // [N, d], F32, F16, BF16 or F64

@@ -36,13 +36,16 @@ std::string Skipped(const LoadStats& stats) {
 
 void AddInputFlags(CLI::App* app, InputOptions* o) {
   const std::string group = "Input";
-  app->add_option("--events", o->events.path, "Events: CSV or TSV with a header, plain or .gz")->group(group);
+  app->add_option("--events", o->events.path,
+                  "Events: CSV or TSV with a header, or JSON Lines (.jsonl), plain or .gz")
+      ->group(group);
   app->add_option(
          "--data-dir", o->data_dir,
          "A server's data directory: its event log and items, also while the server runs. With --events, the "
          "file's events come first")
       ->group(group);
-  app->add_option("--items", o->items.path, "Items: CSV or TSV with item, title and categories (or genres)")
+  app->add_option("--items", o->items.path,
+                  "Items: CSV, TSV or JSON Lines with item, title and categories (or genres)")
       ->group(group);
   app->add_option("--delimiter", o->delimiter,
                   "Field separator: one character, tab or comma (default: by extension)")

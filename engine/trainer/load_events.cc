@@ -15,6 +15,7 @@
 #include "engine/base/quoted.h"
 #include "engine/base/status_macros.h"
 #include "engine/trainer/interrupt.h"
+#include "engine/trainer/json_lines.h"
 #include "engine/trainer/text_table.h"
 
 namespace swiftlet {
@@ -27,7 +28,7 @@ constexpr size_t kMaxTitleBytes = 1024, kMaxCategories = 64, kMaxCategoryBytes =
 
 // The column called `name`; where that is empty, the first of `usual` (any case). kNoColumn when there is
 // none of those and it is not required.
-absl::StatusOr<size_t> FindColumn(const TextTable& table, const std::string& name, const std::string& flag,
+absl::StatusOr<size_t> FindColumn(const RecordTable& table, const std::string& name, const std::string& flag,
                                   std::initializer_list<const char*> usual, bool required) {
   if (!name.empty()) {
     if (const auto column = table.FindColumn(name)) return *column;
@@ -49,7 +50,7 @@ absl::StatusOr<size_t> FindColumn(const TextTable& table, const std::string& nam
 // Counts bad lines and decides when they are too many.
 class BadLines {
  public:
-  BadLines(const TextTable& table, uint64_t allowed, LoadStats* stats)
+  BadLines(const RecordTable& table, uint64_t allowed, LoadStats* stats)
       : table_(table), allowed_(allowed), stats_(stats) {}
 
   // column of kNoColumn: the line as a whole.
@@ -65,7 +66,7 @@ class BadLines {
   }
 
  private:
-  const TextTable& table_;
+  const RecordTable& table_;
   const uint64_t allowed_;
   LoadStats* const stats_;
 };
@@ -77,8 +78,8 @@ std::string IdReason(const std::string& id) {
 }  // namespace
 
 absl::StatusOr<LoadStats> LoadEventFile(const EventFileOptions& options, DatasetBuilder* builder) {
-  SWIFTLET_ASSIGN_OR_RETURN(const std::unique_ptr<TextTable> table,
-                            TextTable::Open(options.path, options.delimiter));
+  SWIFTLET_ASSIGN_OR_RETURN(const std::unique_ptr<RecordTable> table,
+                            OpenRecords(options.path, options.delimiter));
   SWIFTLET_ASSIGN_OR_RETURN(const size_t user,
                             FindColumn(*table, options.user_column, "--user-column",
                                        {"user", "user_id", "userid", "uid", "customer", "customer_id",
@@ -129,9 +130,9 @@ absl::StatusOr<LoadStats> LoadEventFile(const EventFileOptions& options, Dataset
   std::vector<std::string> fields;
   for (;;) {
     if (records.size() % 4096 == 0) SWIFTLET_RETURN_IF_ERROR(CheckInterrupted());
-    SWIFTLET_ASSIGN_OR_RETURN(const TextTable::Row row, table->Next(&fields));
-    if (row == TextTable::Row::kEnd) break;
-    if (row == TextTable::Row::kBad) {
+    SWIFTLET_ASSIGN_OR_RETURN(const RecordTable::Row row, table->Next(&fields));
+    if (row == RecordTable::Row::kEnd) break;
+    if (row == RecordTable::Row::kBad) {
       SWIFTLET_RETURN_IF_ERROR(bad.Add(kNoColumn, table->bad_reason()));
       continue;
     }
@@ -186,8 +187,8 @@ absl::StatusOr<LoadStats> LoadEventFile(const EventFileOptions& options, Dataset
 }
 
 absl::StatusOr<LoadStats> LoadItemFile(const ItemFileOptions& options, std::vector<ItemRecord>* items) {
-  SWIFTLET_ASSIGN_OR_RETURN(const std::unique_ptr<TextTable> table,
-                            TextTable::Open(options.path, options.delimiter));
+  SWIFTLET_ASSIGN_OR_RETURN(const std::unique_ptr<RecordTable> table,
+                            OpenRecords(options.path, options.delimiter));
   SWIFTLET_ASSIGN_OR_RETURN(
       const size_t item, FindColumn(*table, options.item_column, "--item-id-column",
                                     {"item", "item_id", "itemid", "id", "movie", "movie_id", "movieid",
@@ -202,9 +203,9 @@ absl::StatusOr<LoadStats> LoadItemFile(const ItemFileOptions& options, std::vect
   BadLines bad(*table, options.max_bad_lines, &stats);
   std::vector<std::string> fields;
   for (;;) {
-    SWIFTLET_ASSIGN_OR_RETURN(const TextTable::Row row, table->Next(&fields));
-    if (row == TextTable::Row::kEnd) break;
-    if (row == TextTable::Row::kBad) {
+    SWIFTLET_ASSIGN_OR_RETURN(const RecordTable::Row row, table->Next(&fields));
+    if (row == RecordTable::Row::kEnd) break;
+    if (row == RecordTable::Row::kBad) {
       SWIFTLET_RETURN_IF_ERROR(bad.Add(kNoColumn, table->bad_reason()));
       continue;
     }
@@ -220,12 +221,20 @@ absl::StatusOr<LoadStats> LoadItemFile(const ItemFileOptions& options, std::vect
                                                              " bytes, expected at most ", kMaxTitleBytes)));
         continue;
       }
+      if (fields[title].find('\0') != std::string::npos) {
+        SWIFTLET_RETURN_IF_ERROR(bad.Add(title, "expected text without a NUL byte"));
+        continue;
+      }
       record.title = fields[title];
     }
     if (category != kNoColumn) {
       std::string reason;
       const absl::string_view text(fields[category]);
-      for (const auto& piece : absl::StrSplit(text, options.category_separator, absl::SkipWhitespace())) {
+      const char separator =
+          table->list_separator() != 0 && text.find(table->list_separator()) != absl::string_view::npos
+              ? table->list_separator()
+              : options.category_separator;
+      for (const auto& piece : absl::StrSplit(text, separator, absl::SkipWhitespace())) {
         const std::string name(absl::StripAsciiWhitespace(piece));
         if (name.size() > kMaxCategoryBytes) {
           reason = absl::StrCat(Quoted(name), " is longer than ", kMaxCategoryBytes, " bytes");

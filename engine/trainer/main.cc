@@ -1,8 +1,12 @@
+#include <algorithm>
 #include <cstdio>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "CLI/CLI.hpp"
 #include "engine/trainer/commands.h"
+#include "engine/trainer/config_file.h"
 #include "engine/trainer/interrupt.h"
 
 int main(int argc, char** argv) {
@@ -13,11 +17,20 @@ int main(int argc, char** argv) {
   swiftlet::AddTrainCommand(&app, &run);
   swiftlet::AddEvaluateCommand(&app, &run);
   swiftlet::AddEvaluateRatingsCommand(&app, &run);
+  swiftlet::AddCompareCommand(&app, &run);
+  swiftlet::AddTuneCommand(&app, &run);
   swiftlet::AddImportCommand(&app, &run);
   swiftlet::AddInspectCommand(&app, &run);
   swiftlet::AddRecommendCommand(&app, &run);
+  absl::StatusOr<std::vector<std::string>> arguments =
+      swiftlet::ExpandConfig(std::vector<std::string>(argv + 1, argv + argc));
+  if (!arguments.ok()) {
+    std::fprintf(stderr, "swiftlet-trainer: %s\n", std::string(arguments.status().message()).c_str());
+    return 1;
+  }
+  std::reverse(arguments->begin(), arguments->end());  // as CLI11 takes them
   try {
-    app.parse(argc, argv);
+    app.parse(*std::move(arguments));
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }

@@ -63,6 +63,7 @@ absl::StatusOr<TrainedModel> TrainAttention(const TrainingData& training, const 
     trained.contents = ContentsOf(*training.data, model, fit, 1, 0);
     trained.epochs = std::max(model.fit.epochs, 1u);
     trained.validation_ndcg = model.fit.validation_ndcg;
+    trained.curve = std::move(model.fit.curve);
     trained.long_term = std::move(model.long_term);
     return trained;
   }
@@ -77,6 +78,7 @@ absl::StatusOr<TrainedModel> TrainAttention(const TrainingData& training, const 
   trained.contents = ContentsOf(*training.data, model, fit, 1, 0);
   trained.epochs = epochs;
   trained.validation_ndcg = model.fit.validation_ndcg;
+  trained.curve = std::move(model.fit.curve);
   trained.long_term = std::move(model.long_term);
   return trained;
 }

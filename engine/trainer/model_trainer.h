@@ -22,6 +22,7 @@
 #include "engine/trainer/matrix.h"
 #include "engine/trainer/progress.h"
 #include "engine/trainer/split.h"
+#include "engine/trainer/training_curve.h"
 #include "engine/trainer/transformer_options.h"
 
 namespace swiftlet {
@@ -57,6 +58,7 @@ struct TrainedModel {
   uint32_t epochs = 0;                   // of the best model, to train anew with; 0 where that means nothing
   std::map<std::string, double> chosen;  // hyper-parameters, to train anew with
   double validation_ndcg = 0;            // NDCG@10 of the best epoch; 0 without validation
+  TrainingCurve curve;                   // NDCG@10 on validation over time; empty where a kind has none
 };
 
 // The kinds that this build of the trainer knows, the default first.

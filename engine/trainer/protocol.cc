@@ -15,6 +15,7 @@ absl::StatusOr<TrainedSnapshot> WriteAndLoad(const std::string& directory, Train
                                              const Dataset& data) {
   TrainedSnapshot trained;
   trained.epochs = model.epochs;
+  trained.curve = model.curve;
   SWIFTLET_RETURN_IF_ERROR(
       WriteTrainedModel(directory, std::move(model), data, 1, absl::ToUnixMillis(absl::Now())));
   SWIFTLET_ASSIGN_OR_RETURN(trained.snapshot, ModelSnapshot::Load(directory, {}));
@@ -114,6 +115,7 @@ absl::StatusOr<TrainedSnapshot> TrainByProtocol(const Protocol& protocol, const 
   const TrainingOptions refit = OptionsForRefit(options, chosen);
   double seconds = absl::ToDoubleSeconds(absl::Now() - begin);
   std::optional<EvaluationResult> validation;
+  const TrainingCurve curve = chosen.curve;
   {
     SWIFTLET_ASSIGN_OR_RETURN(const std::unique_ptr<ScopedDirectory> scratch, MakeTemporaryDirectory());
     SWIFTLET_ASSIGN_OR_RETURN(const TrainedSnapshot trained,
@@ -129,6 +131,7 @@ absl::StatusOr<TrainedSnapshot> TrainByProtocol(const Protocol& protocol, const 
   seconds += absl::ToDoubleSeconds(absl::Now() - refit_begin);
   SWIFTLET_ASSIGN_OR_RETURN(TrainedSnapshot trained, WriteAndLoad(directory, std::move(model), split.train));
   trained.train_seconds = seconds;
+  trained.curve = curve;
   trained.validation = std::move(validation);
   return trained;
 }

@@ -45,6 +45,7 @@ struct TrainedSnapshot {
   uint32_t epochs = 0;  // 0 where that means nothing
   // Of the model that was chosen, measured through the engine; absent where the protocol has no validation.
   std::optional<EvaluationResult> validation;
+  TrainingCurve curve;       // of the model that was chosen
   double train_seconds = 0;  // of all fits, without evaluation
 };
 

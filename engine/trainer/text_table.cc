@@ -1,11 +1,6 @@
 #include "engine/trainer/text_table.h"
 
-#include <sys/stat.h>
-#include <zlib.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
@@ -16,8 +11,7 @@
 namespace swiftlet {
 namespace {
 
-constexpr size_t kReadBytes = size_t{1} << 16;
-constexpr size_t kMaxRecordBytes = size_t{1} << 20;
+constexpr size_t kMaxRecordBytes = LineReader::kMaxLineBytes;
 
 bool EndsWith(std::string_view text, std::string_view end) { return text.ends_with(end); }
 
@@ -32,19 +26,9 @@ char DelimiterOfName(std::string_view path) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<TextTable>> TextTable::Open(const std::string& path, char delimiter) {
-  struct stat info;
-  if (stat(path.c_str(), &info) != 0) {
-    const std::string reason = absl::StrCat(path, ": ", std::strerror(errno));
-    return errno == ENOENT ? absl::NotFoundError(reason) : absl::UnavailableError(reason);
-  }
-  if (S_ISDIR(info.st_mode))
-    return absl::InvalidArgumentError(absl::StrCat(path, ": is a directory, expected a file"));
   std::unique_ptr<TextTable> table(new TextTable(path));
-  table->file_ = gzopen(path.c_str(), "rb");
-  if (table->file_ == nullptr) return absl::UnavailableError(absl::StrCat(path, ": ", std::strerror(errno)));
-  gzbuffer(static_cast<gzFile>(table->file_), kReadBytes);
-
-  SWIFTLET_ASSIGN_OR_RETURN(const bool any, table->ReadLine(&table->line_text_));
+  SWIFTLET_ASSIGN_OR_RETURN(table->lines_, LineReader::Open(path));
+  SWIFTLET_ASSIGN_OR_RETURN(const bool any, table->lines_->ReadLine(&table->line_text_));
   std::string header = table->line_text_;
   if (header.starts_with("\xEF\xBB\xBF")) header.erase(0, 3);
   if (!any || header.empty()) {
@@ -58,9 +42,7 @@ absl::StatusOr<std::unique_ptr<TextTable>> TextTable::Open(const std::string& pa
 
   // The header is parsed like any record; put it back before what was read ahead. With the whole line end:
   // one more carriage return before it belongs to the header and must not be taken for half of "\r\n" now.
-  table->buffer_ = header + "\r\n" + table->buffer_.substr(table->buffer_begin_);
-  table->buffer_begin_ = 0;
-  table->next_line_ = 1;
+  table->lines_->PutBackFirst(header + "\r\n");
   SWIFTLET_RETURN_IF_ERROR(table->ReadRecord(&table->columns_).status());
   if (!table->bad_reason_.empty()) {
     return absl::InvalidArgumentError(absl::StrCat(path, ":1: ", table->bad_reason_));
@@ -78,60 +60,19 @@ absl::StatusOr<std::unique_ptr<TextTable>> TextTable::Open(const std::string& pa
   return table;
 }
 
-TextTable::~TextTable() {
-  if (file_ != nullptr) gzclose(static_cast<gzFile>(file_));
-}
-
-std::optional<size_t> TextTable::FindColumn(std::string_view name) const {
+std::optional<size_t> RecordTable::FindColumn(std::string_view name) const {
   for (size_t i = 0; i < columns_.size(); ++i) {
     if (columns_[i] == name) return i;
   }
   return std::nullopt;
 }
 
-absl::StatusOr<bool> TextTable::ReadLine(std::string* line) {
-  line->clear();
-  for (;;) {
-    const size_t end = buffer_.find('\n', buffer_begin_);
-    if (end != std::string::npos) {
-      line->append(buffer_, buffer_begin_, end - buffer_begin_);
-      buffer_begin_ = end + 1;
-      ++next_line_;
-      if (!line->empty() && line->back() == '\r') line->pop_back();
-      return true;
-    }
-    line->append(buffer_, buffer_begin_);
-    buffer_begin_ = 0;
-    if (line->size() > kMaxRecordBytes) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(path_, ":", next_line_, ": line longer than ", kMaxRecordBytes, " bytes"));
-    }
-    buffer_.resize(kReadBytes);
-    const int n = gzread(static_cast<gzFile>(file_), buffer_.data(), static_cast<unsigned>(buffer_.size()));
-    buffer_.resize(std::max(n, 0));
-    int code = Z_OK;
-    const char* reason = gzerror(static_cast<gzFile>(file_), &code);
-    if (n < 0 || (n == 0 && code == Z_BUF_ERROR)) {
-      return absl::DataLossError(absl::StrCat(path_, ":", next_line_, ": ",
-                                              code == Z_BUF_ERROR ? "the gzip file is truncated"
-                                              : code == Z_ERRNO   ? std::strerror(errno)
-                                                                  : reason));
-    }
-    if (n == 0) {
-      if (!line->empty() && line->back() == '\r') line->pop_back();
-      if (line->empty()) return false;
-      ++next_line_;
-      return true;
-    }
-  }
-}
-
 absl::StatusOr<bool> TextTable::ReadRecord(std::vector<std::string>* fields) {
   fields->clear();
   bad_reason_.clear();
   do {
-    record_line_ = next_line_;
-    SWIFTLET_ASSIGN_OR_RETURN(const bool any, ReadLine(&line_text_));
+    record_line_ = lines_->next_line();
+    SWIFTLET_ASSIGN_OR_RETURN(const bool any, lines_->ReadLine(&line_text_));
     if (!any) return false;
   } while (line_text_.empty());
 
@@ -146,7 +87,7 @@ absl::StatusOr<bool> TextTable::ReadRecord(std::vector<std::string>* fields) {
         if (i == line_text_.size()) {
           // A quoted field may go on in the next line.
           std::string next;
-          SWIFTLET_ASSIGN_OR_RETURN(const bool any, ReadLine(&next));
+          SWIFTLET_ASSIGN_OR_RETURN(const bool any, lines_->ReadLine(&next));
           if (!any) {
             bad_reason_ = "a quoted field is not closed";
             return true;

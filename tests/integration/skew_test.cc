@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <csignal>
 #include <cstdio>
@@ -18,10 +19,12 @@
 #include <span>
 #include <sstream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/rating_predictor.h"
 #include "engine/snapshot/model_snapshot.h"
+#include "engine/trainer/model_trainer.h"
 #include "engine/trainer/text_table.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -204,15 +207,18 @@ void ExpectSameRatings(ServerProcess* server, const std::vector<Event>& events,
 
 // Trains on `events`, serves the model, and compares. rows: as train takes it.
 void CompareTrainerAndServer(const std::vector<Event>& events, const std::string& epochs,
-                             const std::string& rows = "float32") {
+                             const std::string& rows = "float32", const std::string& kind = "attention") {
   testing::TempDir dir;
   const std::string path = dir.File("events.tsv"), log = dir.File("trainer.log");
   ASSERT_NO_FATAL_FAILURE(WriteEvents(path, events));
-  ASSERT_NO_FATAL_FAILURE(RunTrainer({"train", "--events", path, "--models", dir.File("models"),
-                                      "--no-holdout", "--dim", "32", "--epochs", epochs, "--rows", rows},
-                                     log));
+  ASSERT_NO_FATAL_FAILURE(
+      RunTrainer({"train", "--events", path, "--models", dir.File("models"), "--no-holdout", "--model", kind,
+                  "--dim", "32", "--epochs", epochs, "--rows", rows},
+                 log));
   const std::string snapshot = dir.File("models/1");
-  ASSERT_TRUE(std::filesystem::exists(snapshot + "/user_vectors.sst"));
+  if (kind == "attention") {
+    ASSERT_TRUE(std::filesystem::exists(snapshot + "/user_vectors.sst"));
+  }
 
   ServerProcess server({.dir = dir.path()});
   ASSERT_TRUE(server.running());
@@ -246,13 +252,13 @@ void CompareTrainerAndServer(const std::vector<Event>& events, const std::string
   EXPECT_EQ(server.Terminate(), 0);
 }
 
-// 300 users of ten tastes over 500 items. Many events share their time, some arrive out of order, items
+// Users of ten tastes over 500 items. Many events share their time, some arrive out of order, items
 // repeat, and every twentieth user has more events than a server keeps.
-std::vector<Event> SyntheticEvents() {
-  constexpr int kUsers = 300, kItems = 500, kTastes = 10;
+std::vector<Event> SyntheticEvents(int num_users = 300) {
+  constexpr int kItems = 500, kTastes = 10;
   std::mt19937 random(20);
   std::vector<Event> events;
-  for (int u = 0; u < kUsers; ++u) {
+  for (int u = 0; u < num_users; ++u) {
     const int count = u % 20 == 0 ? 260 : 5 + static_cast<int>(random() % 40);
     for (int e = 0; e < count; ++e) {
       Event event;
@@ -279,6 +285,25 @@ TEST(SkewTest, ServerAndTrainerAgreeOnEveryUserOfASyntheticSet) {
 TEST(SkewTest, ServerAndTrainerAgreeOnEveryUserWithRowsOfBf16) {
   CompareTrainerAndServer(SyntheticEvents(), "3", "bf16");
 }
+
+// Every kind of model that the trainer knows.
+class SkewOfKindTest : public ::testing::TestWithParam<std::string_view> {};
+
+TEST_P(SkewOfKindTest, ServerAndTrainerAgreeOnAThousandUsers) {
+#ifndef SWIFTLET_HAS_TORCH
+  if (GetParam() == "transformer") GTEST_SKIP() << "built without libtorch, which trains this kind";
+#endif
+  CompareTrainerAndServer(SyntheticEvents(1000), "2", "float32", std::string(GetParam()));
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, SkewOfKindTest, ::testing::ValuesIn(ModelKinds().begin(), ModelKinds().end()),
+                         [](const auto& info) {
+                           std::string name(info.param);
+                           std::replace_if(
+                               name.begin(), name.end(),
+                               [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); }, '_');
+                           return name;
+                         });
 
 TEST(SkewTest, ServerAndTrainerAgreeOnEveryUserOfMovieLens100k) {
   const char* root = std::getenv("SWIFTLET_DATA");

@@ -134,7 +134,7 @@ TEST_F(CommandTest, HelpOfEveryCommandHasAnExample) {
   EXPECT_EQ(Run({"--help"}), 0);
   EXPECT_THAT(output_, AllOf(HasSubstr("train"), HasSubstr("evaluate"), HasSubstr("evaluate-ratings"),
                              HasSubstr("import"), HasSubstr("inspect"), HasSubstr("recommend")));
-  for (const char* command : {"train", "evaluate", "evaluate-ratings", "import", "inspect", "recommend"}) {
+  for (const char* command : {"train", "evaluate", "evaluate-ratings", "compare", "tune", "import", "inspect", "recommend"}) {
     EXPECT_EQ(Run({command, "--help"}), 0);
     EXPECT_THAT(output_, HasSubstr(absl::StrCat("swiftlet-trainer ", command, " "))) << command;
   }
@@ -400,6 +400,174 @@ TEST_F(CommandTest, EvaluateTakesGivenTestEventsWithoutTimes) {
               AllOf(HasSubstr("given test events: 540 events to train on, 60 of them to choose by (60"),
                     HasSubstr("the chosen model is fitted to all training events"), HasSubstr("(validation)"),
                     HasSubstr("popularity")));
+}
+
+TEST_F(CommandTest, CompareHoldsModelsOfConfigurationsAndSnapshotsAgainstTheFirst) {
+  WriteEvents(60, 8);
+  std::vector<std::string> save = Train({"--split", "leave-one-out", "--save", dir_.File("old")});
+  save[0] = "evaluate";
+  ASSERT_EQ(Run(save), 0) << output_;
+  WriteFile(dir_.File("small.json"), R"({"flags": {"dim": 4, "model": "attention"}, "found": "by hand"})");
+  std::vector<std::string> compare =
+      Train({"--split", "leave-one-out", "--models", "attention", "--configs", dir_.File("small.json"),
+             "--snapshots", dir_.File("old"), "--json", dir_.File("r.json"), "--html", dir_.File("r.html")});
+  compare[0] = "compare";
+  ASSERT_EQ(Run(compare), 0) << output_;
+  const auto results = nlohmann::json::parse(ReadFile(dir_.File("r.json")))["results"];
+  ASSERT_EQ(results.size(), 7u);  // three, two baselines, two validations
+  EXPECT_EQ(results[0]["ranker"], "attention");
+  EXPECT_EQ(results[1]["ranker"], "small");
+  EXPECT_EQ(results[2]["ranker"], "old");
+  // The snapshot is what the first one is: trained with the same flags and seed.
+  EXPECT_EQ(results[2]["metrics"]["ndcg@10"], results[0]["metrics"]["ndcg@10"]);
+  EXPECT_EQ(results[2]["difference_to_first"]["ndcg@10"]["p"], 1);
+  EXPECT_NE(results[1]["metrics"]["ndcg@10"], results[0]["metrics"]["ndcg@10"]);
+  EXPECT_THAT(ReadFile(dir_.File("r.html")),
+              AllOf(HasSubstr("Comparison of 3 models"), HasSubstr("</html>")));
+  EXPECT_EQ(Run({"compare", "--events", dir_.File("events.csv")}), 1);
+  EXPECT_THAT(output_, HasSubstr("--models, --configs or --snapshots"));
+}
+
+TEST_F(CommandTest, AConfigurationGivesTheFlagsThatTheCommandLineDoesNot) {
+  WriteEvents(20, 5);
+  const auto train = [&](const std::string& config, const std::vector<std::string>& more) {
+    WriteFile(dir_.File("c.json"), config);
+    std::vector<std::string> arguments = {"train",
+                                          "--events",
+                                          dir_.File("events.csv"),
+                                          "--config",
+                                          dir_.File("c.json"),
+                                          "--no-holdout",
+                                          "--epochs",
+                                          "1",
+                                          "--output",
+                                          dir_.File("s")};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    std::filesystem::remove_all(dir_.File("s"));
+    return Run(arguments);
+  };
+  const std::string config = R"({"flags": {"dim": 6, "epochs": 40, "value-edges": ["rating:2,3"]}})";
+  ASSERT_EQ(train(config, {}), 0) << output_;
+  EXPECT_EQ((*ModelSnapshot::Load(dir_.File("s"), {}))->dim(), 6u);
+  EXPECT_THAT(output_, HasSubstr("final fit on all events, 1 epochs"));
+  ASSERT_EQ(train(config, {"--dim=5"}), 0) << output_;
+  EXPECT_EQ((*ModelSnapshot::Load(dir_.File("s"), {}))->dim(), 5u);
+  EXPECT_EQ(train("{", {}), 1);
+  EXPECT_THAT(output_, HasSubstr("c.json: this is not JSON"));
+  EXPECT_EQ(train("{\"dim\": 4}", {}), 1);
+  EXPECT_THAT(output_, HasSubstr("there is no object \"flags\""));
+  EXPECT_EQ(train(R"({"flags": {"dim": {}}})", {}), 1);
+  EXPECT_THAT(output_, HasSubstr("\"dim\" is not a string, a number"));
+  EXPECT_EQ(train(R"({"flags": {"wings": 2}})", {}), 2);
+  EXPECT_THAT(output_, HasSubstr("--wings"));
+}
+
+TEST_F(CommandTest, TuneFindsAConfigurationAndGoesOnWhereItStopped) {
+  WriteEvents(40, 7);
+  const auto tune = [&](const std::string& trials, const std::string& output,
+                        std::vector<std::string> more = {}) {
+    std::vector<std::string> arguments =
+        Train({"--budget", "1h", "--trials", trials, "--output", dir_.File(output), "--search", "dim=4,12",
+               "--search", "learning-rate=0.001:0.05:log"});
+    arguments[0] = "tune";
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return Run(arguments);
+  };
+  ASSERT_EQ(tune("5", "whole.json"), 0) << output_;
+  EXPECT_THAT(output_,
+              AllOf(HasSubstr("trial 1,"), HasSubstr("the defaults"), HasSubstr("best of 5 trials")));
+  ASSERT_EQ(tune("2", "parts.json"), 0) << output_;
+  // What a crash left of a line is not a trial.
+  std::string state = ReadFile(dir_.File("parts.json.trials"));
+  WriteFile(dir_.File("parts.json.trials"), state + "{\"flags\": {\"di");
+  ASSERT_EQ(tune("5", "parts.json"), 0) << output_;
+  EXPECT_THAT(output_,
+              AllOf(HasSubstr("taking up 2 trials"), Not(HasSubstr("trial 2,")), HasSubstr("trial 3,")));
+  const auto whole = nlohmann::json::parse(ReadFile(dir_.File("whole.json")));
+  const auto parts = nlohmann::json::parse(ReadFile(dir_.File("parts.json")));
+  EXPECT_EQ(whole["flags"], parts["flags"]);
+  EXPECT_EQ(whole["found"]["validation"], parts["found"]["validation"]);
+  EXPECT_GE(whole["found"]["validation"], whole["found"]["defaults"]);
+  EXPECT_EQ(whole["flags"]["als-epochs"], "3") << "what the command line gave is part of the configuration";
+
+  // The configuration gives evaluate the figure that tune found.
+  ASSERT_EQ(
+      Run({"evaluate", "--events", dir_.File("events.csv"), "--time-unit", "ms", "--split", "leave-one-out",
+           "--config", dir_.File("whole.json"), "--k", "10", "--json", dir_.File("r.json")}),
+      0)
+      << output_;
+  const auto results = nlohmann::json::parse(ReadFile(dir_.File("r.json")))["results"];
+  EXPECT_EQ(results.back()["ranker"], "attention (validation)");
+  EXPECT_EQ(results.back()["metrics"]["ndcg@10"], whole["found"]["validation"]);
+
+  EXPECT_EQ(tune("5", "parts.json", {"--seed", "9"}), 1);
+  EXPECT_THAT(output_, HasSubstr("another search"));
+  EXPECT_EQ(tune("1", "t.json", {"--search", "wings=1:2"}), 1);
+  EXPECT_THAT(output_, HasSubstr("--wings"));
+  EXPECT_EQ(
+      Run({"tune", "--events", dir_.File("events.csv"), "--budget", "soon", "--output", dir_.File("t.json")}),
+      1);
+  EXPECT_THAT(output_, HasSubstr("--budget: \"soon\" is not a duration"));
+  EXPECT_EQ(tune("1", "t.json", {"--split", "time"}), 1);
+  EXPECT_THAT(output_, HasSubstr("events to choose by"));
+}
+
+// What files of the world hold: either it works and the figures say what was done, or the message says what
+// is wrong.
+TEST_F(CommandTest, OddEventFilesTrainOrSayWhatIsWrong) {
+  const auto train = [&](const std::string& text) {
+    WriteFile(dir_.File("odd.tsv"), text);
+    std::filesystem::remove_all(dir_.File("s"));
+    return Run({"train", "--events", dir_.File("odd.tsv"), "--dim", "4", "--als-epochs", "2", "--epochs", "1",
+                "--output", dir_.File("s")});
+  };
+  const auto evaluate = [&] {
+    return Run({"evaluate", "--events", dir_.File("odd.tsv"), "--split", "leave-one-out", "--dim", "4",
+                "--als-epochs", "2", "--epochs", "1"});
+  };
+  EXPECT_EQ(train(""), 1);
+  EXPECT_THAT(output_, HasSubstr("odd.tsv:1: expected a header with column names, the file is empty"));
+  EXPECT_EQ(train("user\titem\n"), 1);
+  EXPECT_THAT(output_, HasSubstr("there are no events to train on"));
+  EXPECT_EQ(train("user\tthing\nu\ti\n"), 1);
+  EXPECT_THAT(output_, AllOf(HasSubstr("odd.tsv:1: no column called one of item"),
+                             HasSubstr("the header has: user, thing")));
+  EXPECT_EQ(train("user\titem\ttimestamp\nu\ti\n"), 1);
+  EXPECT_THAT(output_, HasSubstr("odd.tsv:2: 2 fields, expected 3"));
+
+  // One user, one item, users with one event: there is nothing to hold out, and that is said.
+  ASSERT_EQ(train("user\titem\nu\ti\n"), 0) << output_;
+  EXPECT_THAT(output_, AllOf(HasSubstr("1 events, 1 users, 1 items"), HasSubstr("no holdout")));
+  EXPECT_EQ(evaluate(), 1);
+  EXPECT_THAT(output_, HasSubstr("the split leaves nothing to test with"));
+  ASSERT_EQ(train("user\titem\nu\ti\nv\ti\nw\tj\n"), 0) << output_;
+  EXPECT_THAT(output_, HasSubstr("no holdout"));
+  // One user of many items, and one item of many users.
+  std::string one_user = "user\titem\n", one_item = one_user, mixed = "user\titem\ttimestamp\n";
+  for (int e = 0; e < 12; ++e) {
+    absl::StrAppend(&one_user, "u\ti", e, "\n");
+    absl::StrAppend(&one_item, "u", e % 6, "\ti\n");
+  }
+  ASSERT_EQ(train(one_user), 0) << output_;
+  EXPECT_EQ(evaluate(), 0) << output_;
+  ASSERT_EQ(train(one_item), 0) << output_;
+  EXPECT_EQ(evaluate(), 1);  // nobody has an unseen item to be tested with
+  EXPECT_THAT(output_, HasSubstr("6 have an item that the user had before"));
+
+  // Duplicates, unsorted times, ids with spaces and UTF-8, and users with one event among others.
+  for (int u = 0; u < 8; ++u) {
+    for (int e = 5; e >= 0; --e) {
+      absl::StrAppend(&mixed, "Ãnne ", u, "\titâ¬m ", (u + e) % 9, "\t", 100 + e, "\n");
+      if (e == 2) absl::StrAppend(&mixed, "Ãnne ", u, "\titâ¬m ", (u + e) % 9, "\t", 100 + e, "\n");
+    }
+    absl::StrAppend(&mixed, "single ", u, "\titâ¬m 0\t7\n");
+  }
+  ASSERT_EQ(train(mixed), 0) << output_;
+  const auto snapshot = *ModelSnapshot::Load(dir_.File("s"), {});
+  EXPECT_EQ(snapshot->num_items(), 9u);
+  EXPECT_TRUE(snapshot->FindRow(ItemKeyOf("itâ¬m 3")).has_value());
+  ASSERT_EQ(evaluate(), 0) << output_;
+  EXPECT_THAT(output_, HasSubstr("8 to choose by (8 users), 8 held out, 8 users to test with"));
 }
 
 TEST_F(CommandTest, ModelNamesAKind) {

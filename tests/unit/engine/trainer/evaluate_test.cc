@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "engine/trainer/results.h"
 #include "engine/trainer/write_model.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -113,10 +114,10 @@ TEST(EvaluateTest, ResultsAsTableAndJson) {
   EvaluationResult result;
   result.num_users = 7;
   result.at[10].ndcg = 0.25;
-  const std::vector<NamedResult> results = {{"attention", result}};
+  const std::vector<NamedResult> results = {{.name = "attention", .result = result}};
   EXPECT_THAT(FormatResults(results),
-              HasSubstr("attention                      10    0.0000      0.0000    0.2500"));
-  const auto json = nlohmann::json::parse(ResultsToJson(results));
+              HasSubstr("attention                  10    0.0000      0.0000    0.2500"));
+  const auto json = nlohmann::json::parse(ResultsToJson(results, Analyse(results, {})));
   EXPECT_EQ(json["results"][0]["num_users"], 7);
   EXPECT_EQ(json["results"][0]["metrics"]["ndcg@10"], 0.25);
 }
