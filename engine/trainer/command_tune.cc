@@ -296,7 +296,9 @@ absl::Status RunTune(const TuneOptions& options) {
 ConfigFlags GivenModelFlags(const CLI::App& command) {
   ConfigFlags flags;
   for (const CLI::Option* option : command.get_options()) {
-    if (option->get_group() != "Model" || option->count() == 0 || option->get_lnames().empty()) continue;
+    const std::string& group = option->get_group();
+    if (group == "Input" || group == "Split" || group == "Options") continue;  // tune's own are in the last
+    if (option->count() == 0 || option->get_lnames().empty()) continue;
     const std::string& name = option->get_lnames().front();
     if (name == "model" || name == "seed" || name == "threads" || name == "config" ||
         name == "checkpoint-dir")
