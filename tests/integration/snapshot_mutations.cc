@@ -251,7 +251,7 @@ class Mutations {
           [name](const std::string& dir) {
             ChangeManifest(dir, [&](json& m) { m["files"][name] = m["files"][kModelFile]; });
           },
-          {"files."});
+          {"files.", "files["});
     }
     Add("a file that is not there",
         [](const std::string& dir) {

@@ -305,7 +305,7 @@ TEST(CliTest, Predict) {
   const CliResult result = RunCli(server, {"predict", "u", "a", "b"});
   EXPECT_EQ(result.code, kOk) << result.err;
   EXPECT_THAT(result.out,
-              StartsWith("2 ratings predicted for u from 1 rating of theirs (snapshot 2, scale 0.5 "
+              StartsWith("2 ratings predicted for user u from 1 rating of theirs (snapshot 2, scale 0.5 "
                          "to 5)"));
   EXPECT_THAT(result.out, HasSubstr("The A    4.26"));
   EXPECT_THAT(result.out, HasSubstr("3.50  ? nobody has rated it"));
