@@ -217,8 +217,14 @@ absl::Status RunExperiment(const InputOptions& input, const ProtocolOptions& pro
       progress->Say(absl::StrFormat("%s: trained in %.1f s%s", training.kind, model.train_seconds,
                                     model.epochs > 0 ? absl::StrCat(", ", model.epochs, " epochs") : ""));
     }
-    const std::string& kind = model.snapshot->manifest().model_kind;
-    any_attention |= kind == "attention";
+    const Manifest& manifest = model.snapshot->manifest();
+    any_attention |= manifest.model_kind == "attention";
+    std::string kind = manifest.model_kind;
+    if (candidate.snapshot_dir.empty()) {
+      kind = candidate.model.training.kind;
+    } else if (manifest.model_kind == kNoVectorKind && manifest.neighbours.has_value()) {
+      kind = manifest.neighbours->kind;
+    }
     NamedResult named;
     named.name = candidate.name.empty() ? kind : candidate.name;
     named.train_seconds = model.train_seconds;

@@ -38,6 +38,7 @@ svg{display:block;width:100%;height:auto;overflow:visible}
 svg text{fill:currentColor;font-size:12.5px}
 svg .tick{fill:var(--soft);font-size:11.5px}
 svg .label{fill:var(--soft)}
+svg .name{fill:var(--name,currentColor);font-weight:600}
 svg .value{font-weight:600;font-variant-numeric:tabular-nums}
 svg .grid{display:inline;stroke:var(--rule)}
 svg .axis{stroke:var(--soft)}

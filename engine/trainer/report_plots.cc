@@ -301,8 +301,10 @@ std::string XyPlot(const std::string& title, const Axis& x_axis, const Axis& y_a
       if (free) break;
     }
     boxes.push_back({left, left + width, at});
-    absl::StrAppend(&svg,
-                    TextAt(at_left ? px - 10 : px + 10, at + 4, at_left ? "end" : "start", "name", name));
+    // In the color of the point: a name that was moved may stand nearer to another's.
+    absl::StrAppend(&svg, "<g style='--name:var(--s", s.style % kNumPlotStyles, ")'>",
+                    TextAt(at_left ? px - 10 : px + 10, at + 4, at_left ? "end" : "start", "name", name),
+                    "</g>");
   }
   return svg + "</svg>";
 }
