@@ -11,9 +11,7 @@ namespace {
 using Row = std::array<double, kNumUserMetrics>;
 
 // An index below n (of less than 2^32), nearly uniform: the bias is n / 2^32.
-size_t DrawIndex(std::mt19937& random, size_t n) {
-  return static_cast<size_t>(uint64_t{random()} * n >> 32);
-}
+size_t DrawIndex(std::mt19937& random, size_t n) { return static_cast<size_t>(uint64_t{random()} * n >> 32); }
 
 // Means of every replicate, [metrics][replicates], ascending.
 std::array<std::vector<double>, kNumUserMetrics> SortedMeans(std::span<const Row> rows,

@@ -39,8 +39,8 @@ struct Series {
   std::string name;
   size_t style = 0;
   std::vector<PlotPoint> points = {};  // by x
-  bool line = true;               // joined
-  bool labelled = false;          // the name beside the last point
+  bool line = true;                    // joined
+  bool labelled = false;               // the name beside the last point
 };
 struct Axis {
   std::string label;

@@ -59,8 +59,8 @@ SnapshotContents MeanOfHistoryContents(const ModelSnapshot& snapshot, int64_t no
 absl::StatusOr<uint64_t> WriteUserVectors(const std::string& directory,
                                           const std::vector<std::string>& user_ids, const MatrixF& vectors);
 
-// User vectors, then the snapshot itself, into `directory`. Users' vectors are the sample that an index is tried
-// with, unless the contents have one.
+// User vectors, then the snapshot itself, into `directory`. Users' vectors are the sample that an index is
+// tried with, unless the contents have one.
 absl::Status WriteModel(const std::string& directory, SnapshotContents contents,
                         const std::vector<std::string>& user_ids, const MatrixF& user_vectors);
 
