@@ -5,7 +5,7 @@ build_packages=(g++ cmake ninja-build mold pkg-config libgrpc++-dev protobuf-com
   libprotobuf-dev libabsl-dev libeigen3-dev libopenblas-dev librocksdb-dev libspdlog-dev prometheus-cpp-dev libhwy-dev libcli11-dev
   nlohmann-json3-dev libxxhash-dev zlib1g-dev libjemalloc-dev)
 # What trains transformers: some 630 MB, so that a quickstart does without.
-torch_packages=(libtorch-dev libopenblas-dev)
+torch_packages=(libtorch-dev)
 # What the tests need besides.
 test_packages=(libgtest-dev libgmock-dev python3 python3-pip python3-grpcio python3-protobuf python3-yaml)
 # What unpacks and converts the demonstration data.

@@ -19,8 +19,7 @@ using F = hn::CappedTag<float, 16>;
 using U = hn::RebindToUnsigned<F>;
 using VF = hn::Vec<F>;
 
-// Calls fn(i, lanes) for whole vectors of [0, n), then once more for a rest that is copied to and from padded
-// buffers by the caller's functions: here all callers use LoadN and StoreN for it.
+// Loads `count` <= Lanes floats, the others 0.
 HWY_INLINE VF LoadSome(F d, const float* p, size_t count) {
   if (count == hn::Lanes(d)) return hn::LoadU(d, p);
   float rest[HWY_MAX_BYTES / sizeof(float)] = {};
