@@ -1,6 +1,7 @@
 #include "engine/catalog_view.h"
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <utility>
@@ -16,6 +17,11 @@ void SetBit(std::span<uint64_t> bits, uint32_t i, bool value) {
 }
 
 size_t BitmapWords(size_t bits) { return (bits + 63) / 64; }
+
+uint64_t NextSerial() {
+  static std::atomic<uint64_t> last = 0;
+  return last.fetch_add(1, std::memory_order_relaxed) + 1;
+}
 
 }  // namespace
 
@@ -39,6 +45,7 @@ std::shared_ptr<const CatalogView> CatalogView::Build(const ModelSnapshot& snaps
 
 std::shared_ptr<const CatalogView> CatalogView::With(std::span<const CatalogItem> changes) const {
   std::shared_ptr<CatalogView> next(new CatalogView(*this));
+  next->serial_ = NextSerial();
   for (const CatalogItem& item : changes) next->Apply(item);
   next->added_.UpdateParts();
   next->shared_.UpdateParts();

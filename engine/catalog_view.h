@@ -51,6 +51,8 @@ class CatalogView final : public CategoryIndex {
   // and hash shards for each change, plus two bits for each item.
   std::shared_ptr<const CatalogView> With(std::span<const CatalogItem> changes) const;
 
+  // A number that no other view of this process has or had.
+  uint64_t serial() const { return serial_; }
   uint32_t num_rows() const { return num_base_rows_ + added_.size(); }
   // Added rows with vectors of their own, as matrices in ascending order of rows; none when nothing was
   // added.
@@ -142,6 +144,7 @@ class CatalogView final : public CategoryIndex {
   bool IsUsable(const CatalogItem& item) const;
 
   const ModelSnapshot* snapshot_;
+  uint64_t serial_ = 0;
   uint32_t num_base_rows_;
   AddedRows added_;
   // Vectors that rows of added_ share; their metadata are the categories, in ascending order.

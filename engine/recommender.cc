@@ -18,6 +18,7 @@ void Clear(Recommendation* result) {
   result->contributions.clear();
   result->source = ItemSource::kPopular;
   result->num_history_events_used = 0;
+  result->user_vector_reused = false;
   result->retrieval = {};
 }
 
@@ -66,13 +67,14 @@ void AddSlot(Scratch& scratch, const EncoderSlot& slot, uint32_t row, uint32_t h
   scratch.slot_history.push_back(history_index);
 }
 
-// Fills the slots, and with exclude_seen excludes the history's and the context's items in scratch.filter.
-// Sets source and num_history_events_used.
+// Fills the slots, and with exclude_seen excludes the history's and the context's items in scratch.filter;
+// the history's are in scratch.seen_rows, too. Sets source and num_history_events_used.
 void BuildSlots(const ModelSnapshot& snapshot, const CatalogView& view, const RecommendQuery& query,
                 const UserState& user, bool exclude_seen, Scratch& scratch, Recommendation* result) {
   scratch.slots.clear();
   scratch.slot_rows.clear();
   scratch.slot_history.clear();
+  scratch.seen_rows.clear();
   const uint32_t max_events = snapshot.encoder().max_events();
   // A vector of bf16 is widened into the slot's row of slot_values, which must not move any more.
   const size_t row_floats = snapshot.row_type() == RowType::kBf16 ? snapshot.stride() : 0;
@@ -94,7 +96,10 @@ void BuildSlots(const ModelSnapshot& snapshot, const CatalogView& view, const Re
     const HistoryEvent& event = user.history[i];
     const std::optional<uint32_t> row = view.FindRow(event.item_key);
     if (!row.has_value()) continue;
-    if (exclude_seen) scratch.filter.Exclude(*row);
+    if (exclude_seen) {
+      scratch.filter.Exclude(*row);
+      scratch.seen_rows.push_back(*row);
+    }
     if (num_events == max_events) continue;
     const std::optional<uint32_t> event_class = snapshot.ClassOf(event.type, event.value);
     if (!event_class.has_value()) continue;
@@ -169,6 +174,41 @@ void Encode(const ModelSnapshot& snapshot, const CatalogView& view, bool explain
       snapshot.encoder().Terms(scratch.slots, scratch.weights, scratch.signs, scratch.encoder, scratch.terms);
   scratch.term_vectors.clear();
   for (const EncoderTerm& term : scratch.terms) scratch.term_vectors.push_back(term.vector);
+}
+
+// Makes scratch.user_vector and what is known from the slots, and excludes what was seen. False where there
+// is no slot: popular items are the answer.
+bool MakeUserVector(const ModelSnapshot& snapshot, const CatalogView& view, const RecommendQuery& query,
+                    const UserState& user, Scratch& scratch, Recommendation* result) {
+  BuildSlots(snapshot, view, query, user, query.exclude_seen, scratch, result);
+  if (!scratch.slots.empty()) Encode(snapshot, view, query.explain, scratch, result);
+  return !scratch.slots.empty();
+}
+
+// The same from the memo, where it has the user vector, which is kept there where it has not. Explanations
+// and neighbours need the slots themselves, and what is looked at now is not worth keeping.
+bool FindOrMakeUserVector(const ModelSnapshot& snapshot, const CatalogView& view, const RecommendQuery& query,
+                          const UserState& user, Scratch& scratch, Recommendation* result) {
+  UserVectorMemo& memo = scratch.user_vectors;
+  if (!memo.enabled() || !query.reuse_user_vector || query.explain || !query.context_items.empty() ||
+      snapshot.neighbours() != nullptr || (user.history.empty() && user.long_term.empty())) {
+    return MakeUserVector(snapshot, view, query, user, scratch, result);
+  }
+  const UserVectorMemo::Key key = memo.KeyOf(view.serial(), query.exclude_seen, user);
+  if (UserVectorMemo::Entry entry; memo.Find(key, snapshot.dim(), &entry)) {
+    scratch.user_vector.assign(entry.user_vector.begin(), entry.user_vector.end());
+    for (const uint32_t row : entry.excluded_rows) scratch.filter.Exclude(row);
+    result->source = static_cast<ItemSource>(entry.source);
+    result->num_history_events_used = entry.num_events;
+    result->user_vector_reused = true;
+    return true;
+  }
+  if (!MakeUserVector(snapshot, view, query, user, scratch, result)) return false;
+  memo.Put(key, {.user_vector = scratch.user_vector,
+                 .excluded_rows = scratch.seen_rows,
+                 .num_events = result->num_history_events_used,
+                 .source = static_cast<uint32_t>(result->source)});
+  return true;
 }
 
 absl::Status CheckLongTerm(const ModelSnapshot& snapshot, const UserState& user) {
@@ -339,9 +379,7 @@ absl::Status Recommend(const ModelSnapshot& snapshot, const CatalogView& view, c
   if (absl::Status status = CheckK(query); !status.ok()) return status;
   if (absl::Status status = CheckLongTerm(snapshot, user); !status.ok()) return status;
   BuildFilter(view, query, scratch);
-  BuildSlots(snapshot, view, query, user, query.exclude_seen, scratch, result);
-  if (!scratch.slots.empty()) Encode(snapshot, view, query.explain, scratch, result);
-  if (scratch.slots.empty()) {
+  if (!FindOrMakeUserVector(snapshot, view, query, user, scratch, result)) {
     result->retrieval.proven_exact = true;
     AddPopularItems(snapshot, view, query.k, scratch.filter, result);
   } else if (!snapshot.has_vectors()) {

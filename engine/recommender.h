@@ -12,6 +12,7 @@
 #include "engine/encoders/encoder.h"
 #include "engine/internal/neighbour_search.h"
 #include "engine/internal/shared_search.h"
+#include "engine/internal/user_vector_memo.h"
 #include "engine/retrieval/retriever.h"
 #include "engine/snapshot/model_snapshot.h"
 #include "engine/user_state.h"
@@ -39,6 +40,7 @@ struct RecommendQuery {
   std::span<const std::string_view> none_of_categories = {};
   bool exclude_seen = true;  // leave out the items of UserState::history and context_items
   bool explain = false;
+  bool reuse_user_vector = true;  // with Scratch::user_vectors: false where nobody will ask this again
   SearchOptions search = {};
 };
 
@@ -68,6 +70,7 @@ struct Recommendation {
   std::vector<Contribution> contributions;   // per item, largest score first; empty unless asked for
   ItemSource source = ItemSource::kPopular;  // of all items: one answer has one source
   uint32_t num_history_events_used = 0;
+  bool user_vector_reused = false;  // it was in Scratch::user_vectors
   RetrievalStats retrieval;
 
   std::span<const Contribution> ExplanationOf(const RecommendedItem& item) const {
@@ -88,7 +91,10 @@ struct Scratch {
   AlignedVector<float> user_vector, weights, signs, dots;
   std::vector<uint32_t> category_ids, none_of_ids;
   std::vector<ItemKey> keys;
+  std::vector<uint32_t> seen_rows;  // of the history, where seen items are left out
   RowFilter filter;
+  // Off unless it is configured: for those who answer the same users again and again (Recommend only).
+  UserVectorMemo user_vectors;
   RetrievalScratch retrieval;
   SharedSearchScratch shared_search;
   NeighbourScratch neighbours;

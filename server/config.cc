@@ -246,6 +246,13 @@ absl::StatusOr<ServerOptions> Resolve(const v1::ServerConfig& config, const Chec
   constexpr int64_t kMaxCacheBytes = int64_t{1} << 44;
   options.user_cache_bytes = check.Number<int64_t>("storage.user_cache_bytes", storage.user_cache_bytes(),
                                                    256 * kMiB, 1, kMaxCacheBytes);
+  options.user_vector_memo_bytes = 16 * kMiB;
+  if (storage.has_user_vector_memo_bytes() && storage.user_vector_memo_bytes() == 0) {
+    options.user_vector_memo_bytes = 0;
+  } else if (storage.has_user_vector_memo_bytes()) {
+    options.user_vector_memo_bytes = check.Number<int64_t>(
+        "storage.user_vector_memo_bytes", storage.user_vector_memo_bytes(), 0, 1, 1024 * kMiB);
+  }
   options.block_cache_bytes = check.Number<int64_t>("storage.block_cache_bytes", storage.block_cache_bytes(),
                                                     64 * kMiB, 1, kMaxCacheBytes);
   options.sync_writes = storage.has_sync_writes() ? storage.sync_writes() : true;

@@ -225,6 +225,12 @@ ServerMetrics::ServerMetrics(std::string cpu_target, std::function<int64_t()> no
                       .Help("Answers of Recommend, by what the user vector was made of.")
                       .Register(*registry_);
   for (size_t s = 0; s < answers_.size(); ++s) answers_[s] = &answers.Add({{"source", kSourceNames[s]}});
+  user_vectors_reused_ =
+      &prometheus::BuildCounter()
+           .Name("swiftlet_user_vectors_reused_total")
+           .Help("Answers of Recommend by a user vector that had been made for an earlier request.")
+           .Register(*registry_)
+           .Add({});
   auto add_by_method = [&](const char* name, const char* help,
                            std::array<prometheus::Counter*, kNumSearchMethods>& counters) {
     auto& family = prometheus::BuildCounter().Name(name).Help(help).Register(*registry_);
@@ -330,6 +336,8 @@ void ServerMetrics::ObserveStage(Stage stage, absl::Duration latency) {
 }
 
 void ServerMetrics::CountSource(ItemSource source) { answers_[static_cast<size_t>(source)]->Increment(); }
+
+void ServerMetrics::CountUserVectorReused() { user_vectors_reused_->Increment(); }
 
 void ServerMetrics::CountSearch(SearchMethod method, const RetrievalStats& stats) {
   const size_t m = static_cast<size_t>(method);

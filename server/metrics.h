@@ -94,6 +94,7 @@ class ServerMetrics {
   void CountRefusal(Method method, Refusal reason);
   void ObserveStage(Stage stage, absl::Duration latency);
   void CountSource(ItemSource source);
+  void CountUserVectorReused();
   void CountSearch(SearchMethod method, const RetrievalStats& stats);
   // recall: in [0, 1].
   void ObserveRecall(SearchMethod method, double recall);
@@ -124,6 +125,7 @@ class ServerMetrics {
   prometheus::Histogram* queue_seconds_;
   std::array<prometheus::Histogram*, kNumStages> stage_seconds_;
   std::array<prometheus::Counter*, 4> answers_;
+  prometheus::Counter* user_vectors_reused_;
   std::array<prometheus::Counter*, kNumSearchMethods> not_proven_, rows_scanned_, rows_scored_;
   std::array<prometheus::Histogram*, kNumSearchMethods> recall_;
   std::array<prometheus::Counter*, kNumSampleDrops> sample_drops_;

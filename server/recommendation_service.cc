@@ -153,6 +153,8 @@ void RecommendationService::Serve(const Call& call, const Request& request) {
     call.metrics().ObserveStage(Stage::kUserState, Since(start));
     return Answer(call, request, state, user);
   }
+  // Threads that read the store answer users who were not asked for lately: they keep no user vectors.
+  Buffers().scratch.user_vectors.Configure(core_->user_vector_memo_bytes, core_->user_vector_memo_seed);
   if (CachedUser& user = Buffers().user; core_->users->Find(request.user_id(), state->user_vectors, &user)) {
     call.metrics().ObserveStage(Stage::kUserState, Since(start));
     return Answer(call, request, state, user.State());
@@ -189,6 +191,7 @@ void RecommendationService::Answer(const Call& call, const v1::RecommendRequest&
   query.context_items = Keys(request.context().item_ids(), buffers.context_items);
   query.exclude_seen = request.has_exclude_seen() ? request.exclude_seen() : true;
   query.explain = request.explain();
+  query.reuse_user_vector = !request.has_history();
   query.search = SearchOf(core_->search, request.search());
   if (absl::Status status =
           swiftlet::Recommend(*state.snapshot, *state.view, query, user, buffers.scratch, &buffers.result);
@@ -198,6 +201,7 @@ void RecommendationService::Answer(const Call& call, const v1::RecommendRequest&
   const Clock::time_point retrieved = Clock::now();
   call.metrics().ObserveStage(Stage::kEncodeRetrieve, absl::FromChrono(retrieved - start));
   call.metrics().CountSource(buffers.result.source);
+  if (buffers.result.user_vector_reused) call.metrics().CountUserVectorReused();
   call.metrics().CountSearch(SearchMethod::kRecommend, buffers.result.retrieval);
   if (core_->recall != nullptr && core_->recall->Chosen()) {
     core_->recall->AddRecommend(serving, query, user, buffers.result);

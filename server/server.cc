@@ -14,6 +14,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <random>
 #include <string>
 #include <thread>
 #include <utility>
@@ -46,6 +47,11 @@ constexpr absl::Duration kReadAheadLimit = absl::Milliseconds(300);
 constexpr char kRecommendationServiceName[] = "swiftlet.v1.RecommendationService";
 
 int64_t WallClockMs() { return absl::ToUnixMillis(absl::Now()); }
+
+uint64_t RandomSeed() {
+  std::random_device device;
+  return uint64_t{device()} << 32 | device();
+}
 
 // Why `address` cannot be listened on, in the system's words: gRPC does not say.
 std::string WhyNotListening(const std::string& address) {
@@ -169,6 +175,8 @@ absl::Status Server::Impl::OpenStorage() {
       .event_types = options.event_types,
       .limits = options.limits,
       .search = options.search,
+      .user_vector_memo_bytes = static_cast<size_t>(options.user_vector_memo_bytes),
+      .user_vector_memo_seed = RandomSeed(),
       .now_ms = WallClockMs,
       .start_time_ms = WallClockMs(),
       .database = database.get(),

@@ -24,6 +24,8 @@ struct ServiceCore {
   EventTypeTable event_types;
   RequestLimits limits;
   SearchOptions search = {};  // where a request says nothing else
+  size_t user_vector_memo_bytes = 0;  // of each thread that answers; 0: off
+  uint64_t user_vector_memo_seed = 0;
   std::function<int64_t()> now_ms;
   int64_t start_time_ms = 0;
   Database* database = nullptr;

@@ -173,6 +173,23 @@ TEST(Reflection, ListsTheServices) {
   next();
 }
 
+TEST(Metrics, CountUserVectorsThatAreUsedAgain) {
+  TempDir dir;
+  ASSERT_TRUE(PublishRandomSnapshot(ModelDirectory(dir.path() + "/models"), {}).ok());
+  for (const bool on : {true, false}) {
+    ServerProcess server({.dir = dir.path(), .config = on ? "" : "storage { user_vector_memo_bytes: 0 }"});
+    ASSERT_TRUE(server.running());
+    v1::RecordEventsResponse recorded;
+    ASSERT_OK(server.RecordEvents(Batch({MakeEvent("u", "item-1", "click", 0, "e")}), &recorded));
+    v1::RecommendResponse response;
+    for (int i = 0; i < 50; ++i) ASSERT_OK(server.Recommend(UserRequest("u", 5), &response));
+    // Each thread that answers, at most 16 of gRPC's, makes its own first.
+    const double reused = server.Metric("swiftlet_user_vectors_reused_total");
+    EXPECT_GE(reused, on ? 50 - 16 : 0);
+    EXPECT_LE(reused, on ? 49 : 0);
+  }
+}
+
 TEST(Metrics, CountWhatHappens) {
   TempDir dir;
   ASSERT_TRUE(PublishRandomSnapshot(ModelDirectory(dir.path() + "/models"), {.version = 3}).ok());

@@ -109,6 +109,8 @@ TEST_P(AllocationsTest, NoneInTheSteadyState) {
     }
   };
   run_everything();
+  scratch.user_vectors.Configure(1 << 20, 1);
+  run_everything();
   const size_t before = testing::NumAllocations();
   ASSERT_GT(before, 0u);
   for (int i = 0; i < 3; ++i) run_everything();

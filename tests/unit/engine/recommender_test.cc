@@ -687,6 +687,91 @@ TEST_F(RecommenderTest, AgreesWithTheDefinitionForRandomSnapshotsCataloguesAndUs
   }
 }
 
+// Users who ask again, in between events, changes of the catalogue and other snapshots: what is remembered is
+// what would be made.
+TEST_F(RecommenderTest, RememberedUserVectorsAnswerAsNewOnesDo) {
+  std::mt19937 random(23);
+  Scratch remembers;
+  remembers.user_vectors.Configure(40'000, 5);  // some of the users' at dim 24
+  struct User {
+    std::vector<HistoryEvent> history;
+    std::vector<float> long_term;
+  };
+  std::vector<User> users(40);
+  const auto random_id = [&] { return absl::StrCat("item-", random() % 600); };
+  uint32_t num_reused = 0, num_others = 0;
+  int64_t time = 1'700'000'000'000;
+  for (uint64_t seed = 1; seed <= 4; ++seed) {
+    Load({.num_items = 500, .dim = 24, .seed = seed, .with_input_vectors = true, .max_events = 20});
+    for (User& user : users) user.long_term.clear();
+    for (int step = 0; step < 600; ++step) {
+      User& user = users[std::min(random() % users.size(), random() % users.size())];
+      switch (random() % 6) {
+        case 0:
+          user.history.push_back(Event(random_id(), ++time, static_cast<EventTypeId>(1 + random() % 7)));
+          break;
+        case 1:
+          if (random() % 10 == 0) user.long_term.assign(24, static_cast<float>(random() % 9));
+          break;
+        case 2:
+          if (random() % 20 != 0) break;
+          Change({WithVector(random_id(), std::vector<float>(24, static_cast<float>(random() % 9)))});
+          Change({{.item_id = random_id(), .deleted = true}});
+          break;
+        default:
+          break;
+      }
+      const ItemKey context = ItemKeyOf(random_id());
+      RecommendQuery query{.k = 10, .exclude_seen = random() % 4 != 0, .explain = random() % 5 == 0};
+      if (random() % 5 == 0) query.context_items = {&context, 1};
+      if (random() % 5 == 0) query.exclude_items = {&context, 1};
+      query.reuse_user_vector = random() % 10 != 0;
+      const UserState state{.history = user.history, .long_term = user.long_term};
+      Run(query, state);
+      Recommendation result;
+      ASSERT_TRUE(Recommend(*snapshot_, *view_, query, state, remembers, &result).ok());
+      ASSERT_EQ(result.source, result_.source);
+      ASSERT_EQ(result.num_history_events_used, result_.num_history_events_used);
+      ASSERT_EQ(result.items.size(), result_.items.size());
+      for (size_t i = 0; i < result.items.size(); ++i) {
+        ASSERT_EQ(result.items[i].row, result_.items[i].row);
+        ASSERT_EQ(result.items[i].score, result_.items[i].score) << "to the last bit";
+      }
+      EXPECT_FALSE(result_.user_vector_reused);
+      if (query.explain || !query.context_items.empty() || !query.reuse_user_vector) {
+        EXPECT_FALSE(result.user_vector_reused);
+      }
+      ++(result.user_vector_reused ? num_reused : num_others);
+    }
+  }
+  EXPECT_GT(num_reused, 200u);
+  EXPECT_GT(num_others, 200u);
+}
+
+TEST_F(RecommenderTest, AUserVectorIsRememberedUntilSomethingChanges) {
+  Load({.num_items = 100, .dim = 8});
+  scratch_.user_vectors.Configure(1 << 20, 5);
+  std::vector<HistoryEvent> history = {Event("item-1", 1), Event("item-2", 2)};
+  const auto reused = [&](const RecommendQuery& query) {
+    Run(query, {.history = history});
+    return result_.user_vector_reused;
+  };
+  EXPECT_FALSE(reused({.k = 3}));
+  EXPECT_TRUE(reused({.k = 3}));
+  EXPECT_TRUE(reused({.k = 50})) << "a user vector serves any k";
+  EXPECT_EQ(result_.num_history_events_used, 2u);
+  EXPECT_THAT(Ids(), Not(Contains("item-1")));
+  EXPECT_FALSE(reused({.k = 50, .exclude_seen = false}));
+  EXPECT_TRUE(reused({.k = 100, .exclude_seen = false}));
+  EXPECT_THAT(Ids(), Contains("item-1"));
+  history.push_back(Event("item-3", 3));
+  EXPECT_FALSE(reused({.k = 3}));
+  EXPECT_TRUE(reused({.k = 3}));
+  Change({{.item_id = "item-9", .deleted = true}});
+  EXPECT_FALSE(reused({.k = 3}));
+  EXPECT_TRUE(reused({.k = 3}));
+}
+
 // One snapshot stores bf16, the other the same numbers as float32: nobody can tell them apart by their
 // answers.
 TEST_F(RecommenderTest, RowsOfBf16AnswerAsTheirFloat32ValuesDo) {

@@ -74,6 +74,7 @@ TEST(Config, TheShippedFileSaysWhatTheDefaultsAre) {
   EXPECT_EQ(shipped->admission.queue.target_wait, defaults->admission.queue.target_wait);
   EXPECT_EQ(shipped->max_message_bytes, defaults->max_message_bytes);
   EXPECT_EQ(shipped->user_cache_bytes, defaults->user_cache_bytes);
+  EXPECT_EQ(shipped->user_vector_memo_bytes, defaults->user_vector_memo_bytes);
   EXPECT_EQ(shipped->num_commit_threads, defaults->num_commit_threads);
   EXPECT_EQ(shipped->max_pending_writes, defaults->max_pending_writes);
   EXPECT_EQ(shipped->block_cache_bytes, defaults->block_cache_bytes);
@@ -164,6 +165,8 @@ TEST(Config, ValuesOutOfRangeAreRefusedWithLineFieldAndValue) {
               HasSubstr("storage.max_pending_writes: -1 is not in"));
   EXPECT_THAT(ErrorOf("storage { user_cache_bytes: -1 }"),
               HasSubstr("storage.user_cache_bytes: -1 is not in"));
+  EXPECT_THAT(ErrorOf("storage { user_vector_memo_bytes: -1 }"),
+              HasSubstr("storage.user_vector_memo_bytes: -1 is not in"));
   EXPECT_THAT(ErrorOf("data_dir: \"x\" model_dir: \"x\""), HasSubstr("they must differ"));
   EXPECT_THAT(ErrorOf("data_dir: \"x3\" model_dir: \"x3/\""), HasSubstr("they must differ"));
   EXPECT_THAT(ErrorOf("data_dir: \"./a/../x3\" model_dir: \"x3//\""), HasSubstr("they must differ"));
@@ -171,6 +174,15 @@ TEST(Config, ValuesOutOfRangeAreRefusedWithLineFieldAndValue) {
   const std::string both = ErrorOf("limits { max_k: -1 }\nsnapshots { keep_versions: 5000 }");
   EXPECT_THAT(both, HasSubstr("c.textproto:1:10: limits.max_k"));
   EXPECT_THAT(both, HasSubstr("\nc.textproto:2:13: snapshots.keep_versions"));
+}
+
+TEST(Config, AMemoOfNoBytesIsNotTheDefault) {
+  const auto bytes = [](const std::string& text) {
+    return ResolveConfig(ParseConfig(text, "c").value()).value().user_vector_memo_bytes;
+  };
+  EXPECT_EQ(bytes(""), 16 << 20);
+  EXPECT_EQ(bytes("storage { user_vector_memo_bytes: 0 }"), 0);
+  EXPECT_EQ(bytes("storage { user_vector_memo_bytes: 5000 }"), 5000);
 }
 
 TEST(Config, RetrievalSettings) {
