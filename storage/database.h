@@ -25,6 +25,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "engine/event_types.h"
+#include "storage/backup.h"
 #include "storage/records.h"
 
 namespace rocksdb {
@@ -136,6 +137,9 @@ class Database final : public UserStore {
   // How the latest write ended: an error from a failed write until one succeeds again (CheckWritable counts).
   absl::Status LastWrite() const;
   DatabaseStats Stats() const;
+  // A backup of everything that was written before the call, while reads and writes go on; see
+  // storage/backup.h. One at a time in a directory. Takes as long as the disk does, at low priority.
+  absl::StatusOr<BackupInfo> CreateBackup(const BackupOptions& options);
 
  private:
   struct Impl;

@@ -1,0 +1,236 @@
+#include "storage/backup.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+#include <memory>
+#include <string_view>
+#include <system_error>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/status_macros.h"
+#include "rocksdb/env.h"
+#include "rocksdb/utilities/backup_engine.h"
+#include "storage/database_impl.h"
+#include "storage/file_handle.h"
+#include "storage/rocksdb_status.h"
+#include "storage/schema.h"
+
+namespace swiftlet {
+namespace fs = std::filesystem;
+
+namespace {
+
+// Marks a directory of backups, and is locked while one is made.
+constexpr char kBackupMarker[] = "SWIFTLET_BACKUPS";
+// In a data directory that is being restored: files come here first, and everything beside it is of the
+// restore.
+constexpr char kRestoring[] = "restoring";
+
+rocksdb::BackupEngineOptions EngineOptions(const std::string& directory, uint64_t bytes_per_second) {
+  rocksdb::BackupEngineOptions options(directory);
+  options.sync = true;
+  options.share_table_files = true;
+  options.share_files_with_checksum = true;
+  options.backup_rate_limit = bytes_per_second;
+  return options;
+}
+
+BackupInfo ToInfo(const rocksdb::BackupInfo& info) {
+  return {.id = info.backup_id,
+          .created_ms = info.timestamp * 1000,
+          .bytes = info.size,
+          .num_files = info.number_files};
+}
+
+absl::StatusOr<std::unique_ptr<rocksdb::BackupEngineReadOnly>> OpenToRead(const std::string& directory) {
+  std::error_code error;
+  if (!fs::exists(directory + "/" + kBackupMarker, error)) {
+    if (error) return FromErrno(error.value(), directory, "cannot look up the directory");
+    return absl::NotFoundError(absl::StrCat(directory, ": no backups there (no file ", kBackupMarker, ")"));
+  }
+  rocksdb::BackupEngineReadOnly* engine = nullptr;
+  const rocksdb::IOStatus status =
+      rocksdb::BackupEngineReadOnly::Open(EngineOptions(directory, 0), rocksdb::Env::Default(), &engine);
+  SWIFTLET_RETURN_IF_ERROR(FromRocksDb(status, directory, "cannot open the backups"));
+  return std::unique_ptr<rocksdb::BackupEngineReadOnly>(engine);
+}
+
+// id 0: the newest.
+absl::StatusOr<rocksdb::BackupInfo> Find(const rocksdb::BackupEngineReadOnly& engine, uint32_t id,
+                                         const std::string& directory) {
+  rocksdb::BackupInfo info;
+  const rocksdb::Status status =
+      id == 0 ? engine.GetLatestBackupInfo(&info) : engine.GetBackupInfo(id, &info);
+  if (status.IsNotFound()) {
+    return absl::NotFoundError(id == 0 ? absl::StrCat(directory, ": holds no backup")
+                                       : absl::StrCat(directory, ": no backup ", id));
+  }
+  SWIFTLET_RETURN_IF_ERROR(FromRocksDb(status, directory, absl::StrCat("backup ", id)));
+  return info;
+}
+
+absl::Status SyncDirectory(const std::string& path) {
+  const FileHandle directory(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (directory.fd() < 0 || fsync(directory.fd()) != 0) {
+    return FromErrno(errno, path, "cannot sync the directory");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<FileHandle> LockBackups(const std::string& directory) {
+  std::error_code error;
+  fs::create_directories(directory, error);
+  if (error) return FromErrno(error.value(), directory, "cannot create the directory");
+  const std::string path = absl::StrCat(directory, "/", kBackupMarker);
+  if (!fs::exists(path, error) && !fs::is_empty(directory, error)) {
+    return absl::FailedPreconditionError(absl::StrCat(directory,
+                                                      ": is not empty and holds no backups (no file ",
+                                                      kBackupMarker, "); name another directory"));
+  }
+  FileHandle marker(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
+  if (marker.fd() < 0) return FromErrno(errno, path, "cannot open");
+  if (flock(marker.fd(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno == EWOULDBLOCK) {
+      return absl::FailedPreconditionError(absl::StrCat(directory, ": another backup is being made there"));
+    }
+    return FromErrno(errno, path, "cannot lock");
+  }
+  return marker;
+}
+
+// Empties what an earlier attempt left, and refuses what is not of one.
+absl::Status PrepareToRestore(const std::string& data_dir) {
+  std::error_code error;
+  fs::create_directories(data_dir, error);
+  if (error) return FromErrno(error.value(), data_dir, "cannot create the directory");
+  // A whole database is never taken for a part of one, whatever lies beside it.
+  const bool again =
+      fs::exists(fs::path(data_dir) / kRestoring, error) && !fs::exists(fs::path(data_dir) / "CURRENT");
+  std::vector<fs::path> old;
+  for (const fs::directory_entry& entry : fs::directory_iterator(data_dir, error)) {
+    const std::string name = entry.path().filename().string();
+    if (name != "lost+found" && (name != kRestoring || !again)) old.push_back(entry.path());
+  }
+  if (error) return FromErrno(error.value(), data_dir, "cannot list the directory");
+  if (!again && !old.empty()) {
+    return absl::FailedPreconditionError(absl::StrCat(data_dir, ": is not empty (",
+                                                      old.front().filename().string(),
+                                                      "): a backup is restored to an empty directory"));
+  }
+  // The directory that says so goes last.
+  for (const fs::path& path : old) {
+    fs::remove_all(path, error);
+    if (error) return FromErrno(error.value(), path.string(), "cannot remove");
+  }
+  fs::remove_all(fs::path(data_dir) / kRestoring, error);
+  if (error) return FromErrno(error.value(), data_dir, "cannot empty the directory");
+  return absl::OkStatus();
+}
+
+// The file by which a server knows a data directory.
+absl::Status WriteMarker(const std::string& data_dir) {
+  const std::string path = absl::StrCat(data_dir, "/", kMarkerFile);
+  const FileHandle marker(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+  const std::string_view text = kMarkerText;
+  if (marker.fd() < 0 || write(marker.fd(), text.data(), text.size()) != static_cast<ssize_t>(text.size()) ||
+      fsync(marker.fd()) != 0) {
+    return FromErrno(errno, path, "cannot write");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<BackupInfo> Database::CreateBackup(const BackupOptions& options) {
+  SWIFTLET_RETURN_IF_ERROR(impl_->CheckStillThere());
+  SWIFTLET_ASSIGN_OR_RETURN(const FileHandle lock, LockBackups(options.directory));
+  const auto error = [&](const rocksdb::Status& status, std::string_view what) {
+    return FromRocksDb(status, options.directory, what);
+  };
+  rocksdb::BackupEngine* raw = nullptr;
+  SWIFTLET_RETURN_IF_ERROR(
+      error(rocksdb::BackupEngine::Open(EngineOptions(options.directory, options.bytes_per_second),
+                                        impl_->env, &raw),
+            "cannot open the backups"));
+  const std::unique_ptr<rocksdb::BackupEngine> engine(raw);
+  rocksdb::CreateBackupOptions create;
+  create.flush_before_backup = true;
+  create.decrease_background_thread_cpu_priority = true;
+  create.background_thread_cpu_priority = rocksdb::CpuPriority::kLow;
+  rocksdb::BackupID id = 0;
+  if (absl::Status status =
+          error(engine->CreateNewBackup(create, impl_->db.get(), &id), "cannot make a backup");
+      !status.ok()) {
+    engine->GarbageCollect().PermitUncheckedError();  // of what it copied
+    return status;
+  }
+  SWIFTLET_RETURN_IF_ERROR(SyncDirectory(options.directory));
+  rocksdb::BackupInfo info;
+  SWIFTLET_RETURN_IF_ERROR(error(engine->GetBackupInfo(id, &info), "cannot look at the new backup"));
+  if (options.keep > 0) {
+    SWIFTLET_RETURN_IF_ERROR(error(engine->PurgeOldBackups(options.keep), "cannot delete old backups"));
+  }
+  return ToInfo(info);
+}
+
+absl::StatusOr<BackupList> ListBackups(const std::string& directory) {
+  SWIFTLET_ASSIGN_OR_RETURN(const auto engine, OpenToRead(directory));
+  std::vector<rocksdb::BackupInfo> infos;
+  engine->GetBackupInfo(&infos);
+  BackupList list;
+  for (const rocksdb::BackupInfo& info : infos) list.backups.push_back(ToInfo(info));
+  std::sort(list.backups.begin(), list.backups.end(),
+            [](const BackupInfo& a, const BackupInfo& b) { return a.id < b.id; });
+  engine->GetCorruptedBackups(&list.damaged);
+  std::sort(list.damaged.begin(), list.damaged.end());
+  return list;
+}
+
+absl::Status VerifyBackup(const std::string& directory, uint32_t id) {
+  SWIFTLET_ASSIGN_OR_RETURN(const auto engine, OpenToRead(directory));
+  SWIFTLET_ASSIGN_OR_RETURN(const rocksdb::BackupInfo info, Find(*engine, id, directory));
+  return FromRocksDb(engine->VerifyBackup(info.backup_id, /*verify_with_checksum=*/true), directory,
+                     absl::StrCat("backup ", info.backup_id, " is damaged"));
+}
+
+absl::StatusOr<BackupInfo> RestoreBackup(const std::string& directory, uint32_t id,
+                                         const std::string& data_dir) {
+  SWIFTLET_ASSIGN_OR_RETURN(const auto engine, OpenToRead(directory));
+  SWIFTLET_ASSIGN_OR_RETURN(const rocksdb::BackupInfo info, Find(*engine, id, directory));
+  SWIFTLET_RETURN_IF_ERROR(PrepareToRestore(data_dir));
+  const std::string scratch = absl::StrCat(data_dir, "/", kRestoring);
+  std::error_code error;
+  fs::create_directory(scratch, error);
+  if (error) return FromErrno(error.value(), scratch, "cannot create the directory");
+  SWIFTLET_RETURN_IF_ERROR(SyncDirectory(data_dir));
+  SWIFTLET_RETURN_IF_ERROR(
+      FromRocksDb(engine->RestoreDBFromBackup(info.backup_id, scratch, scratch), directory,
+                  absl::StrCat("cannot restore backup ", info.backup_id, " to ", scratch)));
+
+  // Without the file CURRENT there is no database: it comes last.
+  std::vector<std::string> names;
+  for (const fs::directory_entry& entry : fs::directory_iterator(scratch, error)) {
+    const std::string name = entry.path().filename().string();
+    if (name != "CURRENT") names.push_back(name);
+  }
+  if (error) return FromErrno(error.value(), scratch, "cannot list the directory");
+  const auto move = [&](const std::string& name) -> absl::Status {
+    fs::rename(scratch + "/" + name, data_dir + "/" + name, error);
+    if (error) return FromErrno(error.value(), scratch + "/" + name, "cannot move");
+    return absl::OkStatus();
+  };
+  for (const std::string& name : names) SWIFTLET_RETURN_IF_ERROR(move(name));
+  SWIFTLET_RETURN_IF_ERROR(WriteMarker(data_dir));
+  SWIFTLET_RETURN_IF_ERROR(SyncDirectory(data_dir));
+  SWIFTLET_RETURN_IF_ERROR(move("CURRENT"));
+  fs::remove(scratch, error);
+  if (error) return FromErrno(error.value(), scratch, "cannot remove the directory");
+  SWIFTLET_RETURN_IF_ERROR(SyncDirectory(data_dir));
+  return ToInfo(info);
+}
+
+}  // namespace swiftlet
