@@ -3,6 +3,7 @@
 #define SWIFTLET_ENGINE_CATALOG_ITEM_H_
 
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace swiftlet {
@@ -14,6 +15,11 @@ struct CatalogItem {
   bool has_metadata = false;
   std::string title = {};
   std::vector<std::string> categories = {};
+  // Name and value; what else is known, for models with a content tower.
+  std::vector<std::pair<std::string, std::string>> attributes = {};
+  // Vectors from elsewhere, by the name of their source, such as embeddings of texts; finite. For models
+  // whose content tower was trained with vectors of this source.
+  std::vector<std::pair<std::string, std::vector<float>>> content_vectors = {};
   // In the embedding space `space`, or empty.
   std::vector<float> vector = {};
   std::string space = {};

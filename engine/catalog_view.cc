@@ -78,14 +78,20 @@ void CatalogView::Apply(const CatalogItem& item) {
     metadata->categories = CategoryIdsOf(item);
   }
 
+  ContentPlace place;
   std::optional<uint32_t> shared_vector;
-  if (!has_own_vector && !base_row.has_value()) shared_vector = SharedVectorOf(metadata->categories);
+  if (!has_own_vector && !base_row.has_value()) {
+    metadata->vector_from_content = PlaceByContent(item, &place);
+    if (!metadata->vector_from_content) shared_vector = SharedVectorOf(metadata->categories);
+  }
   const bool had_category_vector = old_added_row != kNoRow && HasCategoryVector(old_added_row);
 
   Entry entry{.row = kNoRow, .deleted = item.deleted};
-  if (has_own_vector || shared_vector.has_value()) {
+  if (has_own_vector || metadata->vector_from_content || shared_vector.has_value()) {
     if (has_own_vector) {
       entry.row = PutVector(item, base_row, old_added_row);
+    } else if (metadata->vector_from_content) {
+      entry.row = PutPlace(place, old_added_row);
     } else {
       entry.row = TakeRow(/*shared=*/true, old_added_row);
       const uint32_t i = entry.row - num_base_rows_;
@@ -133,11 +139,39 @@ void CatalogView::GiveBackRow(uint32_t added_row) {
   SetMasked(added_row, true);
 }
 
+bool CatalogView::PlaceByContent(const CatalogItem& item, ContentPlace* place) const {
+  const ContentTower* const tower = snapshot_->content_tower();
+  if (tower == nullptr) return false;
+  ItemContent content;
+  if (item.has_metadata) {
+    content = {.title = item.title, .categories = item.categories, .attributes = item.attributes};
+  }
+  std::vector<ExternalVector> vectors;
+  for (const auto& [name, values] : item.content_vectors) vectors.push_back({name, values});
+  ContentScratch scratch;
+  return tower->Place(content, vectors, scratch, place);
+}
+
+uint32_t CatalogView::PutPlace(const ContentPlace& place, uint32_t old_added_row) {
+  const uint32_t row = TakeRow(/*shared=*/false, old_added_row);
+  const uint32_t i = row - num_base_rows_;
+  if (place.input_vector.empty()) {
+    std::vector<float> input_vector(place.vector.size());
+    snapshot_->MapToInput(place.vector, input_vector);
+    added_.SetVector(i, place.vector, input_vector);
+  } else {
+    added_.SetVector(i, place.vector, place.input_vector);
+  }
+  const bool has_bias = snapshot_->items().bias != nullptr;
+  added_.SetFacts(i, kNoRow, has_bias ? place.bias : 0, place.attention_logit, 0);
+  return row;
+}
+
 uint32_t CatalogView::PutVector(const CatalogItem& item, std::optional<uint32_t> base_row,
                                 uint32_t old_added_row) {
   const uint32_t row = TakeRow(/*shared=*/false, old_added_row);
   const uint32_t i = row - num_base_rows_;
-  if (row == old_added_row) {
+  if (row == old_added_row && !HasContentVector(row)) {
     const std::span<const float> old = added_.vector(i);
     if (std::equal(item.vector.begin(), item.vector.end(), old.begin())) return row;
   }

@@ -3,8 +3,9 @@
 //
 // Rows: [0, base) are the snapshot's, base = snapshot.num_items(); [base, num_rows()) are added here. An item
 // whose vector was replaced has its snapshot row masked and lives in an added row. So does a new item without
-// a vector that has a category of the snapshot: it takes the mean of its categories, and shares that vector
-// with all items of the same categories.
+// a vector: it stands where the snapshot's content tower places it; where there is no tower, or the tower
+// knows nothing about it, and the item has a category of the snapshot, it takes the mean of its categories,
+// and shares that vector with all items of the same categories.
 #ifndef SWIFTLET_ENGINE_CATALOG_VIEW_H_
 #define SWIFTLET_ENGINE_CATALOG_VIEW_H_
 
@@ -41,10 +42,11 @@ class CatalogView final : public CategoryIndex {
   // item of the snapshot without such a vector, or with the very vector of the snapshot (rounded, where the
   // snapshot's rows are bf16), keeps its snapshot row; one with another vector keeps the bias, attention
   // logit and popularity of that row. Without metadata here the snapshot's count. An item that the snapshot
-  // does not have, without such a vector, has the mean, over those of its categories that items of the
-  // snapshot have, of the mean vector of those items, and a bias that is made in the same way; without such a
-  // category it has no row. The mean of a category is that of all items of the snapshot, whatever the store
-  // says about them.
+  // does not have, without such a vector, has the vectors, bias and attention logit that the snapshot's
+  // content tower gives it; without a tower that knows something about it the mean, over those of its
+  // categories that items of the snapshot have, of the mean vector of those items, and a bias that is made in
+  // the same way; without such a category it has no row. The mean of a category is that of all items of the
+  // snapshot, whatever the store says about them.
   static std::shared_ptr<const CatalogView> Build(const ModelSnapshot& snapshot,
                                                   std::span<const CatalogItem> changes);
   // The view after `changes` on top of this one; shares what it can: the cost is that of a few chunks of rows
@@ -96,6 +98,11 @@ class CatalogView final : public CategoryIndex {
     return row >= num_base_rows_ && added_.IsShared(row - num_base_rows_);
   }
 
+  // Whether the row's vector is what the content tower made.
+  bool HasContentVector(uint32_t row) const {
+    return row >= num_base_rows_ && added_.metadata(row - num_base_rows_).vector_from_content;
+  }
+
   // Items of the store, not deleted, without a vector in this snapshot's space.
   uint64_t num_items_without_vector() const { return num_without_vector_; }
   // Items of the store, not deleted, with the mean of their categories for a vector.
@@ -126,6 +133,10 @@ class CatalogView final : public CategoryIndex {
   // An added row for an item: old_added_row where that is of the same kind, which is given back otherwise.
   uint32_t TakeRow(bool shared, uint32_t old_added_row);
   void GiveBackRow(uint32_t added_row);
+  // Whether the snapshot's content tower knows something about the item.
+  bool PlaceByContent(const CatalogItem& item, ContentPlace* place) const;
+  // The row of an item that content has placed: sets vector and facts.
+  uint32_t PutPlace(const ContentPlace& place, uint32_t old_added_row);
   // The row of an item whose vector is its own: sets vector and facts.
   uint32_t PutVector(const CatalogItem& item, std::optional<uint32_t> base_row, uint32_t old_added_row);
   // The number of the shared vector of items with these categories, made when there is none yet; nothing

@@ -90,7 +90,9 @@ absl::Status CatalogManager::Upsert(std::span<const ItemChange> changes) {
       item.has_metadata = true;
       item.title = change.title;
       item.categories = change.categories;
+      item.attributes = change.attributes;
     }
+    if (!change.content_vectors.empty()) item.content_vectors = change.content_vectors;
     if (!change.vector.empty()) {
       item.vector = change.vector;
       item.space = space;
@@ -148,6 +150,7 @@ absl::StatusOr<std::vector<ItemInfo>> CatalogManager::Get(const ServingState* st
       info.has_metadata = HasMetadata(view, *row);
       info.vector = view.ItemVector(*row).Values();
       info.vector_from_categories = view.HasCategoryVector(*row);
+      info.vector_from_content = view.HasContentVector(*row);
       info.status = ItemStatus::kRecommendable;
     } else {
       info.title = stored->title;
@@ -156,6 +159,8 @@ absl::StatusOr<std::vector<ItemInfo>> CatalogManager::Get(const ServingState* st
       info.status = ItemStatus::kNoVector;
     }
     if (stored.has_value()) {
+      info.has_metadata |= !stored->attributes.empty();
+      info.attributes = std::move(stored->attributes);
       if (stored->deleted) info.status = ItemStatus::kDeleted;
       info.changed_since_snapshot = state == nullptr || Differs(*stored, *state->snapshot);
     }

@@ -27,10 +27,12 @@ namespace swiftlet {
 // A change to one item, as UpsertItems takes it.
 struct ItemChange {
   std::string item_id = {};
-  bool has_metadata = false;  // replaces title and categories
+  bool has_metadata = false;  // replaces title, categories and attributes
   std::string title = {};
   std::vector<std::string> categories = {};
-  std::vector<float> vector = {};  // empty: what is known stays
+  std::vector<std::pair<std::string, std::string>> attributes = {};
+  std::vector<float> vector = {};                                                // empty: what is known stays
+  std::vector<std::pair<std::string, std::vector<float>>> content_vectors = {};  // the same
 };
 
 enum class ItemStatus : uint8_t { kUnknown, kRecommendable, kNoVector, kDeleted };
@@ -41,8 +43,10 @@ struct ItemInfo {
   bool has_metadata = false;
   std::string title;
   std::vector<std::string> categories;
+  std::vector<std::pair<std::string, std::string>> attributes;  // that were upserted
   std::vector<float> vector;            // in the serving snapshot's space; empty: none
   bool vector_from_categories = false;  // the vector is the mean of its categories
+  bool vector_from_content = false;     // the vector is what the content tower made
   bool changed_since_snapshot = false;
 };
 

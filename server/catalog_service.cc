@@ -1,5 +1,6 @@
 #include "server/catalog_service.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
@@ -39,8 +40,15 @@ grpc::ServerUnaryReactor* CatalogService::UpsertItems(grpc::CallbackServerContex
             change.title = std::move(*item.mutable_metadata()->mutable_title());
             change.categories.assign(item.metadata().categories().begin(),
                                      item.metadata().categories().end());
+            change.attributes.assign(item.metadata().attributes().begin(),
+                                     item.metadata().attributes().end());
+            std::sort(change.attributes.begin(), change.attributes.end());
           }
           change.vector.assign(item.vector().begin(), item.vector().end());
+          for (const v1::ContentVector& vector : item.content_vectors()) {
+            change.content_vectors.emplace_back(
+                vector.source(), std::vector<float>(vector.values().begin(), vector.values().end()));
+          }
         }
         if (absl::Status status = core_->catalog->Upsert(changes); !status.ok()) return call.Finish(status);
         call.metrics().CountCatalogChanges(changes.size(), 0);
@@ -89,11 +97,14 @@ grpc::ServerUnaryReactor* CatalogService::GetItems(grpc::CallbackServerContext* 
           item->set_status(ToProto(info.status));
           item->set_changed_since_snapshot(info.changed_since_snapshot);
           item->set_vector_from_categories(info.vector_from_categories);
+          item->set_vector_from_content(info.vector_from_content);
           if (info.has_metadata) {
             item->mutable_metadata()->set_title(std::move(info.title));
             for (std::string& category : info.categories) {
               item->mutable_metadata()->add_categories(std::move(category));
             }
+            item->mutable_metadata()->mutable_attributes()->insert(info.attributes.begin(),
+                                                                   info.attributes.end());
           }
           if (request.include_vectors()) item->mutable_vector()->Add(info.vector.begin(), info.vector.end());
         }

@@ -22,6 +22,8 @@ constexpr int kMaxContextFeatures = 64;
 constexpr int kMaxScoredItems = 10000;
 constexpr size_t kMaxTitleBytes = 1024;
 constexpr int kMaxItemCategories = 64;
+constexpr int kMaxAttributes = 64;
+constexpr int kMaxContentVectors = 16;
 constexpr size_t kMaxCategoryBytes = 128;
 constexpr int kMaxVectorSize = 4096;
 constexpr float kMaxVectorValue = 1e6f;  // scores of any such vectors are finite
@@ -222,6 +224,58 @@ absl::Status RequestValidator::Check(const v1::RecordEventsRequest& request, int
   return absl::OkStatus();
 }
 
+namespace {
+
+// What a content tower reads, of items[i].
+absl::Status CheckContent(int i, const v1::Item& item) {
+  const auto fail = [&](const auto&... what) {
+    return absl::InvalidArgumentError(absl::StrCat("items[", i, "].", what...));
+  };
+  if (item.metadata().attributes_size() > kMaxAttributes) {
+    return fail("metadata.attributes: ", item.metadata().attributes_size(), " attributes, at most ",
+                kMaxAttributes, " are allowed");
+  }
+  for (const auto& [name, value] : item.metadata().attributes()) {
+    if (!IsValidId(name) || name.size() > kMaxCategoryBytes) {
+      return fail("metadata.attributes: the name ", Quoted(name), " is not 1 to ", kMaxCategoryBytes,
+                  " bytes of UTF-8 without NUL");
+    }
+    if (value.size() > kMaxTitleBytes) {
+      return fail("metadata.attributes[", Quoted(name), "]: ", Quoted(value), ", at most ", kMaxTitleBytes,
+                  " bytes are allowed");
+    }
+  }
+  if (item.content_vectors_size() > kMaxContentVectors) {
+    return fail("content_vectors: ", item.content_vectors_size(), " vectors, at most ", kMaxContentVectors,
+                " are allowed");
+  }
+  for (int v = 0; v < item.content_vectors_size(); ++v) {
+    const v1::ContentVector& vector = item.content_vectors(v);
+    if (!IsValidId(vector.source()) || vector.source().size() > kMaxCategoryBytes) {
+      return fail("content_vectors[", v, "].source: ", Quoted(vector.source()), " is not 1 to ",
+                  kMaxCategoryBytes, " bytes of UTF-8 without NUL");
+    }
+    for (int w = 0; w < v; ++w) {
+      if (item.content_vectors(w).source() == vector.source()) {
+        return fail("content_vectors[", v, "].source: ", Quoted(vector.source()), " is there twice");
+      }
+    }
+    if (vector.values_size() < 1 || vector.values_size() > kMaxVectorSize) {
+      return fail("content_vectors[", v, "].values: ", vector.values_size(), " numbers, expected 1 to ",
+                  kMaxVectorSize);
+    }
+    for (int d = 0; d < vector.values_size(); ++d) {
+      // False for NaN too.
+      if (!(std::abs(vector.values(d)) <= kMaxVectorValue)) {
+        return fail("content_vectors[", v, "].values[", d, "]: ", vector.values(d), " is not in [-1e6, 1e6]");
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
 absl::Status RequestValidator::Check(const v1::UpsertItemsRequest& request) const {
   SWIFTLET_RETURN_IF_ERROR(CheckBatch("items", request.items_size(), limits_.max_batch_size));
   absl::flat_hash_set<absl::string_view> seen;
@@ -252,6 +306,7 @@ absl::Status RequestValidator::Check(const v1::UpsertItemsRequest& request) cons
                                                        kMaxCategoryBytes, " bytes of UTF-8 without NUL"));
       }
     }
+    SWIFTLET_RETURN_IF_ERROR(CheckContent(i, item));
     if (item.vector_size() > kMaxVectorSize) {
       return absl::InvalidArgumentError(absl::StrCat("items[", i, "].vector: ", item.vector_size(),
                                                      " numbers, at most ", kMaxVectorSize, " are allowed"));

@@ -13,6 +13,7 @@ namespace {
 constexpr uint8_t kRecordFormat = 1;
 constexpr uint8_t kDeletedFlag = 1;
 constexpr uint8_t kMetadataFlag = 2;
+constexpr uint8_t kContentFlag = 4;
 
 absl::Status Malformed(const char* what, std::string_view bytes) {
   return absl::DataLossError(absl::StrCat(what, ": malformed record of ", bytes.size(), " bytes, first byte ",
@@ -83,10 +84,12 @@ absl::Status DecodeEventRecord(std::string_view bytes, int64_t* arrival_ms, Even
 }
 
 std::string EncodeCatalogItem(const CatalogItem& item) {
+  const bool has_content = !item.attributes.empty() || !item.content_vectors.empty();
   std::string out;
   PutFixed<uint8_t>(kRecordFormat, &out);
   PutFixed<uint8_t>(
-      static_cast<uint8_t>((item.deleted ? kDeletedFlag : 0) | (item.has_metadata ? kMetadataFlag : 0)),
+      static_cast<uint8_t>((item.deleted ? kDeletedFlag : 0) | (item.has_metadata ? kMetadataFlag : 0) |
+                           (has_content ? kContentFlag : 0)),
       &out);
   PutString(item.item_id, &out);
   PutString(item.title, &out);
@@ -95,6 +98,18 @@ std::string EncodeCatalogItem(const CatalogItem& item) {
   PutFixed<uint32_t>(static_cast<uint32_t>(item.vector.size()), &out);
   for (const float x : item.vector) PutFixed<float>(x, &out);
   PutString(item.space, &out);
+  if (!has_content) return out;
+  PutFixed<uint32_t>(static_cast<uint32_t>(item.attributes.size()), &out);
+  for (const auto& [name, value] : item.attributes) {
+    PutString(name, &out);
+    PutString(value, &out);
+  }
+  PutFixed<uint32_t>(static_cast<uint32_t>(item.content_vectors.size()), &out);
+  for (const auto& [source, values] : item.content_vectors) {
+    PutString(source, &out);
+    PutFixed<uint32_t>(static_cast<uint32_t>(values.size()), &out);
+    for (const float x : values) PutFixed<float>(x, &out);
+  }
   return out;
 }
 
@@ -103,7 +118,9 @@ absl::Status DecodeCatalogItem(std::string_view bytes, CatalogItem* item) {
   ByteReader reader(bytes);
   uint8_t format = 0, flags = 0;
   if (!reader.Get(&format) || format != kRecordFormat) return Malformed("item", bytes);
-  if (!reader.Get(&flags) || (flags & ~(kDeletedFlag | kMetadataFlag)) != 0) return Malformed("item", bytes);
+  if (!reader.Get(&flags) || (flags & ~(kDeletedFlag | kMetadataFlag | kContentFlag)) != 0) {
+    return Malformed("item", bytes);
+  }
   item->deleted = (flags & kDeletedFlag) != 0;
   item->has_metadata = (flags & kMetadataFlag) != 0;
   reader.GetString(&item->item_id);
@@ -119,6 +136,28 @@ absl::Status DecodeCatalogItem(std::string_view bytes, CatalogItem* item) {
   item->vector.resize(count);
   for (float& x : item->vector) reader.Get(&x);
   reader.GetString(&item->space);
+  if ((flags & kContentFlag) != 0) {
+    count = 0;
+    reader.Get(&count);
+    if (!reader.Has(uint64_t{count} * 2 * sizeof(uint32_t))) return Malformed("item", bytes);
+    item->attributes.resize(count);
+    for (auto& [name, value] : item->attributes) {
+      reader.GetString(&name);
+      reader.GetString(&value);
+    }
+    count = 0;
+    reader.Get(&count);
+    if (!reader.Has(uint64_t{count} * 2 * sizeof(uint32_t))) return Malformed("item", bytes);
+    item->content_vectors.resize(count);
+    for (auto& [source, values] : item->content_vectors) {
+      reader.GetString(&source);
+      count = 0;
+      reader.Get(&count);
+      if (!reader.Has(uint64_t{count} * sizeof(float))) return Malformed("item", bytes);
+      values.resize(count);
+      for (float& x : values) reader.Get(&x);
+    }
+  }
   if (!reader.AtEnd()) return Malformed("item", bytes);
   return absl::OkStatus();
 }

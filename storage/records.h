@@ -4,8 +4,11 @@
 // then the bytes.
 //   users       user id -> history: u8 format 1, then events of 21 bytes {u64 item_key, i64 timestamp_ms,
 //               f32 value, u8 type}, ordered by time, then arrival. A merge operand has the same encoding.
-//   items       u64 item_key -> CatalogItem: u8 format 1, u8 flags (1 deleted, 2 has metadata), str id,
-//               str title, u32 count and str of each category, u32 count and f32 of each, str space
+//   items       u64 item_key -> CatalogItem: u8 format 1, u8 flags (1 deleted, 2 has metadata, 4 has
+//   content),
+//               str id, str title, u32 count and str of each category, u32 count and f32 of each, str space;
+//               with content: u32 count and {str name, str value} of each attribute, u32 count and {str
+//               source, u32 count and f32 of each} of each vector
 //   item_ids    u64 item_key -> item id
 //   events      u64 arrival -> u8 format 1, u64 arrival_ms, i64 timestamp_ms, f32 value, u8 type, str user,
 //               str item, str event id. `arrival` is a strictly increasing sequence that carries the time:

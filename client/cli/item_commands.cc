@@ -23,7 +23,9 @@ std::string StatusText(const v1::Item& item) {
   std::string text;
   switch (item.status()) {
     case v1::Item::STATUS_RECOMMENDABLE:
-      text = item.vector_from_categories() ? "recommendable by its categories" : "recommendable";
+      text = item.vector_from_content()      ? "recommendable by its content"
+             : item.vector_from_categories() ? "recommendable by its categories"
+                                             : "recommendable";
       break;
     case v1::Item::STATUS_NO_VECTOR:
       text = "no vector yet";
@@ -69,7 +71,7 @@ int RunGet(Session& session, const GetFlags& flags) {
 
 struct UpsertFlags {
   std::string id, title, vector, vector_file;
-  std::vector<std::string> categories;
+  std::vector<std::string> categories, attributes;
 };
 
 // Numbers between commas, blanks or line ends; brackets around them are allowed.
@@ -95,6 +97,15 @@ int RunUpsert(Session& session, const UpsertFlags& flags) {
     item.mutable_metadata()->set_title(flags.title);
     item.mutable_metadata()->mutable_categories()->Assign(flags.categories.begin(), flags.categories.end());
   }
+  for (const std::string& attribute : flags.attributes) {
+    const size_t equals = attribute.find('=');
+    if (equals == std::string::npos || equals == 0) {
+      return session.Usage("item upsert",
+                           absl::StrCat("--attribute: \"", Printable(attribute), "\" is not NAME=VALUE"));
+    }
+    (*item.mutable_metadata()->mutable_attributes())[attribute.substr(0, equals)] =
+        attribute.substr(equals + 1);
+  }
   if (!flags.vector.empty()) {
     if (const absl::Status status = ParseVector(flags.vector, item); !status.ok()) {
       return session.Usage("item upsert", absl::StrCat("--vector: ", status.message()));
@@ -109,7 +120,7 @@ int RunUpsert(Session& session, const UpsertFlags& flags) {
     }
   }
   if (!item.has_metadata() && item.vector_size() == 0) {
-    return session.Usage("item upsert", "give --title, --category or a vector");
+    return session.Usage("item upsert", "give --title, --category, --attribute or a vector");
   }
   const std::unique_ptr<Client> client = session.Connect("item upsert");
   if (client == nullptr) return kFailed;
@@ -173,16 +184,19 @@ void AddItemCommands(CLI::App& app, Session& session) {
   get->add_flag("--vectors", get_flags->vectors, "Also the items' vectors");
 
   const auto upsert_flags = std::make_shared<UpsertFlags>();
-  CLI::App* upsert =
-      AddCommand(*item, session, "upsert",
-                 "Adds or changes an item; with a vector it is recommendable at once. Title and categories "
-                 "are replaced together.",
-                 "  swiftlet item upsert 9001 --title \"New Film (2026)\" --category Drama --category Crime\n"
-                 "  swiftlet item upsert 9001 --vector 0.12,-0.5,0.33",
-                 [&session, upsert_flags] { return RunUpsert(session, *upsert_flags); });
+  CLI::App* upsert = AddCommand(
+      *item, session, "upsert",
+      "Adds or changes an item; it is recommendable at once with a vector, or with title and categories "
+      "that the model knows something about. Title, categories and attributes are replaced together.",
+      "  swiftlet item upsert 9001 --title \"New Film (2026)\" --category Drama --attribute director=Varda\n"
+      "  swiftlet item upsert 9001 --vector 0.12,-0.5,0.33",
+      [&session, upsert_flags] { return RunUpsert(session, *upsert_flags); });
   upsert->add_option("id", upsert_flags->id, "The item's id")->required()->type_name("ITEM");
   upsert->add_option("--title", upsert_flags->title, "Its title");
   AddRepeated(upsert, "--category", upsert_flags->categories, "One of its categories")->type_name("NAME");
+  AddRepeated(upsert, "--attribute", upsert_flags->attributes,
+              "What else is known, for models that place new items by their content")
+      ->type_name("NAME=VALUE");
   CLI::Option* vector = upsert->add_option("--vector", upsert_flags->vector,
                                            "Its vector in the serving snapshot's space: numbers with commas");
   upsert->add_option("--vector-file", upsert_flags->vector_file, "A file with the numbers")->excludes(vector);

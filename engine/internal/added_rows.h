@@ -22,6 +22,7 @@ struct ItemMetadata {
   bool has_metadata = false;  // the next two are known
   std::string title;
   std::vector<uint32_t> categories;  // ids
+  bool vector_from_content = false;
 };
 
 // Consecutive rows that share vectors: row first_row + i has the vector numbers[i].

@@ -14,6 +14,7 @@
 #include "engine/kernels/dot.h"
 #include "engine/retrieval/bound_retriever.h"
 #include "engine/retrieval/exact_retriever.h"
+#include "engine/snapshot/content_binding.h"
 #include "engine/snapshot/encoder_binding.h"
 #include "engine/snapshot/file_io.h"
 #include "engine/snapshot/snapshot_checks.h"
@@ -242,7 +243,10 @@ absl::Status ModelSnapshot::Bind(const std::string& model_path, SnapshotTensors*
     binder.Required("neighbours.weights", {rows.rows.size()}, &rows.weights);
     binder.Required("neighbours.position_weights", {kAny}, &rows.position_weights);
   }
-  binder.RefuseOthers({"item.", "category.", "encoder.", "attention.", "neighbours.", "rating."});
+  if (const absl::Status status = BindContentTower(manifest_, &binder, &t.content); !status.ok()) {
+    return absl::DataLossError(absl::StrCat(model_path, ": ", status.message()));
+  }
+  binder.RefuseOthers({"item.", "category.", "encoder.", "attention.", "content.", "neighbours.", "rating."});
   SWIFTLET_RETURN_IF_ERROR(binder.status());
 
   if (const absl::Status status = CheckStructure(t); !status.ok())
@@ -265,6 +269,7 @@ absl::Status ModelSnapshot::Bind(const std::string& model_path, SnapshotTensors*
   category_offsets_of_names_ = t.category_name_offsets;
   category_name_bytes_ = t.category_name_bytes;
   popularity_order_ = t.popularity_order;
+  content_ = t.content;
   BuildCategoryRows();
   if (manifest_.encoders.empty()) {
     encoder_ = std::make_unique<AttentionEncoder>(AttentionParameters{.class_logits = t.class_logits,

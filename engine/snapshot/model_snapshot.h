@@ -41,6 +41,19 @@
 //   neighbours.weights        F32 [E]      W[j, i]
 //   neighbours.position_weights F32 [P]    by position of the event in the history, newest first; P >= 1
 //
+// Optional, all or none but for the input weights: a content tower (engine/encoders/content_tower.h) for items that the
+// model was not trained on. F features, X sources of external vectors with dims D_0 .., R = F + 1 + sum of (1 + D_x)
+// rows: of the features, the intercept, and of each source one for its presence and one for each number.
+//   content.numbers           F32 [2]      hash_bits, idf of features without a row
+//   content.buckets           U32 [F]      block << hash_bits | hash, ascending
+//   content.idf               F32 [F]      > 0
+//   content.external_dims     U32 [X]
+//   content.external_name_offsets  U64 [X + 1]  names of the sources, as for ids
+//   content.external_name_bytes    U8 [..]
+//   content.output_weights    F32 [R, s]
+//   content.input_weights     F32 [R, s]   absent: x = M v
+//   content.fact_weights      F32 [R, 2]   bias, attention logit
+//
 // With "index" in the manifest, an index over item.vectors (engine/retrieval/bound_index.h): K clusters, G groups of
 // sixteen rows, F = FineBytes(d).
 //   index.rotation            F32 [d, s]   principal axes, orthonormal rows
@@ -61,8 +74,8 @@
 //   rating.counts             U32 [N]      ratings of the item that were fitted to; 0: the model does not know it
 // clang-format on
 //
-// No other tensor's name may begin with "item.", "category.", "encoder.", "attention.", "neighbours." or
-// "rating."; tensors of other names are passed over.
+// No other tensor's name may begin with "item.", "category.", "encoder.", "attention.", "content.",
+// "neighbours." or "rating."; tensors of other names are passed over.
 #ifndef SWIFTLET_ENGINE_SNAPSHOT_MODEL_SNAPSHOT_H_
 #define SWIFTLET_ENGINE_SNAPSHOT_MODEL_SNAPSHOT_H_
 
@@ -78,6 +91,7 @@
 #include "absl/status/statusor.h"
 #include "engine/base/background_jobs.h"
 #include "engine/base/item_key.h"
+#include "engine/encoders/content_tower.h"
 #include "engine/encoders/encoder.h"
 #include "engine/encoders/rating_model.h"
 #include "engine/kernels/vector_view.h"
@@ -162,6 +176,9 @@ class ModelSnapshot {
   // x = M v for an item that is not in the snapshot. vector: [dim]; input_vector: [dim] out.
   void MapToInput(std::span<const float> vector, std::span<float> input_vector) const;
 
+  // Null where the snapshot has none.
+  const ContentTower* content_tower() const { return content_.has_value() ? &*content_ : nullptr; }
+
   const UserEncoder& encoder() const { return *encoder_; }
   // Null where there are none. Their position weights are multiplied by the manifest's scale.
   const NeighbourRows* neighbours() const { return neighbours_.has_value() ? &*neighbours_ : nullptr; }
@@ -206,6 +223,7 @@ class ModelSnapshot {
   std::span<const uint32_t> key_slots_, category_ids_, popularity_order_;
   std::span<const char> id_bytes_, title_bytes_, category_name_bytes_;
   std::vector<float> class_signs_;
+  std::optional<ContentTower> content_;
   std::vector<uint64_t> category_rows_offsets_;
   std::vector<uint32_t> category_rows_;
   std::optional<NeighbourRows> neighbours_;

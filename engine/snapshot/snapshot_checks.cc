@@ -11,6 +11,7 @@
 #include "engine/base/aligned_vector.h"
 #include "engine/base/item_key.h"
 #include "engine/base/status_macros.h"
+#include "engine/snapshot/content_binding.h"
 
 namespace swiftlet {
 namespace {
@@ -316,6 +317,9 @@ std::vector<ValueCheck> ValueChecks(const SnapshotTensors& t) {
   checks.push_back({t.inverse_norms.size(), kRows,
                     [&t](uint64_t begin, uint64_t end) { return CheckInverseNorms(t, begin, end); }});
   checks.push_back({1, 1, [&t](uint64_t, uint64_t) { return CheckNumbers(t); }});
+  if (t.content.has_value()) {
+    checks.push_back({1, 1, [&t](uint64_t, uint64_t) { return CheckContentTower(*t.content); }});
+  }
   if (t.index.has_value()) {
     checks.push_back({1, 1, [&t](uint64_t, uint64_t) { return CheckBoundIndexAxes(*t.index); }});
     checks.push_back({t.index->num_groups(), kRows / kGroupRows, [&t](uint64_t begin, uint64_t end) {

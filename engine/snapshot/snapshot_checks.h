@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "engine/base/bf16.h"
+#include "engine/encoders/content_tower.h"
 #include "engine/encoders/rating_model.h"
 #include "engine/retrieval/bound_index.h"
 #include "engine/retrieval/item_matrix.h"
@@ -37,6 +38,7 @@ struct SnapshotTensors {
   std::optional<NeighbourRows> neighbours;
   std::optional<BoundIndexView> index;
   std::optional<RatingTables> rating;
+  std::optional<ContentTower> content;
 
   // The output table, with bias.
   ItemMatrix items() const;

@@ -15,6 +15,7 @@
 #include "engine/encoders/attention.h"
 #include "engine/retrieval/bound_index_builder.h"
 #include "engine/retrieval/bound_index_trial.h"
+#include "engine/snapshot/content_binding.h"
 #include "engine/snapshot/file_io.h"
 #include "engine/snapshot/safetensors.h"
 #include "engine/snapshot/snapshot_checks.h"
@@ -42,6 +43,7 @@ struct DerivedTensors {
   PackedTexts ids, titles, category_names;
   std::optional<BoundIndexData> index;
   AlignedVector<float> rating_items, rating_variances, rating_implicit, rating_ridge;  // padded rows
+  std::optional<ContentTensors> content;
 };
 
 std::string ItemName(const SnapshotContents& c, size_t row) {
@@ -160,6 +162,7 @@ absl::Status CheckContents(const SnapshotContents& c) {
                                      c.sample_user_vectors.size(), true));
   SWIFTLET_RETURN_IF_ERROR(CheckEncoders(c));
   if (c.neighbours.has_value()) SWIFTLET_RETURN_IF_ERROR(CheckNeighbours(c));
+  if (c.content.has_value()) SWIFTLET_RETURN_IF_ERROR(CheckContentTower(*c.content, c.dim));
 
   SWIFTLET_RETURN_IF_ERROR(CheckItemNumbers(c, "item_vectors", c.item_vectors, d));
   SWIFTLET_RETURN_IF_ERROR(CheckItemNumbers(c, "item_input_vectors", c.item_input_vectors, d));
@@ -394,6 +397,11 @@ std::vector<NamedTensor> NameTensors(const SnapshotContents& c, const DerivedTen
     add_list("neighbours.weights", DType::kF32, c.neighbours->weights);
     add_list("neighbours.position_weights", DType::kF32, c.neighbours->position_weights);
   }
+  if (c.content.has_value()) {
+    for (NamedTensor& tensor : NameContentTensors(*c.content, *t.content, c.dim)) {
+      tensors.push_back(std::move(tensor));
+    }
+  }
   if (t.index.has_value()) {
     const BoundIndexView v = t.index->View();
     const uint64_t groups = v.num_groups();
@@ -426,6 +434,7 @@ absl::Status WriteSnapshot(const std::string& directory, const SnapshotContents&
   SWIFTLET_RETURN_IF_ERROR(BuildIds(c, t));
   SWIFTLET_RETURN_IF_ERROR(BuildMetadata(c, t));
   BuildNumbers(c, t);
+  if (c.content.has_value()) t.content.emplace(*c.content);
 
   Manifest manifest = c.manifest;
   SWIFTLET_ASSIGN_OR_RETURN(manifest.index, BuildIndex(c, t));

@@ -13,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "engine/base/aligned_vector.h"
+#include "engine/encoders/content_tower.h"
 #include "engine/snapshot/manifest.h"
 
 namespace swiftlet {
@@ -83,6 +84,8 @@ struct SnapshotContents {
   float long_term_logit = 0;
   float context_logit = 0;
   std::optional<RatingContents> rating;  // manifest.rating is its parameters
+  // Places items that come later by their content.
+  std::optional<ContentTowerData> content;
   // [S, dim] or empty: vectors of users, to try the index with and to calibrate approximate searches. Not
   // stored.
   std::vector<float> sample_user_vectors;

@@ -13,7 +13,9 @@
 #include "engine/snapshot/snapshot_writer.h"
 #include "engine/trainer/commands.h"
 #include "engine/trainer/config_file.h"
+#include "engine/trainer/content_model.h"
 #include "engine/trainer/evaluate.h"
+#include "engine/trainer/external_vectors.h"
 #include "engine/trainer/input.h"
 #include "engine/trainer/model_trainer.h"
 #include "engine/trainer/publish.h"
@@ -29,6 +31,8 @@ struct TrainOptions {
   InputOptions input;
   ModelOptions model;
   Destination destination;
+  ContentOptions content;
+  std::vector<std::string> content_vectors;
   bool holdout = true;
   bool with_ratings = true;
   RatingFlags ratings;
@@ -79,6 +83,8 @@ absl::Status Train(const TrainOptions& options) {
   SWIFTLET_ASSIGN_OR_RETURN(const RatingDataOptions rating_data, RatingDataOptionsOf(options.ratings));
   SWIFTLET_ASSIGN_OR_RETURN(const Dataset data, LoadInput(options.input, &progress));
   SWIFTLET_ASSIGN_OR_RETURN(TrainingOptions training, FinishTrainingOptions(options.model, data.event_types));
+  SWIFTLET_ASSIGN_OR_RETURN(const std::vector<ExternalVectors> externals,
+                            LoadAllExternalVectors(options.content_vectors, data, &progress));
   SWIFTLET_RETURN_IF_ERROR(SaySizes(data, training, &progress));
   const std::unique_ptr<ThreadPool> pool = MakePool(options.model.threads);
 
@@ -103,6 +109,7 @@ absl::Status Train(const TrainOptions& options) {
     model.contents.rating = std::move(ratings->contents);
   }
   model.contents.manifest.metrics = metrics;
+  SWIFTLET_RETURN_IF_ERROR(AddContent(data, externals, options.content, pool.get(), &progress, &model));
 
   SWIFTLET_ASSIGN_OR_RETURN(
       const Published published,
@@ -133,6 +140,10 @@ void AddTrainCommand(CLI::App* app, Command* run) {
   command->add_flag("--holdout,!--no-holdout", options->holdout,
                     "Measure first with the last event of every user held out; the metrics go into the "
                     "manifest (default on)");
+  command->add_flag("--content,!--no-content", options->content.enabled,
+                    "Learn where an item belongs from its title and categories, for items without events "
+                    "and those that are upserted later (default on)");
+  AddContentVectorsFlag(command, &options->content_vectors);
   AddInputFlags(command, &options->input);
   AddModelFlags(command, &options->model);
   command

@@ -19,6 +19,7 @@ void AddTuneCommand(CLI::App* app, Command* run);
 void AddEvaluateCommand(CLI::App* app, Command* run);
 void AddEvaluateRatingsCommand(CLI::App* app, Command* run);
 void AddCompareCommand(CLI::App* app, Command* run);
+void AddEvaluateColdCommand(CLI::App* app, Command* run);
 void AddImportCommand(CLI::App* app, Command* run);
 void AddInspectCommand(CLI::App* app, Command* run);
 void AddRecommendCommand(CLI::App* app, Command* run);

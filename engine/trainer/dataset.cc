@@ -34,6 +34,11 @@ std::vector<std::string> SortedIds(absl::flat_hash_map<std::string, uint32_t>& i
   return sorted;
 }
 
+void SortById(std::vector<ItemDescription>* items) {
+  std::sort(items->begin(), items->end(),
+            [](const ItemDescription& a, const ItemDescription& b) { return a.item_id < b.item_id; });
+}
+
 void FillUserBegin(Dataset* data) {
   data->user_begin.assign(data->num_users() + 1, 0);
   for (const TrainingEvent& e : data->events) ++data->user_begin[e.user + 1];
@@ -51,13 +56,14 @@ void DatasetBuilder::AddEvent(std::string_view user_id, std::string_view item_id
   events_.push_back({user, item, timestamp_ms, value, type});
 }
 
-void DatasetBuilder::SetItem(std::string_view item_id, std::string title,
-                             std::vector<std::string> categories) {
-  descriptions_[std::string(item_id)] = {std::move(title), std::move(categories), false};
+void DatasetBuilder::SetItem(std::string_view item_id, std::string title, std::vector<std::string> categories,
+                             std::vector<std::pair<std::string, std::string>> attributes) {
+  descriptions_[std::string(item_id)] = {std::move(title), std::move(categories), std::move(attributes),
+                                         false};
 }
 
 void DatasetBuilder::DropItem(std::string_view item_id) {
-  descriptions_[std::string(item_id)].dropped = true;
+  descriptions_[std::string(item_id)] = {.title = "", .categories = {}, .attributes = {}, .dropped = true};
 }
 
 absl::StatusOr<Dataset> DatasetBuilder::Build() {
@@ -78,24 +84,34 @@ absl::StatusOr<Dataset> DatasetBuilder::Build() {
                    });
   FillUserBegin(&data);
 
-  bool any_title = false, any_category = false, any_dropped = false;
+  bool any_title = false, any_category = false, any_attribute = false, any_dropped = false;
   data.item_titles.resize(data.num_items());
   data.item_categories.resize(data.num_items());
+  data.item_attributes.resize(data.num_items());
   std::vector<bool> dropped(data.num_items());
-  uint64_t described = 0;
   for (size_t i = 0; i < data.num_items(); ++i) {
     auto it = descriptions_.find(data.item_ids[i]);
     if (it == descriptions_.end()) continue;
-    ++described;
     if (it->second.dropped) any_dropped = dropped[i] = true;
     any_title |= !it->second.title.empty();
     any_category |= !it->second.categories.empty();
     data.item_titles[i] = std::move(it->second.title);
+    any_attribute |= !it->second.attributes.empty();
     data.item_categories[i] = std::move(it->second.categories);
+    data.item_attributes[i] = std::move(it->second.attributes);
+    descriptions_.erase(it);
   }
-  num_items_without_events_ = descriptions_.size() - described;
+  for (auto& [id, description] : descriptions_) {
+    if (description.dropped) continue;
+    data.unseen_items.push_back({.item_id = id,
+                                 .title = std::move(description.title),
+                                 .categories = std::move(description.categories),
+                                 .attributes = std::move(description.attributes)});
+  }
+  SortById(&data.unseen_items);
   if (!any_title) data.item_titles.clear();
   if (!any_category) data.item_categories.clear();
+  if (!any_attribute) data.item_attributes.clear();
   if (any_dropped) {
     std::vector<bool> keep(data.events.size());
     for (size_t e = 0; e < data.events.size(); ++e) keep[e] = !dropped[data.events[e].item];
@@ -113,6 +129,7 @@ Dataset Subset(const Dataset& data, const std::vector<bool>& keep) {
   Dataset part;
   part.event_types = data.event_types;
   part.trained_through_ms = data.trained_through_ms;
+  part.unseen_items = data.unseen_items;
   std::vector<uint32_t> new_user(data.num_users(), kAbsent), new_item(data.num_items(), kAbsent);
   for (size_t e = 0; e < data.events.size(); ++e) {
     if (!keep[e]) continue;
@@ -125,12 +142,23 @@ Dataset Subset(const Dataset& data, const std::vector<bool>& keep) {
     part.user_ids.push_back(data.user_ids[u]);
   }
   for (size_t i = 0; i < new_item.size(); ++i) {
-    if (new_item[i] == kAbsent) continue;
+    if (new_item[i] == kAbsent) {
+      ItemDescription item{.item_id = data.item_ids[i]};
+      if (!data.item_titles.empty()) item.title = data.item_titles[i];
+      if (!data.item_categories.empty()) item.categories = data.item_categories[i];
+      if (!data.item_attributes.empty()) item.attributes = data.item_attributes[i];
+      if (!item.title.empty() || !item.categories.empty() || !item.attributes.empty()) {
+        part.unseen_items.push_back(std::move(item));
+      }
+      continue;
+    }
     new_item[i] = static_cast<uint32_t>(part.item_ids.size());
     part.item_ids.push_back(data.item_ids[i]);
     if (!data.item_titles.empty()) part.item_titles.push_back(data.item_titles[i]);
     if (!data.item_categories.empty()) part.item_categories.push_back(data.item_categories[i]);
+    if (!data.item_attributes.empty()) part.item_attributes.push_back(data.item_attributes[i]);
   }
+  SortById(&part.unseen_items);
   for (size_t e = 0; e < data.events.size(); ++e) {
     if (!keep[e]) continue;
     TrainingEvent event = data.events[e];

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -23,14 +24,25 @@ struct TrainingEvent {
   friend bool operator==(const TrainingEvent&, const TrainingEvent&) = default;
 };
 
+// What is known about an item apart from its events.
+struct ItemDescription {
+  std::string item_id;
+  std::string title = {};
+  std::vector<std::string> categories = {};
+  std::vector<std::pair<std::string, std::string>> attributes = {};  // name, value
+};
+
 // Immutable once built.
 struct Dataset {
   std::vector<std::string> user_ids;                      // in byte order; each has at least one event
   std::vector<std::string> item_ids;                      // in byte order; each has at least one event
   std::vector<std::string> item_titles;                   // [items], or empty when no item has one
   std::vector<std::vector<std::string>> item_categories;  // [items], or empty when no item has any
-  std::vector<TrainingEvent> events;                      // by user, then time, then arrival
-  std::vector<size_t> user_begin;                         // [users + 1] into events
+  // [items], or empty when no item has any: names and values
+  std::vector<std::vector<std::pair<std::string, std::string>>> item_attributes;
+  std::vector<ItemDescription> unseen_items;  // described items without events, in byte order of their ids
+  std::vector<TrainingEvent> events;          // by user, then time, then arrival
+  std::vector<size_t> user_begin;             // [users + 1] into events
   EventTypeTable event_types = EventTypeTable::Default();
   // Arrival of the newest event of an event log; 0 when events came from files.
   int64_t trained_through_ms = 0;
@@ -51,23 +63,22 @@ class DatasetBuilder {
   // Requires valid ids, a known type, a finite value and timestamp_ms >= 0.
   void AddEvent(std::string_view user_id, std::string_view item_id, EventTypeId type, float value,
                 int64_t timestamp_ms);
-  // What is known about an item; later calls replace earlier ones. Items without events are left out of the
-  // result.
-  void SetItem(std::string_view item_id, std::string title, std::vector<std::string> categories);
-  // Leaves events of an item out of the result (it was deleted from the catalogue).
+  // What is known about an item; later calls replace earlier ones.
+  void SetItem(std::string_view item_id, std::string title, std::vector<std::string> categories,
+               std::vector<std::pair<std::string, std::string>> attributes = {});
+  // Leaves an item and its events out of the result (it was deleted from the catalogue).
   void DropItem(std::string_view item_id);
   void set_trained_through_ms(int64_t ms) { trained_through_ms_ = ms; }
   size_t num_events() const { return events_.size(); }
 
   // FAILED_PRECONDITION when there is no event. The builder is empty afterwards.
   absl::StatusOr<Dataset> Build();
-  // Of the last Build: described items that no event names.
-  uint64_t num_items_without_events() const { return num_items_without_events_; }
 
  private:
   struct Description {
     std::string title;
     std::vector<std::string> categories;
+    std::vector<std::pair<std::string, std::string>> attributes;
     bool dropped = false;
   };
   EventTypeTable event_types_;
@@ -75,11 +86,11 @@ class DatasetBuilder {
   std::vector<TrainingEvent> events_;
   absl::flat_hash_map<std::string, Description> descriptions_;
   int64_t trained_through_ms_ = 0;
-  uint64_t num_items_without_events_ = 0;
 };
 
 // The part of `data` whose events have keep[e]; users and items without events drop out and the rest is
-// renumbered. Requires keep.size() == data.events.size().
+// renumbered; what is known about such an item goes to unseen_items. Requires keep.size() ==
+// data.events.size().
 Dataset Subset(const Dataset& data, const std::vector<bool>& keep);
 
 // XXH3-128 (32 hex digits) of the events in order, ids included.

@@ -34,6 +34,15 @@ std::string Skipped(const LoadStats& stats) {
 
 }  // namespace
 
+void AddContentVectorsFlag(CLI::App* app, std::vector<std::string>* flags) {
+  app->add_option(
+         "--content-vectors", *flags,
+         "Vectors of items from elsewhere, such as embeddings of texts or images, that tell where an item "
+         "belongs: NAME=FILE:IDS, FILE being .npy or safetensors (FILE#TENSOR) and IDS one item id a line; "
+         "repeatable")
+      ->group("Input");
+}
+
 void AddInputFlags(CLI::App* app, InputOptions* o) {
   const std::string group = "Input";
   app->add_option("--events", o->events.path,
@@ -82,6 +91,12 @@ void AddInputFlags(CLI::App* app, InputOptions* o) {
       ->group(group);
   app->add_option("--title-column", o->items.title_column, "Items file: column of the title")->group(group);
   app->add_option("--category-column", o->items.category_column, "Items file: column of the categories")
+      ->group(group);
+  app->add_option(
+         "--attribute-columns", o->items.attribute_columns,
+         "Items file: more columns that say what an item is, separated by commas; numbers, words and "
+         "texts")
+      ->delimiter(',')
       ->group(group);
   app->add_option("--category-separator", o->category_separator, "Items file: what separates categories")
       ->capture_default_str()
@@ -293,7 +308,9 @@ absl::StatusOr<Dataset> LoadInput(const InputOptions& options, Progress* progres
   if (!items.path.empty()) {
     std::vector<ItemRecord> records;
     SWIFTLET_ASSIGN_OR_RETURN(const LoadStats stats, LoadItemFile(items, &records));
-    for (ItemRecord& r : records) builder.SetItem(r.item_id, std::move(r.title), std::move(r.categories));
+    for (ItemRecord& r : records) {
+      builder.SetItem(r.item_id, std::move(r.title), std::move(r.categories), std::move(r.attributes));
+    }
     progress->Say(
         absl::StrCat("read ", WithCommas(stats.num_records), " items from ", items.path, Skipped(stats)));
   }
@@ -318,7 +335,7 @@ absl::StatusOr<Dataset> LoadInput(const InputOptions& options, Progress* progres
       } else if (item.deleted) {
         builder.DropItem(item.item_id);
       } else if (item.has_metadata) {
-        builder.SetItem(item.item_id, item.title, item.categories);
+        builder.SetItem(item.item_id, item.title, item.categories, item.attributes);
       }
       return absl::OkStatus();
     }));
@@ -330,12 +347,12 @@ absl::StatusOr<Dataset> LoadInput(const InputOptions& options, Progress* progres
                                WithCommas(reader->num_erased_events()), " events of erased users"));
   }
   SWIFTLET_ASSIGN_OR_RETURN(Dataset data, builder.Build());
-  progress->Say(absl::StrCat(WithCommas(data.events.size()), " events, ", WithCommas(data.num_users()),
-                             " users, ", WithCommas(data.num_items()), " items",
-                             builder.num_items_without_events() == 0
-                                 ? ""
-                                 : absl::StrCat("; ", WithCommas(builder.num_items_without_events()),
-                                                " described items have no event and are left out")));
+  progress->Say(absl::StrCat(
+      WithCommas(data.events.size()), " events, ", WithCommas(data.num_users()), " users, ",
+      WithCommas(data.num_items()), " items",
+      data.unseen_items.empty()
+          ? ""
+          : absl::StrCat("; ", WithCommas(data.unseen_items.size()), " described items have no event")));
   return data;
 }
 

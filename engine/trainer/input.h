@@ -42,6 +42,8 @@ struct ModelOptions {
 };
 
 void AddInputFlags(CLI::App* app, InputOptions* options);
+// --content-vectors, for external_vectors.h.
+void AddContentVectorsFlag(CLI::App* app, std::vector<std::string>* flags);
 void AddModelFlags(CLI::App* app, ModelOptions* options);
 // --rows
 void AddRowsFlag(CLI::App* app, RowType* rows, const std::string& group);

@@ -199,6 +199,11 @@ absl::StatusOr<LoadStats> LoadItemFile(const ItemFileOptions& options, std::vect
   SWIFTLET_ASSIGN_OR_RETURN(const size_t category,
                             FindColumn(*table, options.category_column, "--category-column",
                                        {"categories", "genres", "category", "genre", "tags"}, false));
+  std::vector<size_t> attributes;
+  for (const std::string& name : options.attribute_columns) {
+    SWIFTLET_ASSIGN_OR_RETURN(attributes.emplace_back(),
+                              FindColumn(*table, name, "--attribute-columns", {}, true));
+  }
   LoadStats stats;
   BadLines bad(*table, options.max_bad_lines, &stats);
   std::vector<std::string> fields;
@@ -251,6 +256,11 @@ absl::StatusOr<LoadStats> LoadItemFile(const ItemFileOptions& options, std::vect
       if (!reason.empty()) {
         SWIFTLET_RETURN_IF_ERROR(bad.Add(category, reason));
         continue;
+      }
+    }
+    for (const size_t column : attributes) {
+      if (!fields[column].empty()) {
+        record.attributes.emplace_back(table->columns()[column], std::move(fields[column]));
       }
     }
     items->push_back(std::move(record));

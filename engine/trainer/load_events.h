@@ -41,6 +41,7 @@ struct ItemFileOptions {
   std::string path;
   char delimiter = 0;
   std::string item_column, title_column, category_column;  // empty: the usual names
+  std::vector<std::string> attribute_columns;              // each becomes an attribute of that name
   char category_separator = '|';
   uint64_t max_bad_lines = 0;
 };
@@ -48,6 +49,7 @@ struct ItemFileOptions {
 struct ItemRecord {
   std::string item_id, title;
   std::vector<std::string> categories;
+  std::vector<std::pair<std::string, std::string>> attributes = {};  // those that are not empty
 };
 // Appends to `items`.
 absl::StatusOr<LoadStats> LoadItemFile(const ItemFileOptions& options, std::vector<ItemRecord>* items);

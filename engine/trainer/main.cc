@@ -19,6 +19,7 @@ int main(int argc, char** argv) {
   swiftlet::AddEvaluateRatingsCommand(&app, &run);
   swiftlet::AddCompareCommand(&app, &run);
   swiftlet::AddTuneCommand(&app, &run);
+  swiftlet::AddEvaluateColdCommand(&app, &run);
   swiftlet::AddImportCommand(&app, &run);
   swiftlet::AddInspectCommand(&app, &run);
   swiftlet::AddRecommendCommand(&app, &run);

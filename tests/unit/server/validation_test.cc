@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <limits>
 #include <string>
 
@@ -137,6 +138,44 @@ TEST_F(ValidationTest, CategoriesAreNamesThatASnapshotTakes) {
   EXPECT_EQ(check(std::string("a\0b", 3)),
             "items[0].metadata.categories[0]: \"a\\000b\" is not 1 to 128 bytes of UTF-8 without NUL");
   EXPECT_THAT(check(std::string(129, 'x')), ::testing::HasSubstr("(129 bytes) is not 1 to 128 bytes"));
+}
+
+TEST_F(ValidationTest, ContentIsBoundedAndFinite) {
+  v1::UpsertItemsRequest request;
+  v1::Item* item = request.add_items();
+  item->set_item_id("item");
+  auto& attributes = *item->mutable_metadata()->mutable_attributes();
+  attributes["year"] = std::string(1024, '1');
+  v1::ContentVector* vector = item->add_content_vectors();
+  vector->set_source("text");
+  vector->add_values(0.5f);
+  EXPECT_EQ(MessageOf(validator_.Check(request)), "OK");
+  const auto message_after = [&](const std::function<void(v1::Item&)>& change) {
+    v1::UpsertItemsRequest changed = request;
+    change(*changed.mutable_items(0));
+    return MessageOf(validator_.Check(changed));
+  };
+  EXPECT_THAT(message_after([](v1::Item& i) {
+                (*i.mutable_metadata()->mutable_attributes())["year"] = std::string(1025, '1');
+              }),
+              ::testing::HasSubstr("items[0].metadata.attributes[\"year\"]: "));
+  EXPECT_THAT(message_after([](v1::Item& i) { (*i.mutable_metadata()->mutable_attributes())[""] = "x"; }),
+              ::testing::HasSubstr("items[0].metadata.attributes: the name"));
+  EXPECT_THAT(message_after([](v1::Item& i) {
+                for (int a = 0; a < 65; ++a)
+                  (*i.mutable_metadata()->mutable_attributes())[std::to_string(a)] = "x";
+              }),
+              ::testing::HasSubstr("at most 64 are allowed"));
+  EXPECT_EQ(message_after([](v1::Item& i) {
+              i.mutable_content_vectors(0)->add_values(std::numeric_limits<float>::quiet_NaN());
+            }),
+            "items[0].content_vectors[0].values[1]: nan is not in [-1e6, 1e6]");
+  EXPECT_EQ(message_after([](v1::Item& i) { i.mutable_content_vectors(0)->clear_values(); }),
+            "items[0].content_vectors[0].values: 0 numbers, expected 1 to 4096");
+  EXPECT_THAT(message_after([](v1::Item& i) { i.mutable_content_vectors(0)->clear_source(); }),
+              ::testing::HasSubstr("items[0].content_vectors[0].source: "));
+  EXPECT_THAT(message_after([](v1::Item& i) { *i.add_content_vectors() = i.content_vectors(0); }),
+              ::testing::HasSubstr("items[0].content_vectors[1].source: \"text\" is there twice"));
 }
 
 TEST_F(ValidationTest, ValuesOfEventsAreAnyFiniteNumber) {

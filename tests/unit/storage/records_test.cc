@@ -18,6 +18,8 @@ CatalogItem FullItem() {
           .has_metadata = true,
           .title = "Le Fabuleux Destin d'Amélie",
           .categories = {"Comedy", "", "Romance"},
+          .attributes = {{"director", "Jean-Pierre Jeunet"}, {"year", "2001"}},
+          .content_vectors = {{"text", {0.5f, -1.0f}}, {"image", {}}},
           .vector = {1.5f, -2.0f, 0.0f},
           .space = "space-7"};
 }
@@ -28,6 +30,8 @@ void ExpectSame(const CatalogItem& a, const CatalogItem& b) {
   EXPECT_EQ(a.has_metadata, b.has_metadata);
   EXPECT_EQ(a.title, b.title);
   EXPECT_EQ(a.categories, b.categories);
+  EXPECT_EQ(a.attributes, b.attributes);
+  EXPECT_EQ(a.content_vectors, b.content_vectors);
   EXPECT_EQ(a.vector, b.vector);
   EXPECT_EQ(a.space, b.space);
 }

@@ -32,7 +32,9 @@ TEST(DatasetTest, SortsIdsByBytesAndEventsByUserTimeArrival) {
   for (const TrainingEvent& e : data.events) items.push_back(e.item);
   EXPECT_THAT(items, ElementsAre(2, 0, 2, 1, 1));
   EXPECT_THAT(data.item_titles, ElementsAre("X", "", ""));
-  EXPECT_EQ(builder.num_items_without_events(), 1u);
+  ASSERT_EQ(data.unseen_items.size(), 1u);
+  EXPECT_EQ(data.unseen_items[0].item_id, "unused");
+  EXPECT_EQ(data.unseen_items[0].title, "U");
 }
 
 TEST(DatasetTest, DropsDeletedItemsAndWhoHasNothingElse) {
@@ -40,10 +42,32 @@ TEST(DatasetTest, DropsDeletedItemsAndWhoHasNothingElse) {
   builder.AddEvent("a", "gone", kView, 0, 1);
   builder.AddEvent("b", "gone", kView, 0, 1);
   builder.AddEvent("b", "here", kView, 0, 2);
+  builder.SetItem("gone", "G", {"c"});
+  builder.SetItem("unused", "U", {});
   builder.DropItem("gone");
+  builder.DropItem("unused");
   const Dataset data = *builder.Build();
   EXPECT_THAT(data.user_ids, ElementsAre("b"));
   EXPECT_THAT(data.item_ids, ElementsAre("here"));
+  EXPECT_TRUE(data.unseen_items.empty()) << "deleted items are not items without events";
+}
+
+TEST(DatasetTest, ASubsetKeepsWhatIsKnownAboutItemsThatItLosesAllEventsOf) {
+  DatasetBuilder builder(EventTypeTable::Default());
+  builder.AddEvent("a", "x", kView, 0, 1);
+  builder.AddEvent("a", "y", kView, 0, 2);
+  builder.AddEvent("a", "z", kView, 0, 3);
+  builder.SetItem("x", "X", {"c"}, {{"year", "1953"}});
+  builder.SetItem("y", "Y", {});
+  builder.SetItem("unused", "U", {});
+  const Dataset data = *builder.Build();
+  const Dataset part = Subset(data, {false, true, false});
+  EXPECT_THAT(part.item_ids, ElementsAre("y"));
+  ASSERT_EQ(part.unseen_items.size(), 2u) << "z is not described";
+  EXPECT_EQ(part.unseen_items[0].item_id, "unused");
+  EXPECT_EQ(part.unseen_items[1].item_id, "x");
+  EXPECT_THAT(part.unseen_items[1].categories, ElementsAre("c"));
+  EXPECT_EQ(part.unseen_items[1].attributes.at(0).second, "1953");
 }
 
 TEST(DatasetTest, FingerprintChangesWithAnyEventAndNotOtherwise) {
