@@ -18,6 +18,7 @@
 #include "engine/trainer/external_vectors.h"
 #include "engine/trainer/input.h"
 #include "engine/trainer/model_trainer.h"
+#include "engine/trainer/popularity.h"
 #include "engine/trainer/publish.h"
 #include "engine/trainer/rating_flags.h"
 #include "engine/trainer/rating_training.h"
@@ -27,6 +28,8 @@
 namespace swiftlet {
 namespace {
 
+constexpr double kMillisecondsADay = 24.0 * 60 * 60 * 1000;
+
 struct TrainOptions {
   InputOptions input;
   ModelOptions model;
@@ -34,6 +37,7 @@ struct TrainOptions {
   ContentOptions content;
   std::vector<std::string> content_vectors;
   bool holdout = true;
+  double popularity_half_life_days = 0;
   bool with_ratings = true;
   RatingFlags ratings;
 };
@@ -110,6 +114,14 @@ absl::Status Train(const TrainOptions& options) {
   }
   model.contents.manifest.metrics = metrics;
   SWIFTLET_RETURN_IF_ERROR(AddContent(data, externals, options.content, pool.get(), &progress, &model));
+  // After the content tower, to which popularity is a number of events.
+  if (options.popularity_half_life_days > 0) {
+    std::vector<float>& popularity = model.contents.item_popularity;
+    popularity = TrendingPopularity(data, options.popularity_half_life_days * kMillisecondsADay);
+    popularity.resize(model.contents.item_ids.size(), 0.0f);  // items without events
+    model.contents.manifest.training_parameters["popularity_half_life_days"] =
+        absl::StrCat(options.popularity_half_life_days);
+  }
 
   SWIFTLET_ASSIGN_OR_RETURN(
       const Published published,
@@ -143,6 +155,13 @@ void AddTrainCommand(CLI::App* app, Command* run) {
   command->add_flag("--content,!--no-content", options->content.enabled,
                     "Learn where an item belongs from its title and categories, for items without events "
                     "and those that are upserted later (default on)");
+  command
+      ->add_option(
+          "--popularity-half-life", options->popularity_half_life_days,
+          "Days after which an event counts half for the popularity that users about whom nothing is "
+          "known are shown; 0: events of all times count the same")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   AddContentVectorsFlag(command, &options->content_vectors);
   AddInputFlags(command, &options->input);
   AddModelFlags(command, &options->model);

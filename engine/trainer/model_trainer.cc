@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "engine/base/status_macros.h"
 #include "engine/trainer/blend.h"
+#include "engine/trainer/factor_models.h"
 #include "engine/trainer/linear_models.h"
 #include "engine/trainer/torch_library.h"
 #include "engine/trainer/write_model.h"
@@ -87,11 +88,13 @@ struct Kind {
   std::string_view name;
   TrainFunction train;
 };
-constexpr std::array<Kind, 6> kKinds = {{{"attention", TrainAttention},
+constexpr std::array<Kind, 8> kKinds = {{{"attention", TrainAttention},
                                          {"transformer", TrainWithTorch},
                                          {"ials", TrainIals},
                                          {"ease", TrainEase},
                                          {"item-knn", TrainItemKnn},
+                                         {"pure-svd", TrainPureSvd},
+                                         {"nmf", TrainNmf},
                                          {"blend", TrainBlend}}};
 
 }  // namespace
