@@ -54,6 +54,17 @@ struct RecordResult {
   std::vector<uint64_t> arrivals;
 };
 
+// What of the event log is about one user, in a part of it.
+struct UserLogPart {
+  struct Entry {
+    int64_t arrival_ms = 0;
+    EventRecord event;
+  };
+  std::vector<Entry> entries;    // by arrival
+  uint64_t num_erased = 0;       // entries that were left out since the user was erased after them
+  std::optional<uint64_t> next;  // where the next part begins; nothing: this was the last
+};
+
 // Facts for metrics.
 struct DatabaseStats {
   std::map<std::string, uint64_t> properties;  // RocksDB's, by short name, such as "block_cache_usage_bytes"
@@ -123,6 +134,15 @@ class Database final : public UserStore {
   // What is wrong with ingested user vectors that cannot be read, or were dropped by Open for that: one line
   // for each version, until it is dropped or ingested again.
   std::vector<std::string> DamagedUserVectors() const;
+
+  // --- export ---
+  // Searches the event log for a user, from arrival number `from` (0: its beginning) on: at most
+  // `max_scanned` entries of anybody, so that the caller can pause between parts, and at most `max_entries`
+  // of the user's.
+  absl::StatusOr<UserLogPart> ReadUserLog(std::string_view user_id, uint64_t from, uint64_t max_scanned,
+                                          size_t max_entries);
+  // When the user was erased last, in milliseconds; 0: never.
+  absl::StatusOr<int64_t> ReadErasedMs(std::string_view user_id);
 
   // --- upkeep ---
   // Drops event log ranges older than the retention, event ids older than the window. Called by the server

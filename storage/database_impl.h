@@ -129,6 +129,10 @@ struct Database::Impl {
   absl::Status RegisterItemId(std::string_view item_id, rocksdb::WriteBatch* batch,
                               absl::flat_hash_map<ItemKey, std::string_view>* new_ids);
 
+  // --- export (database_export.cc) ---
+  // All zero: the user was never erased.
+  absl::StatusOr<ErasureRecord> ReadErasure(std::string_view user_id) const;
+
   // --- user vectors (database_user_vectors.cc) ---
   std::shared_ptr<const UserVectors> FindUserVectors(int64_t version) const ABSL_LOCKS_EXCLUDED(vectors_mu);
   absl::Status DropLocked(int64_t version) ABSL_EXCLUSIVE_LOCKS_REQUIRED(ingest_mu);

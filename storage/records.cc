@@ -83,6 +83,15 @@ absl::Status DecodeEventRecord(std::string_view bytes, int64_t* arrival_ms, Even
   return absl::OkStatus();
 }
 
+bool IsEventOf(std::string_view bytes, std::string_view user_id) {
+  // Format, arrival, timestamp, value and type stand before the user's length and id.
+  constexpr size_t kUserOffset = sizeof(uint8_t) + 2 * sizeof(int64_t) + sizeof(float) + sizeof(EventTypeId);
+  constexpr size_t kIdOffset = kUserOffset + sizeof(uint32_t);
+  return bytes.size() >= kIdOffset + user_id.size() && static_cast<uint8_t>(bytes[0]) == kRecordFormat &&
+         LoadFixed<uint32_t>(bytes.data() + kUserOffset) == user_id.size() &&
+         bytes.substr(kIdOffset, user_id.size()) == user_id;
+}
+
 std::string EncodeCatalogItem(const CatalogItem& item) {
   const bool has_content = !item.attributes.empty() || !item.content_vectors.empty();
   std::string out;

@@ -71,6 +71,8 @@ std::string EncodeHistory(std::span<const HistoryEvent> events);
 absl::Status DecodeHistory(std::string_view bytes, std::vector<HistoryEvent>* events);
 std::string EncodeEventRecord(int64_t arrival_ms, const EventRecord& event);
 absl::Status DecodeEventRecord(std::string_view bytes, int64_t* arrival_ms, EventRecord* event);
+// Whether an encoded event is of this user, without decoding it; false for bytes that are no event.
+bool IsEventOf(std::string_view bytes, std::string_view user_id);
 std::string EncodeCatalogItem(const CatalogItem& item);
 absl::Status DecodeCatalogItem(std::string_view bytes, CatalogItem* item);
 std::string EncodeEventTypes(std::span<const EventType> types);

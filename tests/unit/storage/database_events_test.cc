@@ -155,6 +155,46 @@ TEST_F(DatabaseEventsTest, ErasureMasksWhatCameBeforeAndNothingAfter) {
   EXPECT_EQ(db_->DeleteUser("", kNow).code(), absl::StatusCode::kInvalidArgument);
 }
 
+TEST_F(DatabaseEventsTest, AUsersLogIsReadInPartsAndHoldsNothingOfOthers) {
+  std::vector<EventRecord> all;
+  for (int i = 0; i < 100; ++i) {
+    all.push_back(Event(i % 3 == 0   ? "u"
+                        : i % 3 == 1 ? "uu"
+                                     : "v",
+                        absl::StrCat("item-", i), i, absl::StrCat(i)));
+  }
+  Record(all);
+  // Every way to cut it gives the same.
+  for (const uint64_t max_scanned : {1u, 7u, 1000u}) {
+    for (const size_t max_entries : {size_t{1}, size_t{5}, size_t{1000}}) {
+      std::vector<EventRecord> found;
+      std::optional<uint64_t> from = 0;
+      while (from.has_value()) {
+        const absl::StatusOr<UserLogPart> part = db_->ReadUserLog("u", *from, max_scanned, max_entries);
+        ASSERT_OK(part.status());
+        EXPECT_LE(part->entries.size(), std::min<size_t>(max_entries, max_scanned));
+        for (const UserLogPart::Entry& entry : part->entries) {
+          EXPECT_EQ(entry.arrival_ms, kNow);
+          found.push_back(entry.event);
+        }
+        from = part->next;
+      }
+      ASSERT_EQ(found.size(), 34) << max_scanned << " " << max_entries;
+      for (size_t i = 0; i < found.size(); ++i) ASSERT_EQ(found[i], all[3 * i]);
+    }
+  }
+  EXPECT_EQ(*db_->ReadErasedMs("u"), 0);
+  ASSERT_OK(db_->DeleteUser("u", kNow + 5));
+  Record({Event("u", "after", 1)}, kNow + 6);
+  const absl::StatusOr<UserLogPart> part = db_->ReadUserLog("u", 0, 1000, 1000);
+  ASSERT_OK(part.status());
+  ASSERT_EQ(part->entries.size(), 1);
+  EXPECT_EQ(part->entries[0].event.item_id, "after");
+  EXPECT_EQ(part->num_erased, 34);
+  EXPECT_GE(*db_->ReadErasedMs("u"), kNow + 5);
+  EXPECT_TRUE(db_->ReadUserLog("nobody", 0, 1000, 1000)->entries.empty());
+}
+
 TEST_F(DatabaseEventsTest, ErasuresAndEventsOfOneUserAreOrdered) {
   options_.max_history_events = 10000;
   Reopen();
