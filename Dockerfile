@@ -24,7 +24,7 @@ FROM debian:bookworm-slim AS runtime
 # Runtime libraries only.
 RUN apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
       libgrpc++1.51 libprotobuf32 libabsl20220623 librocksdb7.8 libspdlog1.10 libprometheus-cpp-core1.0 \
-      libprometheus-cpp-pull1.0 libhwy1 libxxhash0 zlib1g libjemalloc2 \
+      libprometheus-cpp-pull1.0 libhwy1 libxxhash0 zlib1g libjemalloc2 libssl3 \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --no-create-home --home-dir /var/lib/swiftlet swiftlet \
     && install -d -o swiftlet -g swiftlet /var/lib/swiftlet /var/lib/swiftlet/data /var/lib/swiftlet/models
@@ -47,5 +47,9 @@ COPY --from=build /src/build/release/bin/swiftlet-server /usr/local/bin/
 EXPOSE 50051 9464
 # Healthy once the server answers, also while it waits for its first snapshot: that is readiness, `swiftlet status`.
 HEALTHCHECK --interval=5s --timeout=2s --start-period=10s CMD ["/usr/local/bin/swiftlet", "status", "--live"]
+# Inside a container all addresses are its own: who may reach it is decided where its ports are published. With --tls-cert and
+# --tls-key after the image's name it speaks TLS; `swiftlet status` of the health check then needs SWIFTLET_TLS_CA and
+# SWIFTLET_TLS_SERVER_NAME in the environment.
 ENTRYPOINT ["/usr/local/bin/swiftlet-server", "--listen", "0.0.0.0:50051", "--metrics", "0.0.0.0:9464", \
+            "--insecure-listen", "--insecure-metrics", \
             "--data-dir", "/var/lib/swiftlet/data", "--model-dir", "/var/lib/swiftlet/models"]

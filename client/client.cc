@@ -27,6 +27,15 @@ constexpr int kRetryBufferBytes = 16 << 20;
 // Far enough for "no deadline", near enough for any clock arithmetic.
 constexpr absl::Duration kMaxTimeout = absl::Hours(24 * 365);
 
+std::shared_ptr<grpc::ChannelCredentials> MakeCredentials(const ChannelSecurity& security) {
+  if (!security.tls) return grpc::InsecureChannelCredentials();
+  grpc::SslCredentialsOptions options;
+  options.pem_root_certs = security.ca;
+  options.pem_private_key = security.private_key;
+  options.pem_cert_chain = security.certificate;
+  return grpc::SslCredentials(options);
+}
+
 }  // namespace
 
 std::string_view ServingStatusName(ServingStatus status) {
@@ -52,7 +61,8 @@ std::string DefaultServiceConfig(int max_attempts) {
       {"service": "swiftlet.v1.RecommendationService"},
       {"service": "swiftlet.v1.EventService", "method": "RecordEvents"},
       {"service": "swiftlet.v1.CatalogService"},
-      {"service": "swiftlet.v1.UserService"},
+      {"service": "swiftlet.v1.UserService", "method": "GetUser"},
+      {"service": "swiftlet.v1.UserService", "method": "DeleteUser"},
       {"service": "swiftlet.v1.AdminService", "method": "ListSnapshots"},
       {"service": "swiftlet.v1.AdminService", "method": "GetStatus"}
     ],
@@ -72,6 +82,7 @@ std::string DefaultServiceConfig(int max_attempts) {
 struct Client::Impl {
   Impl(ClientOptions opts, std::shared_ptr<grpc::Channel> ch)
       : options(std::move(opts)),
+        authorization(options.security.token.empty() ? "" : absl::StrCat("Bearer ", options.security.token)),
         channel(std::move(ch)),
         recommendation(v1::RecommendationService::NewStub(channel)),
         event(v1::EventService::NewStub(channel)),
@@ -88,7 +99,13 @@ struct Client::Impl {
     context.set_deadline(std::chrono::system_clock::now() +
                          absl::ToChronoMicroseconds(std::min(timeout, kMaxTimeout)));
     context.set_wait_for_ready(call.wait_for_ready.value_or(options.wait_for_ready));
+    AddToken(context);
     return absl::OkStatus();
+  }
+
+  // As metadata of each call: gRPC's own credentials of calls need TLS, and a Unix domain socket has none.
+  void AddToken(grpc::ClientContext& context) const {
+    if (!authorization.empty()) context.AddMetadata("authorization", authorization);
   }
 
   template <typename Stub, typename Request, typename Response>
@@ -105,6 +122,7 @@ struct Client::Impl {
 
   // Constant after construction.
   const ClientOptions options;
+  const std::string authorization;  // empty: without a token
   const std::shared_ptr<grpc::Channel> channel;
   const std::unique_ptr<v1::RecommendationService::Stub> recommendation;
   const std::unique_ptr<v1::EventService::Stub> event;
@@ -128,6 +146,7 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(ClientOptions options) {
     return absl::InvalidArgumentError(
         absl::StrCat("max_attempts: ", options.max_attempts, " is not in [1, 5]"));
   }
+  if (absl::Status status = CheckChannelSecurity(options.security); !status.ok()) return status;
   grpc::ChannelArguments arguments;
   arguments.SetServiceConfigJSON(options.service_config_json.empty()
                                      ? DefaultServiceConfig(options.max_attempts)
@@ -141,8 +160,9 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(ClientOptions options) {
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
   if (!options.user_agent.empty()) arguments.SetUserAgentPrefix(options.user_agent);
+  if (!options.security.server_name.empty()) arguments.SetSslTargetNameOverride(options.security.server_name);
   std::shared_ptr<grpc::Channel> channel =
-      grpc::CreateCustomChannel(options.address, grpc::InsecureChannelCredentials(), arguments);
+      grpc::CreateCustomChannel(options.address, MakeCredentials(options.security), arguments);
   // gRPC hands out a channel that can never work when it refuses the target or the service config.
   if (channel->GetState(/*try_to_connect=*/false) != GRPC_CHANNEL_IDLE) {
     return absl::InvalidArgumentError(
@@ -197,6 +217,7 @@ absl::StatusOr<std::unique_ptr<EventLoad>> Client::LoadEvents(const EventLoadOpt
   const auto open = [this](grpc::ClientContext* context,
                            grpc::ClientBidiReactor<v1::LoadEventsRequest, v1::LoadEventsProgress>* reactor) {
     context->set_wait_for_ready(impl_->options.wait_for_ready);
+    impl_->AddToken(*context);
     impl_->event->async()->LoadEvents(context, reactor);
   };
   return std::make_unique<EventLoad>(impl_->options.address, open, record, options);
@@ -225,6 +246,21 @@ absl::StatusOr<v1::GetUserResponse> Client::GetUser(const v1::GetUserRequest& re
 absl::StatusOr<v1::DeleteUserResponse> Client::DeleteUser(const v1::DeleteUserRequest& request,
                                                           const CallOptions& call) {
   return impl_->Call(*impl_->user, &v1::UserService::Stub::DeleteUser, "DeleteUser", request, call);
+}
+
+absl::Status Client::ExportUser(const v1::ExportUserRequest& request,
+                                const std::function<absl::Status(const v1::ExportUserResponse&)>& on_part,
+                                const CallOptions& call) {
+  grpc::ClientContext context;
+  if (absl::Status status = impl_->Prepare(call, "ExportUser", context); !status.ok()) return status;
+  const auto reader = impl_->user->ExportUser(&context, request);
+  absl::Status refused;
+  v1::ExportUserResponse part;
+  while (refused.ok() && reader->Read(&part)) refused = on_part(part);
+  if (!refused.ok()) context.TryCancel();
+  const grpc::Status status = reader->Finish();
+  if (!refused.ok()) return refused;
+  return status.ok() ? absl::OkStatus() : FromGrpcStatus(status, "ExportUser", impl_->options.address);
 }
 
 absl::StatusOr<v1::ListSnapshotsResponse> Client::ListSnapshots(const CallOptions& call) {

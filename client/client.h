@@ -12,8 +12,8 @@
 //
 // Every call has a deadline, which includes its retries. Calls that are idempotent are retried by the channel
 // when the server is unavailable or at its limit, as its gRPC service config says (see DefaultServiceConfig);
-// LoadSnapshot never is, and LoadEvents goes on by itself (EventLoad). RecordEvents gives an id to every
-// event that has none before the first attempt, so that a retry never counts an event twice.
+// LoadSnapshot and ExportUser never are, and LoadEvents goes on by itself (EventLoad). RecordEvents gives an
+// id to every event that has none before the first attempt, so that a retry never counts an event twice.
 //
 // An error keeps the server's code and message; the method and the address are appended in brackets
 // (ServerMessage in client/rpc_status.h takes them off again).
@@ -21,6 +21,7 @@
 #define SWIFTLET_CLIENT_CLIENT_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -29,6 +30,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "client/channel_security.h"
 #include "client/event_load.h"
 #include "swiftlet/v1/admin.pb.h"
 #include "swiftlet/v1/catalog.pb.h"
@@ -54,6 +56,8 @@ struct ClientOptions {
   std::string service_config_json = {};
   // Largest answer accepted.
   int max_receive_bytes = 64 << 20;
+  // TLS and the token; see ReadChannelSecurity and ChannelSecurityFromEnvironment.
+  ChannelSecurity security = {};
 };
 
 // Overrides of one call.
@@ -71,8 +75,8 @@ std::string_view ServingStatusName(ServingStatus status);
 
 // The gRPC service config of a client: `max_attempts` attempts (1 to 5) on UNAVAILABLE and
 // RESOURCE_EXHAUSTED, with a random pause of up to 50 ms before the second, doubling up to 1 s, for every
-// method but AdminService.LoadSnapshot and EventService.LoadEvents; a client whose calls mostly fail stops
-// retrying until calls succeed again (retryThrottling).
+// method but AdminService.LoadSnapshot, UserService.ExportUser and EventService.LoadEvents; a client whose
+// calls mostly fail stops retrying until calls succeed again (retryThrottling).
 std::string DefaultServiceConfig(int max_attempts);
 
 // Thread-safe. One connection, which is made by the first call and made again when it breaks; share one
@@ -80,7 +84,7 @@ std::string DefaultServiceConfig(int max_attempts);
 class Client {
  public:
   // Does not wait for the server. INVALID_ARGUMENT for an empty address, a timeout that is not positive,
-  // attempts outside [1, 5], or a service config that gRPC refuses.
+  // attempts outside [1, 5], security that makes no sense, or a service config that gRPC refuses.
   static absl::StatusOr<std::unique_ptr<Client>> Connect(ClientOptions options);
   ~Client();
   Client(const Client&) = delete;
@@ -117,6 +121,11 @@ class Client {
                                               const CallOptions& call = {});
   absl::StatusOr<v1::DeleteUserResponse> DeleteUser(const v1::DeleteUserRequest& request,
                                                     const CallOptions& call = {});
+  // Everything that the server stores about a user, part by part; on_part's error ends the call and is
+  // returned. It takes as long as reading the event log does: give it a timeout. Not retried.
+  absl::Status ExportUser(const v1::ExportUserRequest& request,
+                          const std::function<absl::Status(const v1::ExportUserResponse&)>& on_part,
+                          const CallOptions& call = {});
 
   // AdminService. Loading a snapshot can take longer than the default timeout: give it a minute. When the
   // deadline passes, the server goes on loading.

@@ -3,7 +3,7 @@
 # What a build needs, from Debian's packages alone.
 build_packages=(g++ cmake ninja-build mold pkg-config libgrpc++-dev protobuf-compiler-grpc protobuf-compiler
   libprotobuf-dev libabsl-dev libeigen3-dev libopenblas-dev librocksdb-dev libspdlog-dev prometheus-cpp-dev libhwy-dev libcli11-dev
-  nlohmann-json3-dev libxxhash-dev zlib1g-dev libjemalloc-dev)
+  nlohmann-json3-dev libxxhash-dev zlib1g-dev libjemalloc-dev libssl-dev)
 # What trains transformers: some 630 MB, so that a quickstart does without.
 torch_packages=(libtorch-dev)
 # What the tests need besides.

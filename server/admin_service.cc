@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "engine/kernels/cpu_target.h"
 #include "server/version.h"
 
@@ -69,6 +70,7 @@ grpc::ServerUnaryReactor* AdminService::LoadSnapshot(grpc::CallbackServerContext
   return ServeInline<v1::LoadSnapshotRequest>(
       core_->gate, Method::kLoadSnapshot, context, in, out,
       [this](const Call& call, const v1::LoadSnapshotRequest& request) {
+        call.Note("version", absl::StrCat(request.version()));
         if (absl::Status status = core_->validator.Check(request); !status.ok()) return call.Finish(status);
         const auto start = std::chrono::steady_clock::now();
         core_->snapshots->LoadSnapshot(

@@ -26,6 +26,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "engine/base/quoted.h"
+#include "server/security/listen_rule.h"
+#include "server/security/token_file.h"
 
 namespace swiftlet {
 namespace {
@@ -204,7 +206,84 @@ void ResolveUnixSocket(const v1::ServerConfig& config, Checker& check, ServerOpt
   options.unix_socket_mode = static_cast<uint32_t>(value);
 }
 
-absl::StatusOr<ServerOptions> Resolve(const v1::ServerConfig& config, const Checker::Locator& locate) {
+RateLimit ResolveRateLimit(const v1::RateLimitConfig& config, const std::string& path, Checker& check) {
+  RateLimit limit;
+  const double rate = config.calls_per_second();
+  if (rate == 0) {
+    if (config.burst() != 0) check.Error(path + ".burst", "without calls_per_second");
+    return limit;
+  }
+  if (!(rate >= 0.001 && rate <= 1e6)) {
+    check.Error(path + ".calls_per_second", absl::StrCat(rate, " is not in [0.001, 1000000]"));
+    return limit;
+  }
+  limit.calls_per_second = rate;
+  limit.burst =
+      check.Number(path + ".burst", config.burst(), std::max(1, static_cast<int32_t>(rate)), 1, 1'000'000);
+  return limit;
+}
+
+// What depends on more than one setting, of which flags may still change one.
+void CheckTogether(const v1::ServerConfig& config, Checker& check, const ServerOptions& options) {
+  const v1::SecurityConfig& security = config.security();
+  const SecurityOptions& s = options.security;
+  if (s.tls_certificate.empty() != s.tls_private_key.empty()) {
+    check.Error(s.tls_certificate.empty() ? "security.tls_private_key" : "security.tls_certificate",
+                "tls_certificate and tls_private_key go together");
+  }
+  if (!s.tls_client_ca.empty() && s.tls_certificate.empty()) {
+    check.Error("security.tls_client_ca", "without tls_certificate");
+  }
+  if (!s.client_rate_limits.empty() && s.token_file.empty()) {
+    check.Error("security.client_rate_limits", "without token_file there are no clients by name");
+  }
+  if (!IsLocalAddress(options.listen_address) && s.tls_certificate.empty() && !security.insecure_listen()) {
+    check.Error(
+        "listen_address",
+        absl::StrCat("other machines reach ", Quoted(options.listen_address),
+                     ", and there is no TLS: set security.tls_certificate and tls_private_key (--tls-cert, "
+                     "--tls-key), or security.insecure_listen (--insecure-listen) where the network keeps "
+                     "others out"));
+  }
+  if (!options.metrics_address.empty() && !IsLocalAddress(options.metrics_address) &&
+      !security.insecure_metrics()) {
+    check.Error("metrics_address",
+                absl::StrCat("other machines reach ", Quoted(options.metrics_address),
+                             ": set security.insecure_metrics (--insecure-metrics) where the "
+                             "network keeps others out"));
+  }
+}
+
+void ResolveSecurity(const v1::ServerConfig& config, Checker& check, ServerOptions& options) {
+  const v1::SecurityConfig& security = config.security();
+  SecurityOptions& s = options.security;
+  s.tls_certificate = security.tls_certificate();
+  s.tls_private_key = security.tls_private_key();
+  s.tls_client_ca = security.tls_client_ca();
+  s.token_file = security.token_file();
+  s.audit_log = security.audit_log();
+  s.reload_interval = absl::Milliseconds(
+      check.Number("security.reload_interval_ms", security.reload_interval_ms(), 1000, 10, 3600000));
+  s.rate_limit = ResolveRateLimit(security.rate_limit(), "security.rate_limit", check);
+  for (int i = 0; i < security.client_rate_limits_size(); ++i) {
+    const v1::ClientRateLimit& limit = security.client_rate_limits(i);
+    const std::string path = absl::StrCat("security.client_rate_limits[", i, "]");
+    if (const absl::Status status = CheckTokenName(limit.client()); !status.ok()) {
+      check.Error(path + ".client", std::string(status.message()));
+    } else if (!s.client_rate_limits
+                    .emplace(limit.client(), ResolveRateLimit(limit.limit(), path + ".limit", check))
+                    .second) {
+      check.Error(path + ".client", limit.client() + " has a limit already");
+    }
+  }
+  const std::string reflection =
+      check.OneOf("security.reflection", security.reflection(), {"auto", "on", "off"});
+  s.reflection = reflection == "on" || (reflection == "auto" && s.token_file.empty());
+}
+
+// complete: flags have been added.
+absl::StatusOr<ServerOptions> Resolve(const v1::ServerConfig& config, const Checker::Locator& locate,
+                                      bool complete) {
   Checker check(locate);
   ServerOptions options;
   if (!config.listen_address().empty()) options.listen_address = config.listen_address();
@@ -239,6 +318,13 @@ absl::StatusOr<ServerOptions> Resolve(const v1::ServerConfig& config, const Chec
       check.Number("limits.max_history_events", limits.max_history_events(), 200, 1, 10000);
   l.max_batch_size = check.Number("limits.max_batch_size", limits.max_batch_size(), 1000, 1, 100000);
   ResolveAdmission(limits, check, options.admission);
+  ResolveSecurity(config, check, options);
+  options.max_connections =
+      check.Number("limits.max_connections", limits.max_connections(), 10000, 1, 1'000'000);
+  options.handshake_timeout = absl::Milliseconds(
+      check.Number("limits.handshake_timeout_ms", limits.handshake_timeout_ms(), 20000, 100, 600'000));
+  options.max_idle =
+      absl::Milliseconds(check.Number("limits.max_idle_ms", limits.max_idle_ms(), 0, 1, 86'400'000));
   options.max_message_bytes = check.Number<int64_t>("limits.max_message_bytes", limits.max_message_bytes(),
                                                     4 * kMiB, 1024, 256 * kMiB);
 
@@ -291,6 +377,7 @@ absl::StatusOr<ServerOptions> Resolve(const v1::ServerConfig& config, const Chec
   options.num_io_threads = check.Number("num_io_threads", config.num_io_threads(), 0, 1, 16);
   options.drain_timeout = absl::Milliseconds(
       check.Number<int64_t>("drain_timeout_ms", config.drain_timeout_ms(), 10000, 1, kHourMs));
+  if (complete) CheckTogether(config, check, options);
   if (absl::Status status = check.status(); !status.ok()) return status;
   return options;
 }
@@ -321,10 +408,11 @@ absl::StatusOr<v1::ServerConfig> ParseConfig(const std::string& text, const std:
   parser.RecordErrorsTo(&collector);
   parser.WriteLocationsTo(&locations);
   if (!parser.ParseFromString(text, &config)) return absl::InvalidArgumentError(collector.text());
-  absl::StatusOr<ServerOptions> options = Resolve(config, [&](const std::string& path) {
+  const auto locate = [&](const std::string& path) {
     const std::optional<std::string> where = Locate(locations, path);
     return where.has_value() ? absl::StrCat(file_name, ":", *where, ": ") : absl::StrCat(file_name, ": ");
-  });
+  };
+  absl::StatusOr<ServerOptions> options = Resolve(config, locate, /*complete=*/false);
   if (!options.ok()) return options.status();
   return config;
 }
@@ -348,7 +436,8 @@ absl::StatusOr<v1::ServerConfig> ReadConfigFile(const std::string& path) {
 }
 
 absl::StatusOr<ServerOptions> ResolveConfig(const v1::ServerConfig& config) {
-  return Resolve(config, [](const std::string&) { return std::string(); });
+  return Resolve(
+      config, [](const std::string&) { return std::string(); }, /*complete=*/true);
 }
 
 }  // namespace swiftlet

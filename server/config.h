@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 
@@ -17,6 +18,7 @@
 #include "engine/recommender.h"
 #include "server/method.h"
 #include "server/queue_limit.h"
+#include "server/security/rate_limit.h"
 #include "swiftlet/v1/config.pb.h"
 
 namespace swiftlet {
@@ -40,6 +42,17 @@ struct AdmissionOptions {
   QueueLimit::Options queue;
 };
 
+// What proto/swiftlet/v1/config.proto says of it. Paths are empty where there is none.
+struct SecurityOptions {
+  std::string tls_certificate, tls_private_key, tls_client_ca;
+  std::string token_file;
+  std::string audit_log;
+  absl::Duration reload_interval = absl::Seconds(1);
+  RateLimit rate_limit;
+  std::map<std::string, RateLimit, std::less<>> client_rate_limits;
+  bool reflection = true;
+};
+
 // What proto/swiftlet/v1/config.proto says, checked and complete.
 struct ServerOptions {
   std::string listen_address = "127.0.0.1:50051";
@@ -52,6 +65,10 @@ struct ServerOptions {
   LogOptions log;
   RequestLimits limits;
   AdmissionOptions admission;
+  SecurityOptions security;
+  int32_t max_connections = 10000;
+  absl::Duration handshake_timeout = absl::Seconds(20);
+  absl::Duration max_idle = absl::ZeroDuration();  // zero: no limit
   int64_t max_message_bytes = int64_t{4} << 20;
   int64_t user_cache_bytes = int64_t{256} << 20;
   int64_t user_vector_memo_bytes = int64_t{16} << 20;  // of a thread; 0: off
@@ -71,7 +88,8 @@ struct ServerOptions {
   EventTypeTable event_types = EventTypeTable::Default();
 };
 
-// INVALID_ARGUMENT, one line for each error: "file:line:column: reason". Values out of range are refused too.
+// INVALID_ARGUMENT, one line for each error: "file:line:column: reason". Values out of range are refused too;
+// what depends on several settings is left to ResolveConfig, since flags may change one of them.
 absl::StatusOr<v1::ServerConfig> ParseConfig(const std::string& text, const std::string& file_name);
 // NOT_FOUND or UNAVAILABLE when the file cannot be read; otherwise as ParseConfig.
 absl::StatusOr<v1::ServerConfig> ReadConfigFile(const std::string& path);

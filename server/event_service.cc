@@ -50,12 +50,17 @@ grpc::ServerUnaryReactor* EventService::RecordEvents(grpc::CallbackServerContext
 }
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* EventService::LoadEvents(
-    grpc::CallbackServerContext* /*context*/) {
+    grpc::CallbackServerContext* context) {
   std::shared_ptr<EventLoadStream> stream;
   absl::Status admitted;
+  if (core_->gate.access != nullptr) {
+    admitted = Authorize(core_->gate, Method::kLoadEvents, *context, /*record=*/nullptr);
+  }
   {
     MutexLock lock(mu_);
-    if (core_->gate.draining.load()) {
+    if (!admitted.ok()) {
+      // Refused.
+    } else if (core_->gate.draining.load()) {
       admitted = absl::UnavailableError("the server is shutting down");
     } else if (streams_.size() >= kMaxStreams) {
       admitted = absl::ResourceExhaustedError(

@@ -14,7 +14,8 @@ Flags override the configuration file; deploy/swiftlet.textproto is one with eve
 
 Examples:
   swiftlet-server --data-dir data --model-dir models
-  swiftlet-server --config deploy/swiftlet.textproto --listen 0.0.0.0:50051
+  swiftlet-server --config deploy/swiftlet.textproto --listen 0.0.0.0:50051 --tls-cert cert.pem --tls-key key.pem \
+    --token-file tokens
   swiftlet-server --config deploy/swiftlet.textproto --check-config)";
 
 CommandLine Exit(int code) {
@@ -28,6 +29,8 @@ CommandLine Exit(int code) {
 CommandLine ParseCommandLine(int argc, const char* const* argv) {
   CLI::App app("Swiftlet: a low-latency recommendation server (gRPC).", "swiftlet-server");
   app.footer(kFooter);
+  std::string tls_cert, tls_key, tls_client_ca, token_file, audit_log;
+  bool insecure_listen = false, insecure_metrics = false;
   std::string config_file, listen, unix_socket, metrics, data_dir, model_dir, port_file, log_format,
       log_level, retrieval_mode;
   int budget_rows = 0, budget_us = 0;
@@ -44,6 +47,20 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
       ->type_name("DIR");
   app.add_option("--model-dir", model_dir, "Snapshots are published here; created when missing [models]")
       ->type_name("DIR");
+  app.add_option("--tls-cert", tls_cert, "TLS: the server's certificate chain (PEM) [no TLS]")
+      ->type_name("FILE");
+  app.add_option("--tls-key", tls_key, "TLS: its private key (PEM)")->type_name("FILE");
+  app.add_option("--tls-client-ca", tls_client_ca,
+                 "Mutual TLS: clients need a certificate of one of these authorities (PEM)")
+      ->type_name("FILE");
+  app.add_option("--token-file", token_file,
+                 "Calls need a token of this file, which `swiftlet token new` writes [no tokens]")
+      ->type_name("FILE");
+  app.add_option("--audit-log", audit_log, "Log who did what to snapshots and users to this file [the log]")
+      ->type_name("FILE");
+  app.add_flag("--insecure-listen", insecure_listen,
+               "Let --listen be an address that other machines reach, without TLS");
+  app.add_flag("--insecure-metrics", insecure_metrics, "The same for --metrics, which has no TLS");
   app.add_option("--port-file", port_file, "Write \"grpc_port metrics_port\" to this file once both listen")
       ->type_name("FILE");
   app.add_option("--retrieval-mode", retrieval_mode, "exact or approximate [exact]")->type_name("MODE");
@@ -77,6 +94,14 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
   if (app.count("--data-dir") > 0) config.set_data_dir(data_dir);
   if (app.count("--model-dir") > 0) config.set_model_dir(model_dir);
   if (app.count("--port-file") > 0) config.set_port_file(port_file);
+  v1::SecurityConfig& security = *config.mutable_security();
+  if (app.count("--tls-cert") > 0) security.set_tls_certificate(tls_cert);
+  if (app.count("--tls-key") > 0) security.set_tls_private_key(tls_key);
+  if (app.count("--tls-client-ca") > 0) security.set_tls_client_ca(tls_client_ca);
+  if (app.count("--token-file") > 0) security.set_token_file(token_file);
+  if (app.count("--audit-log") > 0) security.set_audit_log(audit_log);
+  if (insecure_listen) security.set_insecure_listen(true);
+  if (insecure_metrics) security.set_insecure_metrics(true);
   v1::RetrievalConfig& retrieval = *config.mutable_retrieval();
   if (app.count("--retrieval-mode") > 0) retrieval.set_mode(retrieval_mode);
   if (app.count("--budget-rows") > 0) retrieval.set_budget_rows(budget_rows);

@@ -3,10 +3,14 @@
 #include <google/protobuf/stubs/logging.h>
 #include <grpc/support/log.h>
 
+#include <atomic>
+#include <chrono>
+#include <cstdint>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "absl/time/time.h"
+#include "server/security/rate_limit.h"
 #include "spdlog/pattern_formatter.h"
 #include "spdlog/sinks/stdout_sinks.h"
 #include "spdlog/spdlog.h"
@@ -31,7 +35,22 @@ class JsonFormatter final : public spdlog::formatter {
   std::unique_ptr<spdlog::formatter> clone() const override { return std::make_unique<JsonFormatter>(); }
 };
 
+// gRPC logs an error for every handshake that fails: whoever knocks often enough would fill the disk.
+bool IsLogged() {
+  static RateBucket bucket({.calls_per_second = 10, .burst = 100});
+  static std::atomic<uint64_t> num_dropped{0};
+  if (bucket.Take(std::chrono::steady_clock::now().time_since_epoch().count()) > 0) {
+    num_dropped.fetch_add(1, std::memory_order_relaxed);
+    return false;
+  }
+  if (const uint64_t dropped = num_dropped.exchange(0); dropped > 0) {
+    spdlog::warn("grpc: {} more messages were not logged", dropped);
+  }
+  return true;
+}
+
 void LogFromGrpc(gpr_log_func_args* args) {
+  if (args->severity == GPR_LOG_SEVERITY_ERROR && !IsLogged()) return;
   const spdlog::level::level_enum level = args->severity == GPR_LOG_SEVERITY_ERROR  ? spdlog::level::err
                                           : args->severity == GPR_LOG_SEVERITY_INFO ? spdlog::level::info
                                                                                     : spdlog::level::debug;

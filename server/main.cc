@@ -10,6 +10,7 @@
 #include "server/flags.h"
 #include "server/io_threads.h"
 #include "server/logging.h"
+#include "server/security/accept_limit.h"
 #include "server/server.h"
 #include "spdlog/spdlog.h"
 
@@ -36,6 +37,11 @@ int main(int argc, char** argv) {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
 
+  const int64_t max_connections = swiftlet::LimitConnections(line.options.max_connections);
+  if (max_connections < line.options.max_connections) {
+    spdlog::warn("limits.max_connections: {} at most, by the hard limit of descriptors (ulimit -Hn)",
+                 max_connections);
+  }
   const swiftlet::IoThreads io_threads(line.options.num_io_threads);
   absl::StatusOr<std::unique_ptr<swiftlet::Server>> server = swiftlet::Server::Start(line.options);
   if (!server.ok()) {

@@ -25,10 +25,12 @@ enum class Method : uint8_t {
   kGetStatus,
   kLoadEvents,
   kPredict,
+  kExportUser,
 };
-inline constexpr std::array<std::string_view, 14> kMethodNames = {
-    "Recommend", "SimilarItems", "ScoreItems",    "RecordEvents", "UpsertItems", "DeleteItems", "GetItems",
-    "GetUser",   "DeleteUser",   "ListSnapshots", "LoadSnapshot", "GetStatus",   "LoadEvents",  "Predict"};
+inline constexpr std::array<std::string_view, 15> kMethodNames = {
+    "Recommend",    "SimilarItems", "ScoreItems", "RecordEvents", "UpsertItems",
+    "DeleteItems",  "GetItems",     "GetUser",    "DeleteUser",   "ListSnapshots",
+    "LoadSnapshot", "GetStatus",    "LoadEvents", "Predict",      "ExportUser"};
 inline constexpr size_t kNumMethods = kMethodNames.size();
 
 constexpr std::string_view MethodName(Method method) { return kMethodNames[static_cast<size_t>(method)]; }

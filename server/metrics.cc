@@ -33,7 +33,9 @@ constexpr std::array<const char*, kNumWriteRefusals> kWriteRefusalNames = {"queu
                                                                            "disk_full"};
 constexpr std::array<const char*, kNumRefusals> kRefusalNames = {
     "shutting_down",      "max_concurrent_requests", "method_limit", "queue_limit",
-    "deadline_too_short", "deadline_passed",         "cancelled"};
+    "deadline_too_short", "deadline_passed",         "cancelled",    "no_token",
+    "unknown_token",      "expired_token",           "role",         "rate_limit"};
+constexpr std::array<const char*, kNumReloads> kReloadNames = {"tls", "tokens"};
 constexpr std::array<const char*, kNumSampleDrops> kSampleDropNames = {"busy", "swapped"};
 // Of Gauges::rocksdb, what only grows, besides stall_us.
 constexpr std::array<std::string_view, 4> kRocksdbCounters = {"wal_syncs", "wal_bytes", "block_cache_hits",
@@ -99,6 +101,12 @@ class ServerMetrics::GaugeCollector final : public prometheus::Collectable {
           static_cast<double>(g.reader_queue_length));
     gauge("swiftlet_pending_writes", "RecordEvents calls that wait for their commit or are in it.",
           static_cast<double>(g.pending_writes));
+    counter("swiftlet_connections_refused_total",
+            "Connections that were closed at once because there were too many.",
+            static_cast<double>(g.connections_refused));
+    gauge("swiftlet_tls_certificate_expiry_timestamp_seconds",
+          "When the TLS certificate in use expires; 0: there is none.",
+          static_cast<double>(g.certificate_expiry_seconds));
     gauge("swiftlet_storage_writable", "0 from a failed write of the store until one succeeds again, else 1.",
           g.storage_writable ? 1 : 0);
     counter("swiftlet_user_cache_hits_total", "Users found in the cache.",
@@ -274,6 +282,15 @@ ServerMetrics::ServerMetrics(std::string cpu_target, std::function<int64_t()> no
   event_duplicates_ = counter("swiftlet_event_duplicates_total", "Events that were stored before.");
   items_upserted_ = counter("swiftlet_items_upserted_total", "Items upserted.");
   items_deleted_ = counter("swiftlet_items_deleted_total", "Items deleted.");
+  auto& reloads = prometheus::BuildCounter()
+                      .Name("swiftlet_reloads_total")
+                      .Help("Changed files of TLS and of tokens that were taken up again, or refused.")
+                      .Register(*registry_);
+  for (size_t r = 0; r < kNumReloads; ++r) {
+    for (const bool ok : {false, true}) {
+      reloads_[r][ok] = &reloads.Add({{"what", kReloadNames[r]}, {"result", ok ? "ok" : "failed"}});
+    }
+  }
   auto& loads = prometheus::BuildCounter()
                     .Name("swiftlet_snapshot_loads_total")
                     .Help("Snapshots that were loaded, or refused.")
@@ -371,6 +388,10 @@ void ServerMetrics::CountSnapshotLoad(bool ok, absl::Duration duration) {
 void ServerMetrics::CountCatalogChanges(uint64_t upserted, uint64_t deleted) {
   items_upserted_->Increment(static_cast<double>(upserted));
   items_deleted_->Increment(static_cast<double>(deleted));
+}
+
+void ServerMetrics::CountReload(Reload what, bool ok) {
+  reloads_[static_cast<size_t>(what)][ok]->Increment();
 }
 
 std::string ServerMetrics::Text() const {

@@ -53,8 +53,17 @@ enum class Refusal : uint8_t {
   kDeadlineShort,  // its deadline would pass while it waits
   kDeadlinePassed,
   kCancelled,
+  kNoToken,  // security.token_file, as the next three
+  kUnknownToken,
+  kExpiredToken,
+  kRole,
+  kRateLimit,  // security.rate_limit
 };
-inline constexpr size_t kNumRefusals = 7;
+inline constexpr size_t kNumRefusals = 12;
+
+// What is taken up again when its files change.
+enum class Reload : uint8_t { kTls, kTokens };
+inline constexpr size_t kNumReloads = 2;
 
 enum class Stage : uint8_t { kUserState, kEncodeRetrieve, kRespond };
 inline constexpr size_t kNumStages = 3;
@@ -67,6 +76,8 @@ struct Gauges {
   uint64_t worker_queue_length = 0;
   uint64_t reader_queue_length = 0;
   int64_t pending_writes = 0;
+  uint64_t connections_refused = 0;
+  int64_t certificate_expiry_seconds = 0;  // since 1970; 0: there is none
   bool storage_writable = true;
   UserCacheStats user_cache;
   int64_t snapshot_version = 0;  // 0: none serves
@@ -103,6 +114,7 @@ class ServerMetrics {
   void CountWriteRefusal(WriteRefusal reason);
   void CountSnapshotLoad(bool ok, absl::Duration duration);
   void CountCatalogChanges(uint64_t upserted, uint64_t deleted);
+  void CountReload(Reload what, bool ok);
 
   // Called when Prometheus asks, on a thread of the HTTP server. Must stay valid until ClearGaugeSource.
   void SetGaugeSource(std::function<Gauges()> source);
@@ -137,6 +149,7 @@ class ServerMetrics {
   prometheus::Histogram* snapshot_load_seconds_;
   prometheus::Counter* items_upserted_;
   prometheus::Counter* items_deleted_;
+  std::array<std::array<prometheus::Counter*, 2>, kNumReloads> reloads_;
   std::unique_ptr<prometheus::Exposer> exposer_;
   int port_ = 0;
 };

@@ -4,6 +4,8 @@
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/impl/server_builder_option.h>
+#include <grpcpp/impl/server_builder_plugin.h>
 #include <netdb.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -18,6 +20,7 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -32,6 +35,8 @@
 #include "server/reaper.h"
 #include "server/recall_sampler.h"
 #include "server/recommendation_service.h"
+#include "server/security/accept_limit.h"
+#include "server/security/server_security.h"
 #include "server/service_core.h"
 #include "server/unix_socket.h"
 #include "server/upkeep.h"
@@ -76,6 +81,15 @@ std::string WhyNotListening(const std::string& address) {
   return reason;
 }
 
+// Linking the library of reflection turns it on for every server of the process.
+class NoReflection final : public grpc::ServerBuilderOption {
+ public:
+  void UpdateArguments(grpc::ChannelArguments*) override {}
+  void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>* plugins) override {
+    std::erase_if(*plugins, [](const auto& plugin) { return plugin->name() == "proto_server_reflection"; });
+  }
+};
+
 // Complete or not there at all: written beside, then renamed.
 absl::Status WritePortFile(const std::string& path, int grpc_port, int metrics_port) {
   const std::string temporary = absl::StrCat(path, ".tmp.", getpid());
@@ -103,6 +117,7 @@ struct Server::Impl {
 
   const ServerOptions options;
   ServerMetrics metrics;
+  std::unique_ptr<ServerSecurity> security;
   std::unique_ptr<Database> database;
   std::unique_ptr<UserCache> users;
   std::unique_ptr<Reaper> reaper;
@@ -110,7 +125,7 @@ struct Server::Impl {
   std::unique_ptr<SnapshotManager> snapshots;
   std::unique_ptr<RecallSampler> recall;
   std::unique_ptr<Upkeep> upkeep;
-  std::unique_ptr<ThreadPool> workers, readers, writers;
+  std::unique_ptr<ThreadPool> workers, readers, writers, exporter;
   std::unique_ptr<WriteGate> writes;
   std::unique_ptr<ServiceCore> core;
   std::unique_ptr<RecommendationService> recommendation_service;
@@ -118,6 +133,7 @@ struct Server::Impl {
   std::unique_ptr<CatalogService> catalog_service;
   std::unique_ptr<UserService> user_service;
   std::unique_ptr<AdminService> admin_service;
+  std::shared_ptr<grpc::ServerCredentials> credentials;
   std::unique_ptr<grpc::Server> grpc_server;
   int grpc_port = 0;
   int metrics_port = 0;
@@ -167,6 +183,7 @@ absl::Status Server::Impl::OpenStorage() {
   workers = std::make_unique<ThreadPool>(static_cast<size_t>(options.num_worker_threads));
   readers = std::make_unique<ThreadPool>(static_cast<size_t>(options.num_worker_threads));
   writers = std::make_unique<ThreadPool>(static_cast<size_t>(options.num_commit_threads));
+  exporter = std::make_unique<ThreadPool>(1);
   writes = std::make_unique<WriteGate>(
       options.max_pending_writes, [this] { return database->WritesStopped(); }, &metrics);
   core.reset(new ServiceCore{
@@ -183,10 +200,13 @@ absl::Status Server::Impl::OpenStorage() {
       .users = users.get(),
       .writes = writes.get(),
       .writers = writers.get(),
+      .exporter = exporter.get(),
       .catalog = catalog.get(),
       .snapshots = snapshots.get(),
       .recall = recall.get(),
   });
+  core->gate.access = security->access();
+  core->gate.audit = security->audit();
   return absl::OkStatus();
 }
 
@@ -212,8 +232,11 @@ absl::Status Server::Impl::Listen() {
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
+  if (!options.security.reflection) builder.SetOption(std::make_unique<NoReflection>());
   builder.SetContextAllocator(core->gate.arrivals.NewAllocator());
-  builder.AddListeningPort(options.listen_address, grpc::InsecureServerCredentials(), &grpc_port);
+  // Who may connect to a socket of the file system, its mode says.
+  credentials = listen_path.empty() ? security->MakeCredentials() : grpc::InsecureServerCredentials();
+  builder.AddListeningPort(options.listen_address, credentials, &grpc_port);
   int unix_port = 1;
   if (!options.unix_socket.empty()) {
     builder.AddListeningPort("unix:" + options.unix_socket, grpc::InsecureServerCredentials(), &unix_port);
@@ -222,6 +245,16 @@ absl::Status Server::Impl::Listen() {
   // Clients may keep idle connections alive with pings.
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS,
+                             static_cast<int>(absl::ToInt64Milliseconds(options.handshake_timeout)));
+  if (options.max_idle > absl::ZeroDuration()) {
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS,
+                               static_cast<int>(absl::ToInt64Milliseconds(options.max_idle)));
+  }
+  // More would be refused, or would wait for messages that never come.
+  builder.AddChannelArgument(
+      GRPC_ARG_MAX_CONCURRENT_STREAMS,
+      static_cast<int>(2 * (options.admission.max_in_flight + options.admission.queue.max_limit)));
   builder.SetMaxReceiveMessageSize(static_cast<int>(options.max_message_bytes));
   builder.RegisterService(recommendation_service.get());
   builder.RegisterService(event_service.get());
@@ -291,6 +324,8 @@ Gauges Server::Impl::ReadGauges() {
   g.worker_queue_length = workers->QueueLength();
   g.reader_queue_length = readers->QueueLength();
   g.pending_writes = writes->num_pending();
+  g.connections_refused = NumConnectionsRefused();
+  g.certificate_expiry_seconds = security->certificate_expiry_seconds();
   g.user_cache = users->Stats();
   if (const std::shared_ptr<const ServingState> state = catalog->Acquire(); state != nullptr) {
     g.snapshot_version = state->snapshot->version();
@@ -334,6 +369,7 @@ void Server::Impl::DrainCalls() {
   };
   gate.draining.store(true);
   event_service->StopStreams();
+  user_service->StopExports();
   wait_for_no_arrivals(absl::Milliseconds(50), /*at_most=*/absl::Seconds(2));
   gate.Hold();
   wait_for_no_arrivals(absl::Milliseconds(50), /*at_most=*/absl::Milliseconds(500));
@@ -372,6 +408,7 @@ void Server::Impl::Shutdown() {
   workers.reset();
   readers.reset();
   writers.reset();
+  exporter.reset();
   upkeep.reset();
   if (recall != nullptr) recall->Stop();
   if (snapshots != nullptr) snapshots->Stop();
@@ -384,6 +421,8 @@ Server::~Server() { Shutdown(); }
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options) {
   std::unique_ptr<Server> server(new Server(std::make_unique<Impl>(options)));
+  SWIFTLET_ASSIGN_OR_RETURN(server->impl_->security,
+                            ServerSecurity::Create(options.security, &server->impl_->metrics, WallClockMs));
   SWIFTLET_RETURN_IF_ERROR(server->impl_->OpenStorage());
   SWIFTLET_RETURN_IF_ERROR(server->impl_->StartServing());
   return server;

@@ -32,6 +32,7 @@ struct ServiceCore {
   UserCache* users = nullptr;
   WriteGate* writes = nullptr;
   ThreadPool* writers = nullptr;  // for commits of events: those that run at once share an fsync
+  ThreadPool* exporter = nullptr;  // one thread, for exports
   CatalogManager* catalog = nullptr;
   SnapshotManager* snapshots = nullptr;
   RecallSampler* recall = nullptr;  // null: no answer is sampled

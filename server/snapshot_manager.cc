@@ -31,6 +31,8 @@ bool MayPass(const absl::Status& status) {
 
 }  // namespace
 
+int64_t SnapshotVersionOf(int64_t user_vectors) { return user_vectors & ~kOtherName; }
+
 SnapshotManager::SnapshotManager(Options options, const EventTypeTable& event_types, Database* database,
                                  CatalogManager* catalog, ServerMetrics* metrics)
     : options_(std::move(options)),

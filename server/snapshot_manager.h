@@ -35,6 +35,9 @@
 
 namespace swiftlet {
 
+// The snapshot whose user vectors have this name in the database.
+int64_t SnapshotVersionOf(int64_t user_vectors);
+
 // Thread-safe.
 class SnapshotManager {
  public:

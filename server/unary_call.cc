@@ -4,14 +4,86 @@
 #include <grpcpp/support/proto_buffer_reader.h>
 #include <grpcpp/support/proto_buffer_writer.h>
 
+#include <algorithm>
+#include <array>
+#include <iterator>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "server/grpc_status.h"
 #include "server/logging.h"
+#include "server/response_builder.h"
 
 namespace swiftlet {
+namespace {
+
+Refusal ToRefusal(AccessDenial denial) {
+  switch (denial) {
+    case AccessDenial::kNone:
+    case AccessDenial::kNoToken:
+      break;
+    case AccessDenial::kUnknownToken:
+      return Refusal::kUnknownToken;
+    case AccessDenial::kExpiredToken:
+      return Refusal::kExpiredToken;
+    case AccessDenial::kRole:
+      return Refusal::kRole;
+    case AccessDenial::kRateLimit:
+      return Refusal::kRateLimit;
+  }
+  return Refusal::kNoToken;
+}
+
+std::string_view View(grpc::string_ref text) { return {text.data(), text.size()}; }
+
+// The value of a header; "" when it is not there, or there twice: which one counts?
+std::string_view Header(const grpc::CallbackServerContext& context, const char* name) {
+  const auto [begin, end] = context.client_metadata().equal_range(name);
+  if (begin == end || std::next(begin) != end) return {};
+  return View(begin->second);
+}
+
+// What a caller may call its request: printable, and not long.
+bool IsRequestId(std::string_view id) {
+  constexpr size_t kMaxBytes = 128;
+  return !id.empty() && id.size() <= kMaxBytes &&
+         std::all_of(id.begin(), id.end(), [](char c) { return c > ' ' && c <= '~'; });
+}
+
+}  // namespace
+
+absl::Status Authorize(const CallGate& gate, Method method, const grpc::CallbackServerContext& context,
+                       AuditRecord* record) {
+  AccessControl& access = *gate.access;
+  const std::string peer = access.looks_at_peers() ? context.peer() : std::string();
+  const AccessDecision decision =
+      access.Decide(method, access.asks_for_tokens() ? Header(context, "authorization") : std::string_view(),
+                    peer, Call::Clock::now().time_since_epoch().count());
+  if (record != nullptr && decision.client != nullptr) record->client = *decision.client;
+  if (decision.denial == AccessDenial::kNone) return absl::OkStatus();
+  gate.metrics->CountRefusal(method, ToRefusal(decision.denial));
+  return decision.ToStatus(method);
+}
+
+std::shared_ptr<AuditRecord> NewAuditRecord(const CallGate& gate, Method method,
+                                            grpc::CallbackServerContext& context) {
+  if (gate.audit == nullptr || !gate.audit->Keeps(method)) return nullptr;
+  auto record = std::make_shared<AuditRecord>();
+  record->method = method;
+  record->peer = context.peer();
+  if (const std::string_view given = Header(context, "x-request-id"); IsRequestId(given)) {
+    record->request_id = given;
+  } else {
+    const std::array<char, 16> id = NewRequestId();
+    record->request_id.assign(id.data(), id.size());
+  }
+  context.AddTrailingMetadata("x-request-id", record->request_id);
+  for (const grpc::string_ref& name : context.auth_context()->FindPropertyValues("x509_common_name")) {
+    record->certificate = View(name);
+  }
+  return record;
+}
 
 Call::Call(CallGate* gate, Method method, grpc::CallbackServerContext* context, grpc::ByteBuffer* out)
     : gate_(gate),
@@ -24,6 +96,7 @@ Call::Call(CallGate* gate, Method method, grpc::CallbackServerContext* context, 
   gate_->in_flight.fetch_add(1, std::memory_order_relaxed);
   gate_->in_flight_of[static_cast<size_t>(method)].fetch_add(1, std::memory_order_relaxed);
   gate_->num_arrived.fetch_add(1, std::memory_order_relaxed);
+  if (AuditOf(method) != Audit::kNone) audit_ = NewAuditRecord(*gate, method, *context);
 }
 
 absl::Status Call::Refused(Refusal reason, absl::Status status) const {
@@ -54,7 +127,11 @@ absl::Status Call::Admit() const {
                                                              std::string(kMethodNames[m]),
                                                              " are in progress, retry later")));
   }
-  return absl::OkStatus();
+  return gate_->access == nullptr ? absl::OkStatus() : Authorize(*gate_, method_, *context_, audit_.get());
+}
+
+void Call::Note(std::string_view field, std::string_view value) const {
+  if (audit_ != nullptr) audit_->what.emplace_back(field, value);
 }
 
 absl::Status Call::CheckAlive() const {
@@ -136,6 +213,11 @@ void Call::Finish(std::string_view response) const {
 void Call::FinishWith(grpc::Status status) const {
   gate_->metrics->CountRequest(method_, static_cast<absl::StatusCode>(status.error_code()),
                                absl::FromChrono(Clock::now() - start_));
+  if (audit_ != nullptr) {
+    gate_->audit->Write(
+        *audit_, absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message()),
+        absl::FromChrono(Clock::now() - start_));
+  }
   gate_->in_flight.fetch_sub(1, std::memory_order_relaxed);
   gate_->in_flight_of[static_cast<size_t>(method_)].fetch_sub(1, std::memory_order_relaxed);
   reactor_->Finish(std::move(status));

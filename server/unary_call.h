@@ -36,10 +36,21 @@
 #include "server/metrics.h"
 #include "server/queue_limit.h"
 #include "server/request_scope.h"
+#include "server/security/access_control.h"
+#include "server/security/audit_log.h"
 
 namespace swiftlet {
 
 struct CallGate;
+
+// Whether the call may be made, asked of gate.access; a refusal is counted. record: receives who calls; may
+// be null. For calls that are no Call (streams).
+absl::Status Authorize(const CallGate& gate, Method method, const grpc::CallbackServerContext& context,
+                       AuditRecord* record);
+// Of a call that the audit log keeps; null for others. Tells the caller its request id: that of the metadata
+// "x-request-id", else a new one, as trailing metadata of that name.
+std::shared_ptr<AuditRecord> NewAuditRecord(const CallGate& gate, Method method,
+                                            grpc::CallbackServerContext& context);
 
 // A handle, cheap to copy; the copies are one call. Exactly one Finish on every path; nothing of the call,
 // the request included, may be touched afterwards.
@@ -51,8 +62,11 @@ class Call {
 
   grpc::ServerUnaryReactor* reactor() const { return reactor_; }
   // RESOURCE_EXHAUSTED when too many calls wait or are in progress, of this method or of all; UNAVAILABLE
-  // when the server shuts down. Once a call.
+  // when the server shuts down; UNAUTHENTICATED, PERMISSION_DENIED or RESOURCE_EXHAUSTED when the caller may
+  // not make it (AccessControl). Once a call.
   absl::Status Admit() const;
+  // For the audit log: a field of the request. Nothing for calls that it does not keep.
+  void Note(std::string_view field, std::string_view value) const;
   // DEADLINE_EXCEEDED or CANCELLED when nobody waits for the answer any more.
   absl::Status CheckAlive() const;
   // RESOURCE_EXHAUSTED when the deadline would pass before a call that waits this long is started.
@@ -79,6 +93,7 @@ class Call {
   Clock::time_point start_;
   Method method_;
   Arrivals::Wait queued_;
+  std::shared_ptr<AuditRecord> audit_;  // null: the call is not audited
 };
 
 // Calls that run on a thread pool. Thread-safe.
@@ -122,6 +137,8 @@ struct CallGate {
   void Release() ABSL_LOCKS_EXCLUDED(mu);
 
   const AdmissionOptions options;
+  AccessControl* access = nullptr;  // null: everybody may call; set before calls arrive, outlives them
+  AuditLog* audit = nullptr;        // null: none
   QueueLimit queue;
   ServerMetrics* const metrics;  // outlives this
   CallPool workers;              // for what may block

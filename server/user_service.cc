@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/quoted.h"
+#include "server/user_events.h"
 
 namespace swiftlet {
 
@@ -15,6 +16,7 @@ grpc::ServerUnaryReactor* UserService::GetUser(grpc::CallbackServerContext* cont
                                                const grpc::ByteBuffer* in, grpc::ByteBuffer* out) {
   return ServeOnReader<v1::GetUserRequest>(
       core_->gate, Method::kGetUser, context, in, out, [this](const Call& call, v1::GetUserRequest& request) {
+        call.Note("user_id", request.user_id());
         if (absl::Status status = core_->validator.Check(request); !status.ok()) return call.Finish(status);
         const std::shared_ptr<const ServingState> state = core_->catalog->Acquire();
         CachedUser user;
@@ -31,28 +33,11 @@ grpc::ServerUnaryReactor* UserService::GetUser(grpc::CallbackServerContext* cont
         if (request.max_events() > 0) {
           history = history.last(std::min(history.size(), static_cast<size_t>(request.max_events())));
         }
-        std::vector<ItemKey> keys;
-        keys.reserve(history.size());
-        for (const HistoryEvent& event : history) keys.push_back(event.item_key);
-        absl::StatusOr<std::vector<std::string>> ids = core_->database->ReadItemIds(keys);
-        if (!ids.ok()) return call.Finish(ids.status());
-
         v1::GetUserResponse response;
         response.set_user_id(request.user_id());
         response.set_has_long_term_vector(!user.long_term.empty());
-        for (size_t i = history.size(); i-- > 0;) {
-          v1::Event* event = response.add_events();
-          std::string& id = (*ids)[i];
-          if (id.empty() && state != nullptr) {
-            if (const auto row = state->view->FindRow(keys[i]); row.has_value())
-              id = state->view->ItemId(*row);
-          }
-          event->set_item_id(std::move(id));
-          if (const EventType* type = core_->event_types.FindById(history[i].type); type != nullptr) {
-            event->set_type(type->name);
-          }
-          event->set_value(history[i].value);
-          event->set_timestamp_ms(history[i].timestamp_ms);
+        if (absl::Status status = AddUserEvents(*core_, history, response.mutable_events()); !status.ok()) {
+          return call.Finish(status);
         }
         call.Finish(response);
       });
@@ -63,6 +48,7 @@ grpc::ServerUnaryReactor* UserService::DeleteUser(grpc::CallbackServerContext* c
   return ServeOnWorker<v1::DeleteUserRequest>(
       core_->gate, Method::kDeleteUser, context, in, out,
       [this](const Call& call, v1::DeleteUserRequest& request) {
+        call.Note("user_id", request.user_id());
         if (absl::Status status = core_->validator.Check(request); !status.ok()) return call.Finish(status);
         // Snapshots that are not loaded now, and may be later, hold what they were trained on before this
         // too.
@@ -79,6 +65,43 @@ grpc::ServerUnaryReactor* UserService::DeleteUser(grpc::CallbackServerContext* c
         }
         call.Finish(v1::DeleteUserResponse());
       });
+}
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* UserService::ExportUser(grpc::CallbackServerContext* context,
+                                                                    const grpc::ByteBuffer* in) {
+  const std::shared_ptr<AuditRecord> record = NewAuditRecord(core_->gate, Method::kExportUser, *context);
+  v1::ExportUserRequest request;
+  absl::Status admitted = core_->gate.draining.load() ? absl::UnavailableError("the server is shutting down")
+                          : core_->gate.access == nullptr
+                              ? absl::OkStatus()
+                              : Authorize(core_->gate, Method::kExportUser, *context, record.get());
+  if (admitted.ok()) admitted = ParseRequest(*in, &request);
+  if (admitted.ok()) admitted = core_->validator.Check(request);
+  std::shared_ptr<ExportUserStream> stream;
+  {
+    MutexLock lock(mu_);
+    if (admitted.ok() && exports_.size() >= kMaxExports) {
+      admitted = absl::ResourceExhaustedError(absl::StrCat(kMaxExports, " exports are running, retry later"));
+    }
+    stream = std::make_shared<ExportUserStream>(core_, record, [this](ExportUserStream* done) {
+      MutexLock done_lock(mu_);
+      exports_.erase(done);
+    });
+    if (admitted.ok()) exports_.emplace(stream.get(), stream);
+  }
+  stream->Start(admitted, request.user_id());
+  return stream.get();
+}
+
+void UserService::StopExports() {
+  std::vector<std::shared_ptr<ExportUserStream>> running;
+  {
+    MutexLock lock(mu_);
+    for (const auto& [key, stream] : exports_) running.push_back(stream);
+  }
+  for (const std::shared_ptr<ExportUserStream>& stream : running) {
+    stream->Stop(absl::UnavailableError("the server is shutting down"));
+  }
 }
 
 }  // namespace swiftlet

@@ -348,6 +348,10 @@ absl::Status RequestValidator::Check(const v1::DeleteUserRequest& request) const
   return CheckId({"user_id"}, request.user_id());
 }
 
+absl::Status RequestValidator::Check(const v1::ExportUserRequest& request) const {
+  return CheckId({"user_id"}, request.user_id());
+}
+
 absl::Status RequestValidator::Check(const v1::LoadSnapshotRequest& request) const {
   if (request.version() >= 0) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat("version: ", request.version(), " is negative"));

@@ -35,6 +35,7 @@ class RequestValidator {
   absl::Status Check(const v1::GetItemsRequest& request) const;
   absl::Status Check(const v1::GetUserRequest& request) const;
   absl::Status Check(const v1::DeleteUserRequest& request) const;
+  absl::Status Check(const v1::ExportUserRequest& request) const;
   absl::Status Check(const v1::LoadSnapshotRequest& request) const;
 
  private:

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/command.h"
+#include "client/cli/security_flags.h"
 #include "client/cli/text.h"
 
 namespace swiftlet::cli {
@@ -18,7 +19,7 @@ constexpr char kFooter[] =
     "Examples:\n"
     "  swiftlet recommend 42 -k 5 --explain\n"
     "  swiftlet event add 42 318 --type view\n"
-    "  swiftlet --server 10.0.0.7:50051 status\n"
+    "  swiftlet --server 10.0.0.7:50051 --tls-ca ca.pem --token-file ops.token status\n"
     "\n"
     "Every command explains itself: swiftlet COMMAND --help.\n"
     "Exit code: 0 done, 1 a call failed, 2 the arguments make no sense.";
@@ -52,6 +53,7 @@ int Run(std::vector<std::string> args, CliIo& io) {
   app.fallthrough();
   app.option_defaults()->always_capture_default();
   app.add_option("--server", session.server, "The server's host:port")->envname("SWIFTLET_SERVER");
+  AddSecurityFlags(app, session.security);
   app.add_option(
          "--timeout", session.timeout,
          "How long a call may take, retries included: 500ms, 2s, 1m, or seconds (default 5s; 2m to load a "
@@ -67,6 +69,7 @@ int Run(std::vector<std::string> args, CliIo& io) {
   AddItemCommands(app, session);
   AddUserCommands(app, session);
   AddAdminCommands(app, session);
+  AddTokenCommands(app, session);
   AddHammerCommand(app, session);
 
   std::reverse(args.begin(), args.end());  // CLI11 takes them from the back

@@ -27,8 +27,8 @@ inline constexpr int kOk = 0;
 inline constexpr int kFailed = 1;  // a call, a file or a check failed; the reason is on `err`
 inline constexpr int kUsage = 2;   // the arguments make no sense; the reason is on `err`
 
-// Runs one command. `args` are the arguments after the program's name. Reads SWIFTLET_SERVER from the
-// environment.
+// Runs one command. `args` are the arguments after the program's name. Reads SWIFTLET_SERVER and the
+// variables of client/channel_security.h from the environment.
 int Run(std::vector<std::string> args, CliIo& io);
 
 }  // namespace swiftlet::cli

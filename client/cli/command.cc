@@ -7,6 +7,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "client/cli/security_flags.h"
 #include "client/cli/text.h"
 #include "client/rpc_status.h"
 
@@ -18,8 +19,13 @@ absl::string_view View(std::string_view text) { return {text.data(), text.size()
 }  // namespace
 
 std::unique_ptr<Client> Session::Connect(std::string_view command_name) {
+  absl::StatusOr<ChannelSecurity> how = ResolveSecurity(security);
+  if (!how.ok()) {
+    Fail(command_name, how.status());
+    return nullptr;
+  }
   absl::StatusOr<std::unique_ptr<Client>> client =
-      Client::Connect({.address = server, .user_agent = "swiftlet-cli"});
+      Client::Connect({.address = server, .user_agent = "swiftlet-cli", .security = *std::move(how)});
   if (client.ok()) return *std::move(client);
   Fail(command_name, client.status());
   return nullptr;

@@ -26,6 +26,7 @@ struct Session {
   CliIo& io;
   // The global flags.
   std::string server = "127.0.0.1:50051";
+  ChannelSecurityFiles security;
   std::string timeout;
   bool json = false;
   // Set by the command that the arguments chose; called after parsing.
@@ -75,6 +76,7 @@ void AddEventCommands(CLI::App& app, Session& session);
 void AddItemCommands(CLI::App& app, Session& session);
 void AddUserCommands(CLI::App& app, Session& session);
 void AddAdminCommands(CLI::App& app, Session& session);
+void AddTokenCommands(CLI::App& app, Session& session);
 void AddHammerCommand(CLI::App& app, Session& session);
 
 }  // namespace swiftlet::cli

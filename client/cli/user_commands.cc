@@ -1,4 +1,6 @@
-// swiftlet user get, delete.
+// swiftlet user get, export, delete.
+#include <google/protobuf/util/json_util.h>
+
 #include <memory>
 #include <string>
 #include <vector>
@@ -69,6 +71,36 @@ int RunGet(Session& session, const GetFlags& flags) {
   return kOk;
 }
 
+int RunExport(Session& session, const std::string& user) {
+  v1::ExportUserRequest request;
+  request.set_user_id(user);
+  const std::unique_ptr<Client> client = session.Connect("user export");
+  if (client == nullptr) return kFailed;
+  google::protobuf::util::JsonPrintOptions options;
+  options.preserve_proto_field_names = true;
+  v1::ExportSummary summary;
+  const absl::Status status = client->ExportUser(
+      request,
+      [&](const v1::ExportUserResponse& part) {
+        std::string line;
+        if (!google::protobuf::util::MessageToJsonString(part, &line, options).ok()) {
+          return absl::InternalError("a part of the export has no JSON form");
+        }
+        session.io.out << line << "\n";
+        if (part.has_summary()) summary = part.summary();
+        return session.io.out ? absl::OkStatus() : absl::UnavailableError("cannot write the output");
+      },
+      session.Call(absl::Minutes(10)));
+  if (!status.ok()) return session.Fail("user export", status);
+  session.io.err << "User " << Printable(user) << ": " << Count(summary.num_history_events(), "event")
+                 << " in the history, " << WithThousands(summary.num_logged_events()) << " in the event log"
+                 << (summary.erased_ms() > 0
+                         ? absl::StrCat(", erased last at ", TimeText(summary.erased_ms()), " UTC")
+                         : std::string())
+                 << ".\n";
+  return kOk;
+}
+
 struct DeleteFlags {
   std::string user;
   bool yes = false;
@@ -112,6 +144,11 @@ void AddUserCommands(CLI::App& app, Session& session) {
   get->add_option("user", get_flags->user, "The user's id")->required()->type_name("USER");
   get->add_option("--max-events", get_flags->max_events, "Newest events to show; 0 for all that are kept")
       ->check(WholeNumber(0));
+  const auto exported = std::make_shared<std::string>();
+  CLI::App* all = AddCommand(
+      *user, session, "export", "Everything that is stored about a user, as JSON, a part a line",
+      "  swiftlet user export 42 > 42.jsonl", [&session, exported] { return RunExport(session, *exported); });
+  all->add_option("user", *exported, "The user's id")->required()->type_name("USER");
   const auto delete_flags = std::make_shared<DeleteFlags>();
   CLI::App* erase =
       AddCommand(*user, session, "delete",

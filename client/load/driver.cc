@@ -74,7 +74,7 @@ absl::StatusOr<std::unique_ptr<Driver>> Driver::Create(const DriverOptions& opti
   auto impl = std::make_unique<Impl>();
   for (int i = 0; i < options.threads; ++i) {
     impl->workers.push_back(std::make_unique<Worker>(
-        options.address, Share(options.channels, options.threads, i), options.timeout));
+        options.address, Share(options.channels, options.threads, i), options.timeout, options.security));
   }
   return std::unique_ptr<Driver>(new Driver(std::move(impl)));
 }

@@ -16,6 +16,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "client/channel_security.h"
 #include "client/load/call.h"
 #include "client/load/window.h"
 
@@ -26,6 +27,7 @@ struct DriverOptions {
   int channels = 1;                           // connections, spread over the threads
   int threads = 1;                            // each with its own connections; at most `channels`
   absl::Duration timeout = absl::Seconds(5);  // of a call, from its sending
+  ChannelSecurity security = {};
 };
 
 struct WindowOptions {

@@ -5,6 +5,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "client/cli/command.h"
+#include "client/cli/security_flags.h"
 #include "engine/base/status_macros.h"
 
 namespace swiftlet::load {
@@ -32,6 +33,7 @@ CLI::Validator Parsed(absl::Status (*parse)(const std::string&)) {
 
 void AddStartFlags(CLI::App* command, Flags& flags) {
   command->option_defaults()->group(kServerGroup);
+  cli::AddSecurityFlags(*command, flags.security);
   command->add_option("--model-dir", flags.model_dir, "Snapshots of a server that is started")
       ->type_name("DIR");
   command
@@ -185,6 +187,7 @@ absl::StatusOr<SubjectOptions> ToSubjectOptions(const Flags& flags) {
   target.data_dir = flags.data_dir;
   target.config = flags.server_config;
   target.args = flags.server_args;
+  SWIFTLET_ASSIGN_OR_RETURN(target.security, cli::ResolveSecurity(flags.security));
   if (!flags.server_cpus.empty()) {
     SWIFTLET_ASSIGN_OR_RETURN(target.cpus, ParseCpus(flags.server_cpus));
   }

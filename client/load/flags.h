@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "client/channel_security.h"
 #include "client/load/subject.h"
 
 namespace swiftlet::load {
@@ -19,6 +20,7 @@ struct Flags {
   std::string server_binary, server_a, server_b, model_dir, model_dir_b, data_dir, server_config, server_cpus;
   std::vector<std::string> server_args, server_args_a, server_args_b;
   bool restart = false;
+  ChannelSecurityFiles security;
   // The load.
   int concurrency = 8, channels = 1, threads = 1, max_in_flight = 8192;
   std::string rate;

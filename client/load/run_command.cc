@@ -65,9 +65,9 @@ int RunRun(Context& context) {
   const int64_t memory_before = (*subject)->pid() ? ResidentBytes(*(*subject)->pid()) : 0;
   std::unique_ptr<Swapper> swapper;
   if (!context.flags.swap_versions.empty()) {
-    absl::StatusOr<std::unique_ptr<Swapper>> started =
-        Swapper::Start((*subject)->address(), context.flags.swap_versions, window.warmup + kFirstSwap,
-                       absl::Seconds(context.flags.swap_every), context.flags.swaps);
+    absl::StatusOr<std::unique_ptr<Swapper>> started = Swapper::Start(
+        (*subject)->address(), (*subject)->security(), context.flags.swap_versions,
+        window.warmup + kFirstSwap, absl::Seconds(context.flags.swap_every), context.flags.swaps);
     if (!started.ok()) return context.Fail(started.status());
     swapper = *std::move(started);
     window.event = &swapper->swapping();

@@ -59,6 +59,7 @@ absl::StatusOr<std::unique_ptr<Subject>> Subject::Open(const SubjectOptions& opt
                                                        const Progress& progress) {
   std::unique_ptr<Subject> subject(new Subject());
   subject->seed_ = options.workload.seed;
+  if (!options.target.null) subject->security_ = options.target.security;
   if (options.target.managed()) {
     SWIFTLET_ASSIGN_OR_RETURN(subject->scratch_, ScratchDirectory::Create());
     SWIFTLET_RETURN_IF_ERROR(subject->StartServer(options.target));
@@ -68,6 +69,7 @@ absl::StatusOr<std::unique_ptr<Subject>> Subject::Open(const SubjectOptions& opt
   const auto connect = [&]() -> absl::Status {
     DriverOptions driver = options.driver;
     driver.address = subject->address_;
+    driver.security = subject->security_;
     SWIFTLET_ASSIGN_OR_RETURN(subject->driver_, Driver::Create(driver));
     return absl::OkStatus();
   };
@@ -102,7 +104,8 @@ absl::StatusOr<std::unique_ptr<Subject>> Subject::Open(const SubjectOptions& opt
 absl::Status Subject::OpenWorkload(const SubjectOptions& options, const Progress& progress) {
   SWIFTLET_ASSIGN_OR_RETURN(
       const std::unique_ptr<Client> client,
-      Client::Connect({.address = address_, .user_agent = "swiftlet-load", .max_attempts = 1}));
+      Client::Connect(
+          {.address = address_, .user_agent = "swiftlet-load", .max_attempts = 1, .security = security_}));
   SWIFTLET_ASSIGN_OR_RETURN(const v1::GetStatusResponse status, client->GetStatus());
   if (!status.has_serving()) {
     return absl::FailedPreconditionError(
@@ -170,7 +173,7 @@ std::map<std::string, double> Subject::StageUs() const {
 
 int64_t Subject::CachedUsers() const {
   const absl::StatusOr<std::unique_ptr<Client>> client =
-      Client::Connect({.address = address_, .max_attempts = 1});
+      Client::Connect({.address = address_, .max_attempts = 1, .security = security_});
   if (!client.ok()) return -1;
   const absl::StatusOr<v1::GetStatusResponse> status = (*client)->GetStatus();
   return status.ok() ? status->user_cache_entries() : -1;

@@ -34,6 +34,7 @@ struct TargetOptions {
   std::string config = {};    // a configuration file
   std::vector<std::string> args = {};
   std::vector<int> cpus = {};
+  ChannelSecurity security = {};
 
   bool managed() const { return null || !binary.empty(); }
 };
@@ -70,6 +71,7 @@ class Subject {
   WindowStats Run(WindowOptions options);
 
   const std::string& address() const { return address_; }
+  const ChannelSecurity& security() const { return security_; }
   // From the start of the process until it listened, the last time; 0 for a server that was there before.
   double start_seconds() const { return start_seconds_; }
   // Mean microseconds of each stage since Open, by the server's own account; empty for a server that was
@@ -96,6 +98,7 @@ class Subject {
   std::unique_ptr<ScratchDirectory> scratch_;
   std::unique_ptr<ManagedServer> server_;
   std::string address_;
+  ChannelSecurity security_;
   std::optional<pid_t> pid_;
   double start_seconds_ = 0;
   std::string description_;

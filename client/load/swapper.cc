@@ -23,12 +23,14 @@ bool IsResident(v1::SnapshotState state) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Swapper>> Swapper::Start(const std::string& address,
+                                                        const ChannelSecurity& security,
                                                         std::vector<int64_t> versions, absl::Duration first,
                                                         absl::Duration every, int num_swaps) {
   if (versions.empty()) return absl::InvalidArgumentError("no versions to swap");
   SWIFTLET_ASSIGN_OR_RETURN(
       std::unique_ptr<Client> client,
-      Client::Connect({.address = address, .user_agent = "swiftlet-load", .max_attempts = 1}));
+      Client::Connect(
+          {.address = address, .user_agent = "swiftlet-load", .max_attempts = 1, .security = security}));
   SWIFTLET_ASSIGN_OR_RETURN(const v1::ListSnapshotsResponse list, client->ListSnapshots());
   for (const int64_t version : versions) {
     const bool known =

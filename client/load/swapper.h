@@ -33,6 +33,7 @@ class Swapper {
  public:
   // At least one version. `num_swaps` 0: until Stop.
   static absl::StatusOr<std::unique_ptr<Swapper>> Start(const std::string& address,
+                                                        const ChannelSecurity& security,
                                                         std::vector<int64_t> versions, absl::Duration first,
                                                         absl::Duration every, int num_swaps);
   ~Swapper();

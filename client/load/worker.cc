@@ -37,6 +37,15 @@ void SleepUntil(Clock::time_point time) {
   }
 }
 
+// The caller's.
+grpc_channel_credentials* MakeCredentials(const ChannelSecurity& security) {
+  if (!security.tls) return grpc_insecure_credentials_create();
+  grpc_ssl_pem_key_cert_pair pair = {.private_key = security.private_key.c_str(),
+                                           .cert_chain = security.certificate.c_str()};
+  return grpc_ssl_credentials_create(security.ca.empty() ? nullptr : security.ca.c_str(),
+                                     security.private_key.empty() ? nullptr : &pair, nullptr, nullptr);
+}
+
 // The times at which an open loop is to send.
 class Arrivals {
  public:
@@ -84,10 +93,14 @@ struct Worker::Slot {
   std::atomic<bool> started{false};
 };
 
-Worker::Worker(const std::string& address, int num_channels, absl::Duration timeout)
+Worker::Worker(const std::string& address, int num_channels, absl::Duration timeout,
+               const ChannelSecurity& security)
     : timeout_(gpr_time_from_nanos(absl::ToInt64Nanoseconds(timeout), GPR_TIMESPAN)),
+      authorization_(security.token.empty()
+                         ? grpc_empty_slice()
+                         : grpc_slice_from_copied_string(("Bearer " + security.token).c_str())),
       queue_(grpc_completion_queue_create_for_next(nullptr)) {
-  std::array<grpc_arg, 3> arguments = {};
+  std::array<grpc_arg, 4> arguments = {};
   // Connections of their own, and no retries: what the server answers is what is counted.
   arguments[0] = {.type = GRPC_ARG_INTEGER,
                   .key = const_cast<char*>(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL),
@@ -97,8 +110,12 @@ Worker::Worker(const std::string& address, int num_channels, absl::Duration time
   arguments[2] = {.type = GRPC_ARG_INTEGER,
                   .key = const_cast<char*>(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH),
                   .value = {.integer = -1}};
-  const grpc_channel_args channel_arguments = {.num_args = arguments.size(), .args = arguments.data()};
-  grpc_channel_credentials* credentials = grpc_insecure_credentials_create();
+  arguments[3] = {.type = GRPC_ARG_STRING,
+                  .key = const_cast<char*>(GRPC_SSL_TARGET_NAME_OVERRIDE_ARG),
+                  .value = {.string = const_cast<char*>(security.server_name.c_str())}};
+  const size_t num_arguments = security.server_name.empty() ? 3 : 4;
+  const grpc_channel_args channel_arguments = {.num_args = num_arguments, .args = arguments.data()};
+  grpc_channel_credentials* credentials = MakeCredentials(security);
   for (int i = 0; i < num_channels; ++i) {
     auto channel = std::make_unique<Channel>();
     channel->channel = grpc_channel_create(address.c_str(), credentials, &channel_arguments);
@@ -117,6 +134,7 @@ Worker::~Worker() {
          GRPC_QUEUE_SHUTDOWN) {
   }
   grpc_completion_queue_destroy(queue_);
+  grpc_slice_unref(authorization_);
   for (const auto& channel : channels_) grpc_channel_destroy(channel->channel);
 }
 
@@ -137,6 +155,13 @@ void Worker::Start(Slot& slot, Clock::time_point intended) {
                                           gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), timeout_), nullptr);
   std::array<grpc_op, 6> ops = {};
   ops[0].op = GRPC_OP_SEND_INITIAL_METADATA;
+  grpc_metadata metadata = {};
+  if (GRPC_SLICE_LENGTH(authorization_) > 0) {
+    metadata.key = grpc_slice_from_static_string("authorization");
+    metadata.value = authorization_;
+    ops[0].data.send_initial_metadata.metadata = &metadata;
+    ops[0].data.send_initial_metadata.count = 1;
+  }
   ops[1].op = GRPC_OP_SEND_MESSAGE;
   ops[1].data.send_message.send_message = slot.request;
   ops[2].op = GRPC_OP_SEND_CLOSE_FROM_CLIENT;

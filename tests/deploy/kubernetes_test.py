@@ -82,6 +82,19 @@ class Files(unittest.TestCase):
         self.dir = tempfile.mkdtemp(prefix="swiftlet-kubernetes-")
         self.addCleanup(shutil.rmtree, self.dir, ignore_errors=True)
 
+    def test_configurations_start_as_they_are_and_say_that_they_listen_without_tls(self):
+        for name in set(CONFIGS.values()):
+            config = read(KUBERNETES, name)
+            path = os.path.join(self.dir, "server.textproto")
+            write(config, path)
+            result = run(program("swiftlet-server"), f"--config={path}", "--check-config")
+            self.assertEqual(result.returncode, 0, result.stdout)
+            for flag, address in (("insecure_listen", "listen_address"), ("insecure_metrics", "metrics_address")):
+                write(config.replace(f"{flag}: true", ""), path)
+                result = run(program("swiftlet-server"), f"--config={path}", "--check-config")
+                self.assertEqual(result.returncode, 2, result.stdout)
+                self.assertIn(f"{address}: other machines reach", result.stdout)
+
     def test_the_server_accepts_the_configurations(self):
         for path in sorted(set(CONFIGS.values())):
             result = run(program("swiftlet-server"), "--config", os.path.join(KUBERNETES, path), "--check-config")

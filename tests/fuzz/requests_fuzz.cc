@@ -173,7 +173,8 @@ class TestServer {
       case Method::kGetStatus:
         return static_cast<void>(admin_->GetStatus(context, in, out));
       case Method::kLoadEvents:
-        break;  // a stream
+      case Method::kExportUser:
+        break;  // streams
     }
   }
 
@@ -428,6 +429,7 @@ auto WithTypes(Method method, const Visitor& visit) {
       return visit(v1::LoadSnapshotRequest(), v1::LoadSnapshotResponse());
     case Method::kGetStatus:
     case Method::kLoadEvents:
+    case Method::kExportUser:
       break;
   }
   return visit(v1::GetStatusRequest(), v1::GetStatusResponse());

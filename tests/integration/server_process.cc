@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -31,7 +32,8 @@ std::string ReadAll(const std::string& path) {
 }
 
 // Starts the binary with stdout and stderr in files. The child dies with the test.
-pid_t Spawn(const std::vector<std::string>& args, const std::string& out_path, const std::string& err_path) {
+pid_t Spawn(const std::vector<std::string>& args, const std::string& out_path, const std::string& err_path,
+            int max_descriptors = 0) {
   std::vector<char*> argv = {const_cast<char*>(SWIFTLET_SERVER_BINARY)};
   for (const std::string& arg : args) argv.push_back(const_cast<char*>(arg.c_str()));
   argv.push_back(nullptr);
@@ -42,6 +44,10 @@ pid_t Spawn(const std::vector<std::string>& args, const std::string& out_path, c
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     dup2(out, STDOUT_FILENO);
     dup2(err, STDERR_FILENO);
+    if (max_descriptors > 0) {
+      const rlimit limit = {static_cast<rlim_t>(max_descriptors), static_cast<rlim_t>(max_descriptors)};
+      setrlimit(RLIMIT_NOFILE, &limit);
+    }
     execv(argv[0], argv.data());
     _exit(127);
   }
@@ -103,7 +109,7 @@ ServerProcess::ServerProcess(const Options& options)
                                    "127.0.0.1:0", "--data-dir", data_dir(),    "--model-dir",  model_dir(),
                                    "--port-file", port_path,    "--log-level", "debug"};
   args.insert(args.end(), options.args.begin(), options.args.end());
-  pid_ = Spawn(args, log_path_, log_path_);
+  pid_ = Spawn(args, log_path_, log_path_, options.max_descriptors);
   if (!options.wait) return;
   const bool started = WaitUntil([&] {
     if (access(port_path.c_str(), R_OK) == 0) return true;
@@ -151,11 +157,16 @@ int ServerProcess::Kill() {
 std::string ServerProcess::Log() const { return ReadAll(log_path_); }
 
 std::shared_ptr<grpc::Channel> ServerProcess::NewChannel() const {
+  return NewChannel(options_.credentials == nullptr ? grpc::InsecureChannelCredentials()
+                                                    : options_.credentials);
+}
+
+std::shared_ptr<grpc::Channel> ServerProcess::NewChannel(
+    const std::shared_ptr<grpc::ChannelCredentials>& credentials) const {
   grpc::ChannelArguments args;
   args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   args.SetMaxReceiveMessageSize(-1);
-  return grpc::CreateCustomChannel("127.0.0.1:" + std::to_string(grpc_port_),
-                                   grpc::InsecureChannelCredentials(), args);
+  return grpc::CreateCustomChannel("127.0.0.1:" + std::to_string(grpc_port_), credentials, args);
 }
 
 grpc::Status ServerProcess::Recommend(const v1::RecommendRequest& request, v1::RecommendResponse* response) {

@@ -40,6 +40,9 @@ class ServerProcess {
     std::string snapshot_config = {};    // more of its section `snapshots`
     std::vector<std::string> args = {};  // more flags
     std::string listen = "127.0.0.1:0";  // elsewhere: channel() and the calls go nowhere
+    int max_descriptors = 0;             // its hard limit of them; 0: this process's
+    // Of channel(), NewChannel and the calls; null: without TLS.
+    std::shared_ptr<grpc::ChannelCredentials> credentials = nullptr;
     bool wait = true;  // for the ports; false: only running(), Signal, Wait and Kill may be used
   };
   // Returns when both ports listen; fails the test and leaves running() false otherwise.
@@ -65,6 +68,8 @@ class ServerProcess {
   std::string data_dir() const { return options_.dir + "/data"; }
   // A new connection of its own.
   std::shared_ptr<grpc::Channel> NewChannel() const;
+  std::shared_ptr<grpc::Channel> NewChannel(
+      const std::shared_ptr<grpc::ChannelCredentials>& credentials) const;
   const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
 
   // Each with a deadline of 30 s.
@@ -119,6 +124,11 @@ v1::RecordEventsRequest Batch(const std::vector<v1::Event>& events);
   do {                                                                                \
     const grpc::Status s_ = (expr);                                                   \
     ASSERT_TRUE(s_.ok()) << "code " << s_.error_code() << ": " << s_.error_message(); \
+  } while (false)
+#define EXPECT_OK(expr)                                                               \
+  do {                                                                                \
+    const grpc::Status s_ = (expr);                                                   \
+    EXPECT_TRUE(s_.ok()) << "code " << s_.error_code() << ": " << s_.error_message(); \
   } while (false)
 #define EXPECT_CODE(expr, code, substring)                            \
   do {                                                                \

@@ -72,6 +72,15 @@ TEST(Config, TheShippedFileSaysWhatTheDefaultsAre) {
   EXPECT_EQ(shipped->admission.queue.min_limit, defaults->admission.queue.min_limit);
   EXPECT_EQ(shipped->admission.queue.max_limit, defaults->admission.queue.max_limit);
   EXPECT_EQ(shipped->admission.queue.target_wait, defaults->admission.queue.target_wait);
+  EXPECT_EQ(shipped->max_connections, defaults->max_connections);
+  EXPECT_EQ(shipped->handshake_timeout, defaults->handshake_timeout);
+  EXPECT_EQ(shipped->max_idle, defaults->max_idle);
+  EXPECT_EQ(shipped->security.tls_certificate, defaults->security.tls_certificate);
+  EXPECT_EQ(shipped->security.token_file, defaults->security.token_file);
+  EXPECT_EQ(shipped->security.audit_log, defaults->security.audit_log);
+  EXPECT_EQ(shipped->security.reload_interval, defaults->security.reload_interval);
+  EXPECT_FALSE(shipped->security.rate_limit.limits());
+  EXPECT_EQ(shipped->security.reflection, defaults->security.reflection);
   EXPECT_EQ(shipped->max_message_bytes, defaults->max_message_bytes);
   EXPECT_EQ(shipped->user_cache_bytes, defaults->user_cache_bytes);
   EXPECT_EQ(shipped->user_vector_memo_bytes, defaults->user_vector_memo_bytes);
@@ -106,6 +115,40 @@ TEST(Config, TheShippedFileSaysWhatTheDefaultsAre) {
       EXPECT_THAT(text.str(), HasSubstr(field.message_type()->field(j)->name()));
     }
   }
+}
+
+TEST(Config, SecurityIsCheckedAsAWhole) {
+  const auto resolve = [](const std::string& text) {
+    const absl::StatusOr<v1::ServerConfig> config = ParseConfig(text, "c");
+    EXPECT_TRUE(config.ok()) << "flags may change it: " << config.status();
+    return ResolveConfig(*config);
+  };
+  const auto error = [&](const std::string& text) { return std::string(resolve(text).status().message()); };
+  EXPECT_THAT(error("listen_address: \"0.0.0.0:1\""), HasSubstr("listen_address: other machines reach"));
+  EXPECT_THAT(error("metrics_address: \"[::]:1\" security { insecure_listen: true }"),
+              HasSubstr("metrics_address: other machines reach"));
+  EXPECT_THAT(error("security { tls_certificate: \"c\" }"), HasSubstr("go together"));
+  EXPECT_THAT(error("security { tls_client_ca: \"c\" }"), HasSubstr("without tls_certificate"));
+  EXPECT_THAT(error("security { client_rate_limits { client: \"a\" limit { calls_per_second: 1 } } }"),
+              HasSubstr("without token_file"));
+  const absl::StatusOr<ServerOptions> options = resolve(
+      "listen_address: \"0.0.0.0:1\" metrics_address: \"0.0.0.0:2\" security { insecure_metrics: true "
+      "tls_certificate: \"c\" tls_private_key: \"k\" token_file: \"t\" rate_limit { calls_per_second: 2.5 } "
+      "client_rate_limits { client: \"a\" limit { calls_per_second: 0.5 burst: 7 } } }");
+  ASSERT_TRUE(options.ok()) << options.status();
+  EXPECT_EQ(options->security.rate_limit.burst, 2);
+  EXPECT_EQ(options->security.client_rate_limits.at("a").burst, 7);
+  EXPECT_FALSE(options->security.reflection) << "by itself off where there are tokens";
+  EXPECT_THAT(ErrorOf("security { rate_limit { calls_per_second: -1 } }"), HasSubstr("c.textproto:1:25: "));
+  EXPECT_THAT(ErrorOf("security { rate_limit { calls_per_second: nan } }"),
+              HasSubstr("is not in [0.001, 1000000]"));
+  EXPECT_THAT(ErrorOf("security { rate_limit { burst: 3 } }"), HasSubstr("without calls_per_second"));
+  EXPECT_THAT(ErrorOf("security { client_rate_limits { client: \"a b\" } }"), HasSubstr("the name \"a b\""));
+  EXPECT_THAT(
+      ErrorOf("security { client_rate_limits { client: \"a\" } client_rate_limits { client: \"a\" } }"),
+      HasSubstr("a has a limit already"));
+  EXPECT_THAT(ErrorOf("security { reflection: \"maybe\" }"), HasSubstr("is not one of auto, on, off"));
+  EXPECT_THAT(ErrorOf("limits { max_connections: -1 }"), HasSubstr("limits.max_connections: -1"));
 }
 
 TEST(Config, UnknownAndBadFieldsAreRefusedWithLineAndColumn) {
@@ -234,6 +277,7 @@ TEST(Config, AddressesAreHostAndPort) {
        {"127.0.0.1:0", "localhost:65535", "[::1]:50051", "0.0.0.0:1", "unix:/run/swiftlet.sock"}) {
     v1::ServerConfig config;
     config.set_listen_address(good);
+    config.mutable_security()->set_insecure_listen(true);
     EXPECT_TRUE(ResolveConfig(config).ok()) << good;
   }
   for (const char* bad : {"localhost", "localhost:", ":50051", "localhost:65536", "localhost:-1", "::1:50051",

@@ -1,0 +1,78 @@
+#include "client/channel_security.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/status_macros.h"
+
+namespace swiftlet {
+namespace {
+
+absl::StatusOr<std::string> ReadFile(const char* what, const std::string& path) {
+  if (path.empty()) return std::string();
+  std::ifstream in(path, std::ios::binary);
+  std::stringstream text;
+  if (!in || !(text << in.rdbuf())) {
+    return absl::NotFoundError(absl::StrCat(what, ": ", path, " cannot be read, or is empty"));
+  }
+  return text.str();
+}
+
+std::string Environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+}  // namespace
+
+absl::Status CheckChannelSecurity(const ChannelSecurity& security) {
+  if (!security.tls &&
+      !(security.ca + security.certificate + security.private_key + security.server_name).empty()) {
+    return absl::InvalidArgumentError("security: certificates without tls");
+  }
+  if (security.certificate.empty() != security.private_key.empty()) {
+    return absl::InvalidArgumentError("security: a client's certificate and its private key go together");
+  }
+  const auto printable = [](char c) { return c > ' ' && c <= '~'; };
+  if (!std::all_of(security.token.begin(), security.token.end(), printable)) {
+    return absl::InvalidArgumentError("security: the token has characters that no token has");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ChannelSecurity> ReadChannelSecurity(const ChannelSecurityFiles& files) {
+  ChannelSecurity security;
+  security.tls = files.tls || !(files.ca_file + files.cert_file + files.key_file + files.server_name).empty();
+  security.server_name = files.server_name;
+  SWIFTLET_ASSIGN_OR_RETURN(security.ca, ReadFile("tls-ca", files.ca_file));
+  SWIFTLET_ASSIGN_OR_RETURN(security.certificate, ReadFile("tls-cert", files.cert_file));
+  SWIFTLET_ASSIGN_OR_RETURN(security.private_key, ReadFile("tls-key", files.key_file));
+  SWIFTLET_ASSIGN_OR_RETURN(std::string token, ReadFile("token-file", files.token_file));
+  token = token.substr(0, token.find_first_of("\r\n"));
+  if (!files.token_file.empty() && token.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("token-file: ", files.token_file, " has no first line"));
+  }
+  security.token = std::move(token);
+  SWIFTLET_RETURN_IF_ERROR(CheckChannelSecurity(security));
+  return security;
+}
+
+absl::StatusOr<ChannelSecurity> ChannelSecurityFromEnvironment() {
+  const std::string tls = Environment("SWIFTLET_TLS");
+  SWIFTLET_ASSIGN_OR_RETURN(ChannelSecurity security,
+                            ReadChannelSecurity({.tls = !tls.empty() && tls != "0",
+                                                 .ca_file = Environment("SWIFTLET_TLS_CA"),
+                                                 .cert_file = Environment("SWIFTLET_TLS_CERT"),
+                                                 .key_file = Environment("SWIFTLET_TLS_KEY"),
+                                                 .server_name = Environment("SWIFTLET_TLS_SERVER_NAME"),
+                                                 .token_file = Environment("SWIFTLET_TOKEN_FILE")}));
+  if (security.token.empty()) security.token = Environment("SWIFTLET_TOKEN");
+  SWIFTLET_RETURN_IF_ERROR(CheckChannelSecurity(security));
+  return security;
+}
+
+}  // namespace swiftlet
