@@ -559,13 +559,13 @@ class ModuleTest(unittest.TestCase):
         from google.protobuf import descriptor_pool
         from swiftlet import v1
 
-        for method in (*_api.UNARY, _api.LOAD_EVENTS):
+        for method in (*_api.UNARY, _api.LOAD_EVENTS, _api.EXPORT_USER):
             if method is _api.CHECK_HEALTH:
                 continue
             found = descriptor_pool.Default().FindServiceByName(method.service).FindMethodByName(method.name)
             self.assertEqual(found.input_type.full_name, method.request.DESCRIPTOR.full_name)
             self.assertEqual(found.output_type.full_name, method.response.DESCRIPTOR.full_name)
-        known = {method.path for method in (*_api.UNARY, _api.LOAD_EVENTS)}
+        known = {method.path for method in (*_api.UNARY, _api.LOAD_EVENTS, _api.EXPORT_USER)}
         for name in ("recommendation", "event", "catalog", "user", "admin"):
             module = __import__(f"swiftlet.v1.{name}_pb2", fromlist=["DESCRIPTOR"])
             for service in module.DESCRIPTOR.services_by_name.values():

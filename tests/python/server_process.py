@@ -48,12 +48,12 @@ class ServerProcess:
         command += ["--models", "models", "--no-holdout", "--dim", "8", "--als-epochs", "3", "--epochs", "1", "--threads", "1"]
         subprocess.run(command, cwd=self.dir, check=True, stdout=subprocess.DEVNULL)
 
-    def start(self, listen: str = "127.0.0.1:0") -> None:
+    def start(self, listen: str = "127.0.0.1:0", *arguments: str) -> None:
         """The server is killed when the thread that called this ends."""
         ports = self.dir / "ports"
         ports.unlink(missing_ok=True)
         command = [os.environ["SWIFTLET_SERVER"], "--listen", listen, "--metrics", "127.0.0.1:0"]
-        command += ["--data-dir", "data", "--model-dir", "models", "--port-file", "ports"]
+        command += ["--data-dir", "data", "--model-dir", "models", "--port-file", "ports", *arguments]
         with open(self.dir / "server.log", "ab") as log:
             self._process = subprocess.Popen(
                 command, cwd=self.dir, stdout=log, stderr=log, preexec_fn=_die_with_parent

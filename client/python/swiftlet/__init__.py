@@ -13,7 +13,7 @@ all of them are in swiftlet.v1.
 
 from swiftlet._api import ServingStatus, event, item, new_event_id
 from swiftlet._load import LoadResult
-from swiftlet._options import ClientOptions, Tls
+from swiftlet._options import ClientOptions, Tls, security_from_environment
 from swiftlet._version import __version__
 from swiftlet.aio import AsyncClient
 from swiftlet.batcher import AsyncEventBatcher, EventBatcher
@@ -87,4 +87,5 @@ __all__ = [
     "event",
     "item",
     "new_event_id",
+    "security_from_environment",
 ]

@@ -56,6 +56,7 @@ DELETE_ITEMS = Method(_CATALOG, "DeleteItems", catalog_pb2.DeleteItemsRequest, c
 GET_ITEMS = Method(_CATALOG, "GetItems", catalog_pb2.GetItemsRequest, catalog_pb2.GetItemsResponse)
 GET_USER = Method(_USER, "GetUser", user_pb2.GetUserRequest, user_pb2.GetUserResponse)
 DELETE_USER = Method(_USER, "DeleteUser", user_pb2.DeleteUserRequest, user_pb2.DeleteUserResponse)
+EXPORT_USER = Method(_USER, "ExportUser", user_pb2.ExportUserRequest, user_pb2.ExportUserResponse)
 LIST_SNAPSHOTS = Method(_ADMIN, "ListSnapshots", admin_pb2.ListSnapshotsRequest, admin_pb2.ListSnapshotsResponse)
 LOAD_SNAPSHOT = Method(_ADMIN, "LoadSnapshot", admin_pb2.LoadSnapshotRequest, admin_pb2.LoadSnapshotResponse)
 GET_STATUS = Method(_ADMIN, "GetStatus", admin_pb2.GetStatusRequest, admin_pb2.GetStatusResponse)

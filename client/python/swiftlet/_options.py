@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from typing import Any, Optional
+import os
+import pathlib
+from typing import Any, Dict, Optional
 
 import grpc
 
@@ -31,6 +33,42 @@ class Tls:
     private_key: Optional[bytes] = dataclasses.field(default=None, repr=False)
     server_name: str = ""
 
+    @classmethod
+    def from_files(
+        cls, ca: Optional[str] = None, cert: Optional[str] = None, key: Optional[str] = None, server_name: str = ""
+    ) -> Tls:
+        """Of PEM files: the authorities to trust, the client's own certificate and its key."""
+        return cls(_read(ca), _read(cert), _read(key), server_name)
+
+
+def _read(path: Optional[str]) -> Optional[bytes]:
+    return pathlib.Path(path).read_bytes() if path else None
+
+
+def security_from_environment() -> Dict[str, Any]:
+    """The arguments `tls` and `token` of a client, by the variables that the command line knows, too:
+    SWIFTLET_TLS (anything but "" and "0"), SWIFTLET_TLS_CA, SWIFTLET_TLS_CERT, SWIFTLET_TLS_KEY (PEM files; any of
+    them turns TLS on), SWIFTLET_TLS_SERVER_NAME, and SWIFTLET_TOKEN_FILE (its first line) or SWIFTLET_TOKEN.
+
+        client = swiftlet.Client(address, **swiftlet.security_from_environment())
+
+    ValueError: a file of a token without one. OSError: a file that cannot be read.
+    """
+    ca, cert, key, name = (
+        os.environ.get(f"SWIFTLET_TLS_{each}", "") for each in ("CA", "CERT", "KEY", "SERVER_NAME")
+    )
+    tls = None
+    if ca or cert or key or name or os.environ.get("SWIFTLET_TLS", "0") not in ("", "0"):
+        tls = Tls.from_files(ca, cert, key, name)
+    token = os.environ.get("SWIFTLET_TOKEN", "")
+    token_file = os.environ.get("SWIFTLET_TOKEN_FILE", "")
+    if token_file:
+        lines = pathlib.Path(token_file).read_text(encoding="ascii").splitlines()
+        token = lines[0] if lines else ""
+        if not token:
+            raise ValueError(f"SWIFTLET_TOKEN_FILE: {token_file} has no first line")
+    return {"tls": tls, "token": token}
+
 
 @dataclasses.dataclass(frozen=True)
 class ClientOptions:
@@ -52,6 +90,10 @@ class ClientOptions:
         check_timeout(self.timeout, "timeout")
         if not 1 <= self.max_attempts <= 5:
             raise ValueError(f"max_attempts: {self.max_attempts} is not in [1, 5]")
+        if self.tls is not None and (self.tls.certificate_chain is None) != (self.tls.private_key is None):
+            raise ValueError("tls: a certificate and its private key go together")
+        if not all(" " < c <= "~" for c in self.token):
+            raise ValueError("token: has characters that no token has")
         if self.service_config_json:
             json.loads(self.service_config_json)  # gRPC would ignore what it cannot parse
 
@@ -99,7 +141,7 @@ def check_timeout(timeout: float, name: str) -> None:
 def default_service_config(max_attempts: int) -> str:
     """The gRPC service config of a client: `max_attempts` attempts (1 to 5) on UNAVAILABLE and
     RESOURCE_EXHAUSTED, with a random pause of up to 50 ms before the second, doubling up to 1 s, for every
-    method but LoadSnapshot (not idempotent) and LoadEvents (load_events() goes on by itself); a client whose
+    method but LoadSnapshot (not idempotent), ExportUser and LoadEvents (load_events() goes on by itself); a client whose
     calls mostly fail stops retrying until calls succeed again.
     """
     if max_attempts < 2:  # gRPC asks for at least two attempts in a retryPolicy
@@ -108,7 +150,8 @@ def default_service_config(max_attempts: int) -> str:
         {"service": "swiftlet.v1.RecommendationService"},
         {"service": "swiftlet.v1.EventService", "method": "RecordEvents"},
         {"service": "swiftlet.v1.CatalogService"},
-        {"service": "swiftlet.v1.UserService"},
+        {"service": "swiftlet.v1.UserService", "method": "GetUser"},
+        {"service": "swiftlet.v1.UserService", "method": "DeleteUser"},
         {"service": "swiftlet.v1.AdminService", "method": "ListSnapshots"},
         {"service": "swiftlet.v1.AdminService", "method": "GetStatus"},
     ]

@@ -76,6 +76,11 @@ class Client:
             )
             for method in _api.UNARY
         }
+        self._export_user: Any = self._channel.unary_stream(
+            _api.EXPORT_USER.path,
+            request_serializer=user_pb2.ExportUserRequest.SerializeToString,
+            response_deserializer=user_pb2.ExportUserResponse.FromString,
+        )
         self._load_events: Any = self._channel.stream_stream(
             _api.LOAD_EVENTS.path,
             request_serializer=event_pb2.LoadEventsRequest.SerializeToString,
@@ -372,6 +377,25 @@ class Client:
         return self._call(
             _api.DELETE_USER, user_pb2.DeleteUserRequest(user_id=user_id), timeout, wait_for_ready
         )
+
+    def export_user(
+        self, user_id: str, *, timeout: Optional[float] = 600.0
+    ) -> Iterator[user_pb2.ExportUserResponse]:
+        """Everything that the server stores about a user, part by part. Never retried."""
+        if self._closed:
+            raise RuntimeError("ExportUser: the client is closed")
+        call = self._export_user(
+            user_pb2.ExportUserRequest(user_id=user_id),
+            timeout=self.options.call_timeout(timeout),
+            metadata=self.options.call_metadata(),
+            wait_for_ready=self.options.wait_for_ready,
+        )
+        try:
+            yield from call
+        except grpc.RpcError as error:
+            raise errors.from_rpc_error(error, _api.EXPORT_USER.name, self.options.address) from None
+        finally:
+            call.cancel()  # of no effect when it has ended
 
     def list_snapshots(
         self, *, timeout: Optional[float] = None, wait_for_ready: Optional[bool] = None
