@@ -35,7 +35,9 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
       log_level, retrieval_mode;
   int budget_rows = 0, budget_us = 0;
   double recall_sample_rate = 0;
-  bool check_config = false;
+  bool check_config = false, doctor = false, json = false;
+  std::string restore;
+  uint32_t backup_id = 0;
   app.add_option("--config", config_file, "Configuration file (protobuf text format, see config.proto)")
       ->type_name("FILE");
   app.add_option("--listen", listen, "gRPC address; port 0 picks a free one [127.0.0.1:50051]")
@@ -71,6 +73,15 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
   app.add_option("--log-format", log_format, "text or json [text]")->type_name("FORMAT");
   app.add_option("--log-level", log_level, "debug, info, warn or error [info]")->type_name("LEVEL");
   app.add_flag("--check-config", check_config, "Check the configuration and exit");
+  app.add_flag("--doctor", doctor,
+               "Look at the machine, the directories and the configuration, say what to do, and exit");
+  app.add_flag("--json", json, "With --doctor: print JSON")->needs("--doctor");
+  app.add_option("--restore", restore,
+                 "Make --data-dir of a backup in DIR, and exit (swiftlet backup makes them)")
+      ->type_name("DIR")
+      ->excludes("--doctor");
+  app.add_option("--backup-id", backup_id, "With --restore: which one; 0: the newest [0]")
+      ->needs("--restore");
   app.set_version_flag("--version", std::string("swiftlet-server ") + kServerVersion,
                        "Print the version and exit");
   try {
@@ -120,6 +131,10 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
   }
   CommandLine line;
   line.options = *std::move(options);
+  if (doctor) line.action = json ? CommandLine::Action::kDoctorJson : CommandLine::Action::kDoctor;
+  if (!restore.empty()) line.action = CommandLine::Action::kRestore;
+  line.backups = restore;
+  line.backup_id = backup_id;
   return line;
 }
 

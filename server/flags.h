@@ -2,7 +2,9 @@
 #ifndef SWIFTLET_SERVER_FLAGS_H_
 #define SWIFTLET_SERVER_FLAGS_H_
 
+#include <cstdint>
 #include <optional>
+#include <string>
 
 #include "server/config.h"
 
@@ -11,7 +13,11 @@ namespace swiftlet {
 struct CommandLine {
   // Set: the process ends with this code; what there was to say has been printed (help, version, an error).
   std::optional<int> exit_code;
+  enum class Action { kServe, kDoctor, kDoctorJson, kRestore };
+  Action action = Action::kServe;
   ServerOptions options;
+  std::string backups;     // kRestore: the directory of backups
+  uint32_t backup_id = 0;  // kRestore: 0: the newest
 };
 
 // The configuration file with the flags on top. Exit codes: 0 for --help, --version and a good

@@ -7,12 +7,15 @@
 #include <utility>
 
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "server/doctor.h"
 #include "server/flags.h"
 #include "server/io_threads.h"
 #include "server/logging.h"
 #include "server/security/accept_limit.h"
 #include "server/server.h"
 #include "spdlog/spdlog.h"
+#include "storage/backup.h"
 
 // jemalloc's settings, read before main; MALLOC_CONF in the environment comes after them. Memory that a swap,
 // a flush or a change of the catalogue has freed goes back to the system within seconds, by a thread of its
@@ -21,9 +24,41 @@
 extern "C" const char* malloc_conf;
 const char* malloc_conf = "background_thread:true,dirty_decay_ms:5000,muzzy_decay_ms:0";
 
+namespace {
+
+int RunDoctor(const swiftlet::CommandLine& line) {
+  const auto findings = swiftlet::Examine(line.options, swiftlet::ReadHostFacts());
+  const bool json = line.action == swiftlet::CommandLine::Action::kDoctorJson;
+  std::fputs((json ? swiftlet::FindingsJson(findings) : swiftlet::FindingsText(findings)).c_str(), stdout);
+  return swiftlet::HasProblem(findings) ? 1 : 0;
+}
+
+int RunRestore(const swiftlet::CommandLine& line) {
+  const std::string& data_dir = line.options.data_dir;
+  const absl::StatusOr<swiftlet::BackupInfo> backup =
+      swiftlet::RestoreBackup(line.backups, line.backup_id, data_dir);
+  if (!backup.ok()) {
+    std::fprintf(stderr, "swiftlet-server: cannot restore: %s\n",
+                 std::string(backup.status().message()).c_str());
+    return 1;
+  }
+  std::printf(
+      "%s: restored from backup %u of %s (%s UTC), %.1f MB\n", data_dir.c_str(), backup->id,
+      line.backups.c_str(),
+      absl::FormatTime("%Y-%m-%d %H:%M:%S", absl::FromUnixMillis(backup->created_ms), absl::UTCTimeZone())
+          .c_str(),
+      static_cast<double>(backup->bytes) / 1e6);
+  return 0;
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
+  using Action = swiftlet::CommandLine::Action;
   const swiftlet::CommandLine line = swiftlet::ParseCommandLine(argc, argv);
   if (line.exit_code.has_value()) return *line.exit_code;
+  if (line.action == Action::kDoctor || line.action == Action::kDoctorJson) return RunDoctor(line);
+  if (line.action == Action::kRestore) return RunRestore(line);
   swiftlet::InitLogging(line.options.log);
   // Debian's Abseil looks for deadlocks in everybody's absl::Mutex: each of gRPC's keeps a graph of who holds
   // what, under one lock of the whole process; 2 % of the samples of a profile.

@@ -70,6 +70,7 @@ int Run(std::vector<std::string> args, CliIo& io) {
   AddUserCommands(app, session);
   AddAdminCommands(app, session);
   AddTokenCommands(app, session);
+  AddDoctorCommand(app, session);
   AddHammerCommand(app, session);
 
   std::reverse(args.begin(), args.end());  // CLI11 takes them from the back

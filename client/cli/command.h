@@ -78,6 +78,7 @@ void AddUserCommands(CLI::App& app, Session& session);
 void AddAdminCommands(CLI::App& app, Session& session);
 void AddTokenCommands(CLI::App& app, Session& session);
 void AddHammerCommand(CLI::App& app, Session& session);
+void AddDoctorCommand(CLI::App& app, Session& session);
 
 }  // namespace swiftlet::cli
 

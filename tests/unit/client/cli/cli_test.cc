@@ -74,6 +74,7 @@ TEST(CliTest, EveryCommandExplainsItselfWithAnExample) {
                                       {"snapshot", "load"},
                                       {"snapshot", "follow"},
                                       {"status"},
+                                      {"doctor"},
                                       {"hammer"}};
   for (Args command : commands) {
     const std::string name = absl::StrJoin(command, " ");

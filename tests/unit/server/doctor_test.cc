@@ -1,0 +1,155 @@
+#include "server/doctor.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "engine/snapshot/model_directory.h"
+#include "storage/database.h"
+#include "tests/testing/random_snapshot.h"
+#include "tests/testing/temp_dir.h"
+
+namespace swiftlet {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::AllOf;
+using ::testing::Contains;
+using ::testing::Field;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using Verdict = Finding::Verdict;
+
+auto Found(Verdict verdict, const std::string& about, const std::string& detail) {
+  return AllOf(Field("verdict", &Finding::verdict, verdict), Field("about", &Finding::about, about),
+               Field("detail", &Finding::detail, HasSubstr(detail)));
+}
+
+class DoctorTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    options_.data_dir = dir_.File("data");
+    options_.model_dir = dir_.File("models");
+    options_.listen_address = "127.0.0.1:0";
+    options_.metrics_address = "";
+    host_ = {.cpu_target = "AVX3",
+             .num_cpus = 2,
+             .available_bytes = uint64_t{8} << 30,
+             .max_files = 100'000,
+             .huge_pages = "madvise"};
+  }
+  std::vector<Finding> Look() const { return Examine(options_, host_); }
+  void PublishSnapshot(int64_t version) {
+    const absl::Status status =
+        testing::PublishRandomSnapshot(ModelDirectory(options_.model_dir), {.version = version});
+    ASSERT_TRUE(status.ok()) << status;
+  }
+  std::unique_ptr<Database> MakeDatabase() {
+    auto database = Database::Open({.path = options_.data_dir}, EventTypeTable::Default());
+    EXPECT_TRUE(database.ok()) << database.status();
+    return *std::move(database);
+  }
+
+  testing::TempDir dir_;
+  ServerOptions options_;
+  HostFacts host_;
+};
+
+TEST_F(DoctorTest, AFreshMachineHasNoProblem) {
+  const std::vector<Finding> findings = Look();
+  EXPECT_FALSE(HasProblem(findings)) << FindingsText(findings);
+  EXPECT_THAT(findings, Contains(Found(Verdict::kOk, "data_dir", "will be created")));
+  EXPECT_THAT(findings, Contains(Found(Verdict::kAdvice, "model_dir", "is not there")));
+  EXPECT_FALSE(fs::exists(options_.data_dir)) << "looking makes nothing";
+  EXPECT_FALSE(fs::exists(options_.model_dir));
+}
+
+TEST_F(DoctorTest, AServerThatRunsIsNoProblem) {
+  PublishSnapshot(4);
+  const auto database = MakeDatabase();
+  const auto before = std::distance(fs::directory_iterator(options_.data_dir), {});
+  const std::vector<Finding> findings = Look();
+  EXPECT_FALSE(HasProblem(findings)) << FindingsText(findings);
+  EXPECT_THAT(findings, Contains(Found(Verdict::kOk, "data_dir", "which a server has open")));
+  EXPECT_THAT(findings, Contains(Found(Verdict::kOk, "data_dir", "fsync takes")));
+  EXPECT_THAT(findings, Contains(Found(Verdict::kOk, "model_dir", "snapshot 4 (")));
+  EXPECT_EQ(std::distance(fs::directory_iterator(options_.data_dir), {}), before) << "the probe is gone";
+}
+
+TEST_F(DoctorTest, DamagedFilesAreNamed) {
+  PublishSnapshot(4);
+  MakeDatabase().reset();
+  fs::permissions(options_.model_dir + "/4/model.safetensors", fs::perms::owner_all);
+  fs::resize_file(options_.model_dir + "/4/model.safetensors", 1000);
+  fs::remove(options_.data_dir + "/CURRENT");
+  const std::vector<Finding> findings = Look();
+  EXPECT_THAT(findings, Contains(Found(Verdict::kProblem, "model_dir", "snapshot 4 is refused")));
+  EXPECT_THAT(findings, Contains(AllOf(Field(&Finding::verdict, Verdict::kProblem),
+                                       Field(&Finding::about, "data_dir"))));
+}
+
+TEST_F(DoctorTest, OtherPeoplesDirectoriesAreNotTaken) {
+  fs::create_directory(options_.data_dir);
+  std::ofstream(options_.data_dir + "/thesis.tex") << "x";
+  EXPECT_THAT(Look(), Contains(Found(Verdict::kProblem, "data_dir", "holds other things")));
+  options_.data_dir += "/thesis.tex";
+  EXPECT_THAT(Look(), Contains(Found(Verdict::kProblem, "data_dir", "is not a directory")));
+}
+
+TEST_F(DoctorTest, APinnedOldSnapshotIsMentioned) {
+  PublishSnapshot(4);
+  PublishSnapshot(5);
+  ASSERT_TRUE(ModelDirectory(options_.model_dir).WritePinned(4).ok());
+  const std::vector<Finding> findings = Look();
+  EXPECT_THAT(findings, Contains(Found(Verdict::kOk, "model_dir", "snapshot 4 (")));
+  EXPECT_THAT(findings,
+              Contains(Found(Verdict::kAdvice, "model_dir", "snapshot 4 is pinned, 5 was published")));
+}
+
+TEST_F(DoctorTest, TheMachineIsHeldAgainstTheConfiguration) {
+  host_.cpu_target = "SSE2";
+  host_.available_bytes = uint64_t{200} << 20;
+  host_.max_files = 1024;
+  host_.huge_pages = "never";
+  host_.swap_used_bytes = uint64_t{1} << 30;
+  options_.num_io_threads = 16;
+  const std::vector<Finding> findings = Look();
+  EXPECT_THAT(findings, Contains(Found(Verdict::kAdvice, "processor", "SSE2")));
+  EXPECT_THAT(findings, Contains(Found(Verdict::kAdvice, "num_io_threads", "16 threads for 2 CPUs")));
+  EXPECT_THAT(findings, Contains(Found(Verdict::kProblem, "memory", "200 MiB available")));
+  EXPECT_THAT(findings, Contains(Found(Verdict::kAdvice, "open files", "1024 open files")));
+  EXPECT_THAT(findings, Contains(Found(Verdict::kAdvice, "huge pages", "off")));
+  EXPECT_THAT(findings, Contains(Found(Verdict::kAdvice, "swap space", "1.0 GiB")));
+  const std::string text = FindingsText(findings);
+  EXPECT_THAT(text, HasSubstr("problem  memory "));
+  EXPECT_THAT(text, HasSubstr("-> lower storage.user_cache_bytes"));
+  EXPECT_THAT(text, HasSubstr("\n1 problem, "));
+  const auto json = nlohmann::json::parse(FindingsJson(findings));
+  EXPECT_EQ(json["problems"], 1);
+  EXPECT_EQ(json["findings"].size(), findings.size());
+  EXPECT_EQ(json["findings"][0]["verdict"], "advice");
+}
+
+TEST_F(DoctorTest, AddressesThatCannotBeListenedOn) {
+  options_.listen_address = "192.0.2.1:50051";  // RFC 5737: nobody's
+  EXPECT_THAT(Look(), Contains(Found(Verdict::kProblem, "listen_address", "192.0.2.1:50051: ")));
+  options_.listen_address = "no.such.host.invalid:1";
+  EXPECT_THAT(Look(), Contains(Found(Verdict::kProblem, "listen_address", "no.such.host.invalid:1: ")));
+  options_.listen_address = "unix:" + dir_.File("socket");
+  EXPECT_FALSE(HasProblem(Look()));
+}
+
+TEST(HostFacts, AreRead) {
+  const HostFacts host = ReadHostFacts();
+  EXPECT_NE(host.cpu_target, "");
+  EXPECT_GE(host.num_cpus, 1);
+  EXPECT_GT(host.available_bytes, uint64_t{1} << 20);
+  EXPECT_GT(host.max_files, 0u);
+}
+
+}  // namespace
+}  // namespace swiftlet
