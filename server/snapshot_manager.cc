@@ -1,6 +1,8 @@
 #include "server/snapshot_manager.h"
 
 #include <algorithm>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -24,6 +26,7 @@ constexpr int64_t kOtherName = int64_t{1} << 62;
 
 // A load is bound by memory with more.
 constexpr size_t kMaxLoadThreads = 4;
+constexpr absl::Duration kMaxIdlePatience = absl::Seconds(20);
 
 bool MayPass(const absl::Status& status) {
   return absl::IsUnavailable(status) || absl::IsResourceExhausted(status) || absl::IsInternal(status);
@@ -260,7 +263,7 @@ absl::Status SnapshotManager::TryLoad(int64_t version) {
   // Before the snapshot: when it is replaced meanwhile, the next look at the directory sees it.
   std::string manifest_stamp = ManifestStamp(directory_, version);
   std::string manifest_text = ReadManifestText(directory_.VersionPath(version)).value_or("");
-  BackgroundJobs jobs(JobOptions());
+  BackgroundJobs jobs(JobOptions(version));
   SWIFTLET_ASSIGN_OR_RETURN(
       std::shared_ptr<const ModelSnapshot> snapshot,
       ModelSnapshot::Load(directory_.VersionPath(version),
@@ -336,10 +339,19 @@ absl::Status SnapshotManager::TryLoad(int64_t version) {
   return absl::OkStatus();
 }
 
-BackgroundJobs::Options SnapshotManager::JobOptions() const {
-  // Nobody waits for anything but the first snapshot. Later ones leave the processors to requests.
+BackgroundJobs::Options SnapshotManager::JobOptions(int64_t version) const {
+  // Nobody waits for anything but the first snapshot. Later ones leave the processors to requests: what these
+  // leave of them is taken for five times as long as one processor alone would need, some 400 MB a second.
+  std::error_code error;
+  double bytes = 0;
+  for (const auto& file : std::filesystem::directory_iterator(directory_.VersionPath(version), error)) {
+    bytes += static_cast<double>(file.file_size(error));
+  }
+  const absl::Duration idle_patience = std::min(absl::Seconds(bytes * 5 / 400e6), kMaxIdlePatience);
   return {.num_threads = std::clamp<size_t>(std::thread::hardware_concurrency(), 1, kMaxLoadThreads),
-          .low_priority = serving_.has_value()};
+          .low_priority = serving_.has_value(),
+          .idle_patience = idle_patience,
+          .patience = idle_patience + absl::Seconds(5)};
 }
 
 absl::Status SnapshotManager::CheckEventTypes(const ModelSnapshot& snapshot) const {
@@ -381,7 +393,7 @@ bool SnapshotManager::FinishDraining() {
   const int64_t version = draining_->snapshot->version();
   const int64_t user_vectors = draining_->user_vectors;
   // The last reference: unmapped where that is in nobody's way.
-  BackgroundJobs jobs(JobOptions());
+  BackgroundJobs jobs(JobOptions(version));
   jobs.Add([this]() -> absl::StatusOr<bool> {
     draining_.reset();
     return false;

@@ -35,6 +35,11 @@ void LowerThreadPriority() {
   static_cast<void>(setpriority(PRIO_PROCESS, 0, attributes.nice));
 }
 
+void MakeThreadIdleClass() {
+  const sched_param none = {};
+  if (sched_setscheduler(0, SCHED_IDLE, &none) != 0) LowerThreadPriority();
+}
+
 void BackgroundJobs::Add(Job job) {
   MutexLock lock(mu_);
   entries_.push_back(std::make_unique<Entry>(Entry{.job = std::move(job)}));
@@ -56,7 +61,7 @@ BackgroundJobs::Entry* BackgroundJobs::NextEntry() {
   return nullptr;
 }
 
-void BackgroundJobs::Work() {
+void BackgroundJobs::Work(bool idle_class) {
   Entry* mine = nullptr;
   bool more = false;
   absl::Status status;
@@ -74,8 +79,10 @@ void BackgroundJobs::Work() {
         }
         changed_.NotifyAll();
       }
-      while ((mine = NextEntry()) == nullptr && !IsOver()) changed_.Wait(mu_);
-      if (mine == nullptr) return;
+      const auto leaves = [&]()
+                              ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return idle_class && idle_time_is_over_; };
+      while (!leaves() && (mine = NextEntry()) == nullptr && !IsOver()) changed_.Wait(mu_);
+      if (leaves() || mine == nullptr) return;
       mine->running = true;
     }
     absl::StatusOr<bool> step = mine->job();
@@ -84,25 +91,44 @@ void BackgroundJobs::Work() {
   }
 }
 
+bool BackgroundJobs::WaitUntil(absl::Time deadline) {
+  MutexLock lock(mu_);
+  while (!IsOver() && absl::Now() < deadline) changed_.WaitFor(mu_, deadline - absl::Now());
+  return IsOver();
+}
+
 absl::Status BackgroundJobs::Run() {
+  const absl::Time start = absl::Now();
   std::vector<std::thread> threads;
-  for (size_t i = 0; i < options_.num_threads; ++i) {
-    threads.emplace_back([this] {
-      if (options_.low_priority) LowerThreadPriority();
-      Work();
-    });
+  const auto add_threads = [&](void (*set_priority)(), bool idle_class) {
+    for (size_t i = 0; i < options_.num_threads; ++i) {
+      threads.emplace_back([this, set_priority, idle_class] {
+        if (set_priority != nullptr) set_priority();
+        Work(idle_class);
+      });
+    }
+  };
+  if (options_.low_priority && options_.num_threads > 0) {
+    add_threads(MakeThreadIdleClass, true);
+    if (!WaitUntil(start + std::min(options_.idle_patience, options_.patience))) {
+      {
+        MutexLock lock(mu_);
+        idle_time_is_over_ = true;
+        changed_.NotifyAll();
+      }
+      add_threads(LowerThreadPriority, false);
+    }
+  } else {
+    add_threads(nullptr, false);
   }
-  if (!threads.empty()) {
-    const absl::Time deadline = absl::Now() + options_.patience;
-    MutexLock lock(mu_);
-    while (!IsOver() && absl::Now() < deadline) changed_.WaitFor(mu_, deadline - absl::Now());
-  }
-  Work();
+  if (!threads.empty()) WaitUntil(start + options_.patience);
+  Work(false);
   for (std::thread& thread : threads) thread.join();
   MutexLock lock(mu_);
   absl::Status status = first_failed_ < entries_.size() ? entries_[first_failed_]->status : absl::OkStatus();
   entries_.clear();
   first_failed_ = ~size_t{0};
+  idle_time_is_over_ = false;
   return status;
 }
 

@@ -20,9 +20,13 @@ namespace swiftlet {
 
 // Of the calling thread, for good: an unprivileged thread cannot go back. It gets a tenth of what others get
 // where they want a whole processor, and where it runs, another that wakes up waits a tenth of a millisecond
-// for it at most (Linux 6.12; before, for a few). Not of the idle class, which would let it starve while
-// others wait for it.
+// for it at most (Linux 6.12; before, for a few). Never starves.
 void LowerThreadPriority();
+
+// Of the calling thread, for good: it gets only what nobody else wants, and whoever wakes up takes its place
+// at once. Above, a thread that wakes up may wait for the next tick of the scheduler, some milliseconds,
+// before the lower one leaves.
+void MakeThreadIdleClass();
 
 // Thread-safe.
 class BackgroundJobs {
@@ -31,6 +35,9 @@ class BackgroundJobs {
     // 0: the thread that calls Run does all, at its own priority.
     size_t num_threads = 0;
     bool low_priority = true;  // false: like the calling thread's, where nothing else is to be done
+    // With low_priority, threads are of the idle class first. Where that has not sufficed after this long,
+    // since others want the whole machine, threads of low priority (LowerThreadPriority) take their place.
+    absl::Duration idle_patience = absl::Seconds(2);
     // Where there is no time to spare, Run takes part itself after this long.
     absl::Duration patience = absl::Seconds(5);
   };
@@ -55,8 +62,10 @@ class BackgroundJobs {
     absl::Status status = {};
   };
 
-  // Runs steps until there is nothing left to do.
-  void Work() ABSL_LOCKS_EXCLUDED(mu_);
+  // Runs steps until there is nothing left to do; of the idle class, until its time is over.
+  void Work(bool idle_class) ABSL_LOCKS_EXCLUDED(mu_);
+  // Whether all was done by then.
+  bool WaitUntil(absl::Time deadline) ABSL_LOCKS_EXCLUDED(mu_);
   Entry* NextEntry() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool IsOver() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
@@ -65,6 +74,7 @@ class BackgroundJobs {
   CondVar changed_;
   std::vector<std::unique_ptr<Entry>> entries_ ABSL_GUARDED_BY(mu_);  // in order of Add
   size_t first_failed_ ABSL_GUARDED_BY(mu_) = ~size_t{0};
+  bool idle_time_is_over_ ABSL_GUARDED_BY(mu_) = false;
 };
 
 }  // namespace swiftlet

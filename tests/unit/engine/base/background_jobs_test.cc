@@ -1,6 +1,7 @@
 #include "engine/base/background_jobs.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -74,23 +75,54 @@ TEST(BackgroundJobsTest, TheErrorIsThatOfTheFirstJobThatFails) {
   }
 }
 
-TEST(BackgroundJobsTest, ThreadsAreOfLowPriorityAndTheCallerIsNot) {
+TEST(BackgroundJobsTest, ThreadsAreOfTheIdleClassAndTheCallerIsNot) {
   const std::thread::id caller = std::this_thread::get_id();
-  const int nice = getpriority(PRIO_PROCESS, 0);
+  const int policy = sched_getscheduler(0);
   for (const bool low_priority : {true, false}) {
-    BackgroundJobs jobs({.num_threads = 1, .low_priority = low_priority, .patience = absl::Hours(1)});
-    int nice_of_job = -100;
+    BackgroundJobs jobs({.num_threads = 1,
+                         .low_priority = low_priority,
+                         .idle_patience = absl::Hours(1),
+                         .patience = absl::Hours(1)});
+    int policy_of_job = -100;
     std::thread::id thread_of_job;
     jobs.Add([&]() -> absl::StatusOr<bool> {
-      nice_of_job = getpriority(PRIO_PROCESS, 0);
+      policy_of_job = sched_getscheduler(0);
       thread_of_job = std::this_thread::get_id();
       return false;
     });
     ASSERT_TRUE(jobs.Run().ok());
     EXPECT_NE(thread_of_job, caller);
-    EXPECT_EQ(nice_of_job, low_priority ? std::min(nice + 10, 19) : nice);
-    EXPECT_EQ(getpriority(PRIO_PROCESS, 0), nice);
+    EXPECT_EQ(policy_of_job, low_priority ? SCHED_IDLE : policy);
+    EXPECT_EQ(sched_getscheduler(0), policy);
   }
+}
+
+TEST(BackgroundJobsTest, OthersTakeThePlaceOfIdleThreadsThatDoNotGetOn) {
+  const int nice = getpriority(PRIO_PROCESS, 0);
+  BackgroundJobs jobs({.num_threads = 2, .idle_patience = absl::Milliseconds(1), .patience = absl::Hours(1)});
+  std::atomic<bool> seen{false};
+  std::atomic<int> num_idle{0};
+  // Only a step on one of the others ends them.
+  for (int i = 0; i < 3; ++i) {
+    jobs.Add([&]() -> absl::StatusOr<bool> {
+      if (sched_getscheduler(0) == SCHED_IDLE) {
+        ++num_idle;
+      } else {
+        EXPECT_EQ(getpriority(PRIO_PROCESS, 0), std::min(nice + 10, 19));
+        seen = true;
+      }
+      return !seen;
+    });
+  }
+  EXPECT_TRUE(jobs.Run().ok());
+  EXPECT_TRUE(seen);
+  // The next time begins with idle ones again.
+  jobs.Add([&]() -> absl::StatusOr<bool> {
+    num_idle = sched_getscheduler(0) == SCHED_IDLE ? -1 : -2;
+    return false;
+  });
+  EXPECT_TRUE(jobs.Run().ok());
+  EXPECT_EQ(num_idle, -1);
 }
 
 TEST(BackgroundJobsTest, WhenThereIsNoTimeToSpareTheCallerTakesPart) {
