@@ -184,6 +184,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
               .item_column = {},
               .title_column = {},
               .category_column = {},
+              .attribute_columns = {},
               .max_bad_lines = max_bad_lines});
   return 0;
 }

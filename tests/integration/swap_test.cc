@@ -201,7 +201,9 @@ TEST_F(SwapTest, AThousandSwapsUnderLoadAreNotNoticedAndLeaveNothing) {
   swaps_.Begin(newest);
   server_ = std::make_unique<ServerProcess>(ServerProcess::Options{
       .dir = dir_.path(),
-      .config = "limits { max_history_events: 50 } retrieval { recall_sample_rate: 1 }",
+      // Caches that are full soon: what they take is not what is looked for.
+      .config = "limits { max_history_events: 50 } retrieval { recall_sample_rate: 1 } "
+                "storage { user_vector_memo_bytes: 1000000 }",
       .snapshot_config = absl::StrCat("keep_versions: ", kRotation)});
   ASSERT_TRUE(server_->running());
   ASSERT_TRUE(server_->WaitForVersion(newest));
