@@ -32,6 +32,10 @@ void AttentionEncoder::Encode(std::span<const EncoderSlot> slots, EncoderScratch
     signs[j] = 1.0f;
     switch (slot.kind) {
       case SlotKind::kEvent:
+        if (slot.position >= p.max_events) {
+          logit = -kMaxLogit;
+          break;
+        }
         logit = p.class_logits[slot.event_class] +
                 p.position_logits[std::min<size_t>(slot.position, p.position_logits.size() - 1)] +
                 p.recency_logits[RecencyBucket(slot.age_ms)] + slot.item_logit;

@@ -30,7 +30,7 @@ struct AttentionParameters {
   std::span<const float> recency_logits;   // [kNumRecencyBuckets]
   float long_term_logit = 0;
   float context_logit = 0;
-  uint32_t max_events = 50;  // >= 1
+  uint32_t max_events = 50;  // >= 1; older events that it is given all the same have no weight
 };
 
 class AttentionEncoder final : public UserEncoder {

@@ -32,7 +32,9 @@ EncoderPtr BindAttention(EncoderSpec& spec) {
   if (!spec.status().ok()) return nullptr;
   p.long_term_logit = slot_logits[0];
   p.context_logit = slot_logits[1];
-  p.max_events = spec.manifest().max_events;
+  // Beside encoders that look further back.
+  p.max_events = spec.Has("max_events") ? spec.Integer("max_events", 1, 10'000) : spec.manifest().max_events;
+  if (!spec.status().ok()) return nullptr;
   return std::make_unique<AttentionEncoder>(p);
 }
 
@@ -129,6 +131,10 @@ std::span<const float> EncoderSpec::Tensor(std::string_view name, std::initializ
   if (!status().ok()) return {};
   tensors_.emplace_back(full_name, values);
   return values;
+}
+
+bool EncoderSpec::Has(std::string_view name) const {
+  return manifest_.encoders[k_].parameters.contains(std::string(name));
 }
 
 double EncoderSpec::Number(std::string_view name, double min, double max) {

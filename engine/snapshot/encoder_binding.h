@@ -53,6 +53,8 @@ class EncoderSpec {
   std::span<const float> Tensor(std::string_view name, std::initializer_list<uint64_t> shape);
   // The same where it may be missing: then empty.
   std::span<const float> OptionalTensor(std::string_view name, std::initializer_list<uint64_t> shape);
+  // Whether the manifest has a parameter.
+  bool Has(std::string_view name) const;
   // A parameter of the manifest in [min, max].
   double Number(std::string_view name, double min, double max);
   uint32_t Integer(std::string_view name, uint32_t min, uint32_t max);

@@ -13,6 +13,7 @@
 #include "engine/base/status_macros.h"
 #include "engine/trainer/attention_gradient.h"
 #include "engine/trainer/interrupt.h"
+#include "engine/trainer/linear_algebra.h"
 
 namespace swiftlet {
 namespace {
@@ -181,6 +182,7 @@ MatrixF FoldInPrefixes(const Dataset& data, std::span<const EventClass> classes,
 double ValidationNdcg(const AttentionModel& model, const FitInput& input, uint32_t max_events,
                       ThreadPool* pool) {
   if (input.examples.empty()) return 0;
+  const ScopedBlasThreads one(1);
   constexpr size_t kGrain = 32;
   const Dataset& data = *input.data;
   std::vector<double> pieces((input.examples.size() + kGrain - 1) / kGrain, 0.0);
@@ -191,7 +193,8 @@ double ValidationNdcg(const AttentionModel& model, const FitInput& input, uint32
       internal::CollectSlots(input, input.examples[e], max_events, model, &slots);
       internal::ForwardAttention(model, input.long_term->row(e).data(), &slots, q.row(e - begin).data());
     }
-    MatrixF scores = q * model.items.transpose();
+    MatrixF scores;
+    MultiplyByTransposeInto(q, model.items, &scores);
     scores.rowwise() += model.bias.transpose();
     for (size_t e = begin; e < end; ++e) {
       const FitExample& example = input.examples[e];
@@ -211,6 +214,7 @@ double ValidationNdcg(const AttentionModel& model, const FitInput& input, uint32
 absl::StatusOr<FitResult> FitAttention(const FitInput& training, const FitInput& validation,
                                        const AttentionFitOptions& options, ThreadPool* pool,
                                        Progress* progress, AttentionModel* model) {
+  const ScopedBlasThreads one(1);
   FitResult result;
   const absl::Time begin_time = absl::Now();
   const bool validate = !validation.examples.empty();
@@ -218,7 +222,7 @@ absl::StatusOr<FitResult> FitAttention(const FitInput& training, const FitInput&
   uint32_t best_epoch = 0;
   if (validate) result.validation_ndcg = ValidationNdcg(*model, validation, options.max_events, pool);
   if (validate) result.curve.push_back({0, 0, result.validation_ndcg});
-  if (training.examples.empty()) return result;
+  if (training.examples.empty() || options.max_epochs == 0) return result;
   progress->Say(
       absl::StrCat("attention: ", WithCommas(training.examples.size()), " examples",
                    validate ? absl::StrFormat(", NDCG@10 %.4f before fitting", result.validation_ndcg) : ""));

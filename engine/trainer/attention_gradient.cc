@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "engine/encoders/attention.h"
+#include "engine/trainer/linear_algebra.h"
 
 namespace swiftlet {
 namespace internal {
@@ -103,7 +104,8 @@ void ComputePiece(const AttentionModel& model, const FitInput& input, std::span<
   }
 
   // Softmax over the sample and the target. Items of the history are no negatives: they are never ranked.
-  MatrixF scores = g->q * negatives.vectors.transpose();
+  MatrixF scores;
+  MultiplyByTransposeInto(g->q, negatives.vectors, &scores);
   scores.rowwise() += (negatives.bias.array() + negatives.log_weight).matrix().transpose();
   for (Eigen::Index e = 0; e < count; ++e) {
     const FitExample& example = input.examples[examples[e]];
@@ -124,9 +126,9 @@ void ComputePiece(const AttentionModel& model, const FitInput& input, std::span<
     row *= scale / sum;
     g->d_target[e] = scale * (target_exp / sum - 1.0f);
   }
-  g->d_negatives.noalias() = scores.transpose() * g->q;
+  MultiplyTransposeInto(scores, g->q, &g->d_negatives);
   g->d_negative_bias = scores.colwise().sum().transpose();
-  g->dq.noalias() = scores * negatives.vectors;
+  MultiplyInto(scores, negatives.vectors, &g->dq);
 
   for (Eigen::Index e = 0; e < count; ++e) {
     auto dq = g->dq.row(e);
@@ -159,6 +161,7 @@ void ComputePiece(const AttentionModel& model, const FitInput& input, std::span<
 
 double AttentionLoss(const AttentionModel& model, const FitInput& input, std::span<const size_t> batch,
                      std::span<const uint32_t> negatives, uint32_t max_events, AttentionGradient* gradient) {
+  const ScopedBlasThreads one(1);
   internal::GradientScratch scratch;
   internal::PieceGradient piece;
   const internal::NegativeSample sample = internal::GatherNegatives(model, negatives);

@@ -20,7 +20,7 @@
 namespace swiftlet {
 namespace {
 
-constexpr size_t kMaxUsers = 2000;     // that weights are chosen by
+constexpr size_t kMaxUsers = 5000;     // that weights are chosen by
 constexpr uint32_t kCandidates = 200;  // of each part for a user
 
 // options.chosen of part k, and back.
@@ -112,8 +112,13 @@ absl::StatusOr<std::vector<BlendUser>> Score(std::span<const Written> parts, std
 // The classic attention's parameters as an encoder.
 void UseEncoders(SnapshotContents* c) {
   if (!c->encoders.empty()) return;
+  // What an attention over more events than it was trained with would say, nobody has measured.
   EncoderContents encoder{
-      .encoder = {.kind = kAttentionModelKind, .dim = c->dim, .weight = 1, .parameters = {}}, .tensors = {}};
+      .encoder = {.kind = kAttentionModelKind,
+                  .dim = c->dim,
+                  .weight = 1,
+                  .parameters = {{"max_events", static_cast<double>(c->manifest.max_events)}}},
+      .tensors = {}};
   const auto add = [&](const char* name, std::vector<float> values) {
     EncoderTensor tensor{.shape = {values.size()}, .values = std::move(values)};
     encoder.tensors.emplace(name, std::move(tensor));
@@ -236,7 +241,6 @@ absl::StatusOr<TrainedModel> Combine(std::vector<TrainedModel> parts, std::span<
   all.manifest.model_kind.clear();
   uint32_t dim = 0, num_neighbours = 0;
   bool has_inputs = false, has_users = false;
-  std::optional<uint32_t> attention_events;
   for (TrainedModel& part : parts) {
     SnapshotContents& c = part.contents;
     if (c.item_ids != all.item_ids)
@@ -245,8 +249,6 @@ absl::StatusOr<TrainedModel> Combine(std::vector<TrainedModel> parts, std::span<
       return absl::InvalidArgumentError("the parts of a blend have different classes of events");
     }
     if (c.neighbours.has_value()) ++num_neighbours;
-    // What an attention over more events than it was trained with would say, nobody has measured.
-    if (c.encoders.empty()) attention_events = c.manifest.max_events;
     all.manifest.max_events = std::max(all.manifest.max_events, c.manifest.max_events);
     UseEncoders(&c);
     if (IsNeighboursOnly(c)) continue;
@@ -254,7 +256,6 @@ absl::StatusOr<TrainedModel> Combine(std::vector<TrainedModel> parts, std::span<
     has_inputs = has_inputs || !c.item_input_vectors.empty() || !c.input_map.empty();
     has_users = has_users || part.long_term.rows() > 0;
   }
-  if (attention_events.has_value()) all.manifest.max_events = *attention_events;
   if (num_neighbours > 1) {
     return absl::InvalidArgumentError("at most one part of a blend can score by item neighbours");
   }

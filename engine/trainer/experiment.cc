@@ -133,6 +133,12 @@ absl::StatusOr<std::vector<ExampleUser>> MakeExamples(std::span<const TestUser> 
   return examples;
 }
 
+// Not a part of a blend: its vectors are one model's.
+bool IsPlainAttention(const Manifest& manifest) {
+  return manifest.model_kind == kAttentionModelKind && manifest.encoders.empty() &&
+         !manifest.neighbours.has_value();
+}
+
 std::string UniqueName(std::string name, std::span<const NamedResult> results) {
   const auto taken = [&](const std::string& n) {
     return std::any_of(results.begin(), results.end(), [&](const NamedResult& r) { return r.name == n; });
@@ -218,7 +224,7 @@ absl::Status RunExperiment(const InputOptions& input, const ProtocolOptions& pro
                                     model.epochs > 0 ? absl::StrCat(", ", model.epochs, " epochs") : ""));
     }
     const Manifest& manifest = model.snapshot->manifest();
-    any_attention |= manifest.model_kind == "attention";
+    any_attention |= IsPlainAttention(manifest);
     std::string kind = manifest.model_kind;
     if (candidate.snapshot_dir.empty()) {
       kind = candidate.model.training.kind;
@@ -246,7 +252,7 @@ absl::Status RunExperiment(const InputOptions& input, const ProtocolOptions& pro
   if (any_attention) {
     SWIFTLET_ASSIGN_OR_RETURN(const std::string directory, new_directory());
     const auto attention = std::find_if(rankers.begin(), rankers.end(), [](const Ranked& r) {
-      return r.snapshot->manifest().model_kind == "attention";
+      return IsPlainAttention(r.snapshot->manifest());
     });
     SWIFTLET_RETURN_IF_ERROR(WriteSnapshot(
         directory, MeanOfHistoryContents(*attention->snapshot, absl::ToUnixMillis(absl::Now()))));

@@ -95,7 +95,7 @@ void SetContents(const Dataset& data, const ItemFactors& factors, std::span<cons
     contents->class_logits.push_back(std::log(std::max(weight, 1e-6f)));
   }
   contents->position_logits.clear();
-  for (const float weight : PositionWeights(static_cast<float>(recency), kNumPositions)) {
+  for (const float weight : PositionWeights(static_cast<float>(recency), 0, kNumPositions)) {
     contents->position_logits.push_back(std::log(weight));
   }
 }
@@ -136,7 +136,7 @@ absl::StatusOr<TrainedModel> TrainFactors(std::string_view kind, const TrainingD
         double best_of_these = -1;
         const auto measure = [&](Eigen::Index rank, float exponent) {
           const double ndcg =
-              Ndcg(OfRank(factors, rank), PositionWeights(exponent, kNumPositions), users, pool);
+              Ndcg(OfRank(factors, rank), PositionWeights(exponent, 0, kNumPositions), users, pool);
           if (ndcg <= best_of_these) return;
           best_of_these = ndcg;
           best_rank = rank;

@@ -12,9 +12,12 @@
 #include "engine/encoders/attention.h"
 #include "engine/trainer/attention_gradient.h"
 #include "engine/trainer/interrupt.h"
+#include "engine/trainer/stale_prefixes.h"
 
 namespace swiftlet {
 namespace {
+
+constexpr double kMeanStaleness = 1;  // events
 
 // Before the fit, the softmax needs scores on a scale where it can tell items apart: tries powers of two as
 // the factor on uniform attention's scores, then shares the best one out so that x and v have equal mean
@@ -145,7 +148,9 @@ absl::StatusOr<FittedModel> FitMarked(const Dataset& data, const std::vector<boo
   for (size_t k = 0; k < held_out.size(); k += step) {
     validation_examples.push_back({data.events[held_out[k]].user, held_out[k]});
   }
-  const MatrixF prefixes = FoldInPrefixes(data, result.classes, als.items, als_options, examples, pool);
+  const MatrixF prefixes =
+      FoldInStalePrefixes(data, result.classes, als.items, als_options, examples,
+                          DrawStaleness(examples.size(), kMeanStaleness, attention.seed), pool);
   const MatrixF validation_prefixes =
       FoldInPrefixes(data, result.classes, als.items, als_options, validation_examples, pool);
   const FitInput training{&data, event_classes, examples, &prefixes};

@@ -156,9 +156,9 @@ void AddTransformerFlags(CLI::App* app, TransformerOptions* o) {
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str()
       ->group(group);
-  app->add_option(
-         "--logq", o->correction,
-         "Power of the correction for how likely a sampled item was; 1: an unbiased sum over all items")
+  app->add_option("--logq", o->correction,
+                  "Power of the correction for how likely a sampled item was; 1: an unbiased sum over all "
+                  "items; 0: by the data")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str()
       ->group(group);

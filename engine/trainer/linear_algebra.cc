@@ -21,6 +21,20 @@ namespace {
 constexpr size_t kPieceRows = 4096;
 constexpr char kLower = 'U';
 
+void Gemm(bool a_transposed, const MatrixF& a, bool b_transposed, const MatrixF& b, MatrixF* c) {
+  const Eigen::Index rows = a_transposed ? a.cols() : a.rows(), inner = a_transposed ? a.rows() : a.cols(),
+                     columns = b_transposed ? b.rows() : b.cols();
+  c->resize(rows, columns);
+  if (c->size() == 0 || inner == 0) {
+    c->setZero();
+    return;
+  }
+  cblas_sgemm(CblasRowMajor, a_transposed ? CblasTrans : CblasNoTrans,
+              b_transposed ? CblasTrans : CblasNoTrans, static_cast<int>(rows), static_cast<int>(columns),
+              static_cast<int>(inner), 1, a.data(), static_cast<int>(a.cols()), b.data(),
+              static_cast<int>(b.cols()), 0, c->data(), static_cast<int>(columns));
+}
+
 }  // namespace
 
 ScopedBlasThreads::ScopedBlasThreads(int num_threads) : before_(openblas_get_num_threads()) {
@@ -65,6 +79,10 @@ MatrixF Multiply(const MatrixF& a, const MatrixF& b, ThreadPool* pool) {
   });
   return c;
 }
+
+void MultiplyInto(const MatrixF& a, const MatrixF& b, MatrixF* c) { Gemm(false, a, false, b, c); }
+void MultiplyByTransposeInto(const MatrixF& a, const MatrixF& b, MatrixF* c) { Gemm(false, a, true, b, c); }
+void MultiplyTransposeInto(const MatrixF& a, const MatrixF& b, MatrixF* c) { Gemm(true, a, false, b, c); }
 
 bool Cholesky(size_t n, float* a) {
   const int size = static_cast<int>(n);

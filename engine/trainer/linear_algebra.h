@@ -29,6 +29,12 @@ MatrixF GramOfColumns(const MatrixF& a, ThreadPool* pool);
 // a * b.
 MatrixF Multiply(const MatrixF& a, const MatrixF& b, ThreadPool* pool);
 
+// c = a b, and with transposed matrices, in the calling thread; c is resized. For calls from threads of a
+// pool, while a ScopedBlasThreads of one lives.
+void MultiplyInto(const MatrixF& a, const MatrixF& b, MatrixF* c);             // a b
+void MultiplyByTransposeInto(const MatrixF& a, const MatrixF& b, MatrixF* c);  // a b^T
+void MultiplyTransposeInto(const MatrixF& a, const MatrixF& b, MatrixF* c);    // a^T b
+
 // Lower triangle of c [n, n] += a a^T, a: [n, k].
 void AddGramOfRows(const float* a, size_t n, size_t k, float* c);
 // Lower triangle of c [n, n] += a^T a, a: [k, n].

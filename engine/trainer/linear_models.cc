@@ -25,6 +25,7 @@ constexpr size_t kMaxValidationUsers = 4000;
 constexpr uint32_t kMaxEvents = 1024;  // of a history that count; a server keeps 200
 constexpr size_t kNumPositions = 256;  // with weights of their own
 constexpr float kRecencyExponents[] = {0, 0.25f, 0.5f, 0.75f, 1, 1.5f};
+constexpr float kHalfLives[] = {0, 64, 32, 16, 8, 4};  // events; 0: no end
 
 double MaxBytes() {
   return 0.7 * static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
@@ -134,7 +135,16 @@ double AlsNdcg(const AlsModel& model, const AlsOptions& options, std::span<const
   return users.empty() ? 0 : total / static_cast<double>(users.size());
 }
 
-void SetNeighbours(std::string_view kind, ItemRows rows, double recency, size_t num_items,
+// Of a choice: see PositionWeights.
+std::vector<float> PositionWeightsOf(const Choice& choice) {
+  const auto value = [&](const char* name) {
+    const auto it = choice.find(name);
+    return it == choice.end() ? 0.0f : static_cast<float>(it->second);
+  };
+  return PositionWeights(value("recency"), value("half_life"), kNumPositions);
+}
+
+void SetNeighbours(std::string_view kind, ItemRows rows, const Choice& choice, size_t num_items,
                    SnapshotContents* contents) {
   contents->encoders.push_back(
       {.encoder = {.kind = kNoVectorKind, .dim = 1, .weight = 1, .parameters = {}}, .tensors = {}});
@@ -145,7 +155,7 @@ void SetNeighbours(std::string_view kind, ItemRows rows, double recency, size_t 
   neighbours.offsets = std::move(rows.offsets);
   neighbours.rows = std::move(rows.rows);
   neighbours.weights = std::move(rows.weights);
-  neighbours.position_weights = PositionWeights(static_cast<float>(recency), kNumPositions);
+  neighbours.position_weights = PositionWeightsOf(choice);
 }
 
 using FitRows = std::function<absl::StatusOr<ItemRows>(const SparseRows& positives, size_t num_items,
@@ -172,19 +182,23 @@ absl::StatusOr<TrainedModel> TrainNeighbours(std::string_view kind, const Traini
     if (!users.empty()) {
       const SparseRows positives = MakePositives(*choosing.data, classes, {});
       const size_t num_items = choosing.data->num_items();
-      const auto best_recency = [&](const ItemRows& rows, Choice* c) {
+      const auto best_recency = [&](const ItemRows& rows, std::span<const float> half_lives, Choice* c) {
         double best = -1;
-        for (const float exponent : kRecencyExponents) {
-          const double ndcg = RankingNdcg(rows, PositionWeights(exponent, kNumPositions), users, 10);
-          if (ndcg <= best) continue;
-          best = ndcg;
-          (*c)["recency"] = double{exponent};
+        for (const float half_life : half_lives) {
+          for (const float exponent : kRecencyExponents) {
+            const double ndcg =
+                RankingNdcg(rows, PositionWeights(exponent, half_life, kNumPositions), users, 10);
+            if (ndcg <= best) continue;
+            best = ndcg;
+            (*c)["recency"] = double{exponent};
+            (*c)["half_life"] = double{half_life};
+          }
         }
         return best;
       };
       const auto measure = [&](Choice* c) -> absl::StatusOr<double> {
         SWIFTLET_ASSIGN_OR_RETURN(const ItemRows rows, fit(positives, num_items, *c, true));
-        return best_recency(rows, c);
+        return best_recency(rows, std::span(kHalfLives).first(1), c);
       };
       double ndcg = -1;
       for (const Tried& t : tried) {
@@ -192,9 +206,8 @@ absl::StatusOr<TrainedModel> TrainNeighbours(std::string_view kind, const Traini
         progress->Say(absl::StrFormat("%s: validation NDCG@10 %.4f with %s", kind, ndcg, Shown(choice)));
       }
       SWIFTLET_ASSIGN_OR_RETURN(ItemRows rows, fit(positives, num_items, choice, false));
-      const double all = best_recency(rows, &choice);
-      const std::vector<float> positions =
-          PositionWeights(static_cast<float>(choice["recency"]), kNumPositions);
+      const double all = best_recency(rows, kHalfLives, &choice);
+      const std::vector<float> positions = PositionWeightsOf(choice);
       for (const uint32_t length : {100u, 200u, 400u, 800u, 1600u, 3200u}) {
         choice["row_length"] = length;
         const ItemRows shorter = Truncate(rows, length);
@@ -212,7 +225,7 @@ absl::StatusOr<TrainedModel> TrainNeighbours(std::string_view kind, const Traini
   rows = Truncate(rows, choice.contains("row_length") ? static_cast<uint32_t>(choice["row_length"]) : 400);
   progress->Say(absl::StrFormat("%s: %d entries of %d items", kind, rows.rows.size(), data.num_items()));
   model.contents = Describe(data, options, kind, classes, choice);
-  SetNeighbours(kind, std::move(rows), choice["recency"], data.num_items(), &model.contents);
+  SetNeighbours(kind, std::move(rows), choice, data.num_items(), &model.contents);
   model.chosen = std::move(choice);
   return model;
 }

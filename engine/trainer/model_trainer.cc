@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -53,35 +54,47 @@ Dataset WithValidationEvents(const Dataset& data, std::span<const TestUser> vali
 
 absl::StatusOr<TrainedModel> TrainAttention(const TrainingData& training, const TrainingOptions& options,
                                             ThreadPool* pool, Progress* progress) {
+  // Of the fit, once it is known: it may be 0, where no epoch is better than the start.
+  constexpr char kEpochs[] = "fit_epochs";
   FitOptions fit = options.attention;
   fit.als.seed = fit.attention.seed = options.seed;
-  uint32_t epochs = options.epochs;
-  if (epochs == 0 && !training.validation.empty()) {
-    std::vector<size_t> events;
-    const Dataset merged = WithValidationEvents(*training.data, training.validation, &events);
-    SWIFTLET_ASSIGN_OR_RETURN(FittedModel model, FitModelWithValidation(merged, events, fit, pool, progress));
+  std::optional<uint32_t> epochs;
+  if (options.epochs != 0) {
+    epochs = options.epochs;
+  } else if (const auto it = options.chosen.find(kEpochs); it != options.chosen.end()) {
+    epochs = static_cast<uint32_t>(it->second);
+  }
+  const auto trained_model = [&](FittedModel model) {
     TrainedModel trained;
     trained.contents = ContentsOf(*training.data, model, fit, 1, 0);
-    trained.epochs = std::max(model.fit.epochs, 1u);
+    trained.epochs = model.fit.epochs;
+    trained.chosen[kEpochs] = model.fit.epochs;
     trained.validation_ndcg = model.fit.validation_ndcg;
     trained.curve = std::move(model.fit.curve);
     trained.long_term = std::move(model.long_term);
     return trained;
+  };
+  if (!epochs.has_value() && !training.validation.empty()) {
+    std::vector<size_t> events;
+    const Dataset merged = WithValidationEvents(*training.data, training.validation, &events);
+    SWIFTLET_ASSIGN_OR_RETURN(FittedModel model, FitModelWithValidation(merged, events, fit, pool, progress));
+    return trained_model(std::move(model));
   }
-  if (epochs == 0) {
+  if (!epochs.has_value()) {
     progress->Say("finding the number of epochs, on the last event of every user");
     SWIFTLET_ASSIGN_OR_RETURN(const FittedModel found, FitModel(*training.data, {}, 0, fit, pool, progress));
-    epochs = std::max(found.fit.epochs, 1u);
-    progress->Say(absl::StrCat("fit on all events, ", epochs, " epochs"));
+    epochs = found.fit.epochs;
+    progress->Say(absl::StrCat("fit on all events, ", *epochs, " epochs"));
   }
-  SWIFTLET_ASSIGN_OR_RETURN(FittedModel model, FitModel(*training.data, {}, epochs, fit, pool, progress));
-  TrainedModel trained;
-  trained.contents = ContentsOf(*training.data, model, fit, 1, 0);
-  trained.epochs = epochs;
-  trained.validation_ndcg = model.fit.validation_ndcg;
-  trained.curve = std::move(model.fit.curve);
-  trained.long_term = std::move(model.long_term);
-  return trained;
+  absl::StatusOr<FittedModel> model;
+  if (*epochs == 0) {
+    fit.attention.max_epochs = 0;
+    model = FitModelWithValidation(*training.data, {}, fit, pool, progress);
+  } else {
+    model = FitModel(*training.data, {}, *epochs, fit, pool, progress);
+  }
+  SWIFTLET_RETURN_IF_ERROR(model.status());
+  return trained_model(*std::move(model));
 }
 
 struct Kind {

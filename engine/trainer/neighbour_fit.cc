@@ -374,9 +374,13 @@ std::vector<RankingUser> MakeRankingUsers(const Dataset& data, std::span<const E
   return result;
 }
 
-std::vector<float> PositionWeights(float exponent, size_t num_positions) {
-  std::vector<float> weights(std::max<size_t>(1, exponent == 0 ? 1 : num_positions));
-  for (size_t p = 0; p < weights.size(); ++p) weights[p] = std::pow(1 + static_cast<float>(p), -exponent);
+std::vector<float> PositionWeights(float exponent, float half_life, size_t num_positions) {
+  std::vector<float> weights(std::max<size_t>(1, exponent == 0 && half_life == 0 ? 1 : num_positions));
+  for (size_t p = 0; p < weights.size(); ++p) {
+    const auto position = static_cast<float>(p);
+    weights[p] = std::pow(1 + position, -exponent);
+    if (half_life > 0) weights[p] *= std::exp2(-position / half_life);
+  }
   return weights;
 }
 

@@ -78,8 +78,9 @@ struct RankingUser {
 std::vector<RankingUser> MakeRankingUsers(const Dataset& data, std::span<const EventClass> classes,
                                           std::span<const TestUser> users, size_t most);
 
-// (1 + position)^-exponent, [num_positions].
-std::vector<float> PositionWeights(float exponent, size_t num_positions);
+// (1 + position)^-exponent * 2^(-position / half_life), [num_positions]; half_life 0: without the second
+// factor.
+std::vector<float> PositionWeights(float exponent, float half_life, size_t num_positions);
 
 // Mean NDCG@k of ranking by the sum of rows, items of the history left out: what the engine would find.
 double RankingNdcg(const ItemRows& rows, std::span<const float> position_weights,

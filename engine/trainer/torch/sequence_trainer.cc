@@ -420,8 +420,9 @@ double SequenceNdcg(const SequenceShape& shape, std::span<const float> values, c
       size_t place = 0;
       for (const uint32_t item : targets[t].items) {
         const float score = row[item];
-        size_t better = 0;
-        for (size_t i = 0; i < shape.num_items; ++i) better += row[i] > score ? 1 : 0;
+        // 32 bits wide, as the scores are: four at a time on any machine.
+        uint32_t better = 0;
+        for (size_t i = 0; i < shape.num_items; ++i) better += row[i] > score ? 1u : 0u;
         if (better < 10) gain += 1 / std::log2(static_cast<double>(better) + 2);
         if (place < 10) best += 1 / std::log2(static_cast<double>(place) + 2);
         ++place;

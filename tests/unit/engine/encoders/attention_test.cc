@@ -37,7 +37,7 @@ class AttentionEncoderTest : public ::testing::Test {
             .recency_logits = recency_logits_,
             .long_term_logit = long_term_logit_,
             .context_logit = context_logit_,
-            .max_events = 10};
+            .max_events = max_events_};
   }
   void Encode(const std::vector<EncoderSlot>& slots, size_t dim) {
     user_vector_.assign(dim, 99.0f);
@@ -55,6 +55,7 @@ class AttentionEncoderTest : public ::testing::Test {
     }
   }
 
+  uint32_t max_events_ = std::numeric_limits<uint32_t>::max();
   std::vector<float> class_logits_ = {0.5f, -1.0f, 2.0f};
   std::vector<float> class_signs_ = {1.0f, 1.0f, -1.0f};
   std::vector<float> position_logits_ = {1.0f, 0.5f, 0.25f};
@@ -95,10 +96,22 @@ TEST_F(AttentionEncoderTest, PositionsBehindTheTableUseItsLastEntry) {
   const std::vector<float> x = {1.0f};
   Encode({{.position = 2, .vector = x.data()},
           {.position = 3, .vector = x.data()},
-          {.position = std::numeric_limits<uint32_t>::max(), .vector = x.data()}},
+          {.position = std::numeric_limits<uint32_t>::max() - 1, .vector = x.data()}},
          1);
   EXPECT_EQ(weights_[0], weights_[1]);
   EXPECT_EQ(weights_[0], weights_[2]);
+}
+
+TEST_F(AttentionEncoderTest, EventsBehindMaxEventsHaveNoWeight) {
+  max_events_ = 2;
+  const std::vector<float> x = {1.0f}, y = {3.0f};
+  Encode({{.position = 0, .vector = x.data()},
+          {.position = 1, .vector = x.data()},
+          {.position = 2, .item_logit = 50, .vector = y.data()}},
+         1);
+  EXPECT_EQ(weights_[2], 0.0f);
+  EXPECT_FLOAT_EQ(weights_[0] + weights_[1], 1.0f);
+  EXPECT_FLOAT_EQ(user_vector_[0], 1.0f);
 }
 
 TEST_F(AttentionEncoderTest, ExtremeLogitsGiveAllAttentionToTheLargest) {

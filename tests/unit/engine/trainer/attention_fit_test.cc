@@ -4,6 +4,7 @@
 
 #include "engine/encoders/attention.h"
 #include "engine/trainer/attention_gradient.h"
+#include "engine/trainer/stale_prefixes.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/unit/engine/trainer/trainer_test_util.h"
@@ -173,6 +174,40 @@ TEST(AttentionFitTest, PrefixFoldInUsesOnlyEventsBeforeTheTarget) {
     SolveAlsSide(MakePositives(data, classes, skip), items, als, nullptr, &users);
     EXPECT_LT((users.row(examples[e].user) - folded.row(e)).norm(), 1e-4) << "example " << e;
   }
+}
+
+TEST(AttentionFitTest, AStalePrefixLacksTheNewestEvents) {
+  const Dataset data = CyclicData(6, 2, 9, 6, 1);
+  const std::vector<EventClass> classes = MakeEventClasses(data, {});
+  const MatrixF items = MatrixF::Random(static_cast<Eigen::Index>(data.num_items()), 4);
+  AlsOptions als{.dim = 4, .lambda = 0.1f, .alpha0 = 0.3f, .nu = 0};
+  const std::vector<FitExample> examples = MakeExamples(data, classes, {}, {});
+  const MatrixF fresh = FoldInPrefixes(data, classes, items, als, examples, nullptr);
+  std::vector<uint32_t> staleness(examples.size());
+  for (size_t e = 0; e < examples.size(); ++e) staleness[e] = (e * 7) % 4;
+  const MatrixF stale = FoldInStalePrefixes(data, classes, items, als, examples, staleness, nullptr);
+  size_t compared = 0;
+  for (size_t e = 0; e < examples.size(); ++e) {
+    // What the example of the earlier event sees; the first event is always there.
+    const size_t first = data.user_begin[examples[e].user] + 1;
+    const size_t event = std::max(first + staleness[e], examples[e].event) - staleness[e];
+    for (size_t other = 0; other < examples.size(); ++other) {
+      if (examples[other].user != examples[e].user || examples[other].event != event) continue;
+      EXPECT_LT((stale.row(e) - fresh.row(other)).norm(), 1e-5) << "example " << e;
+      ++compared;
+    }
+  }
+  EXPECT_EQ(compared, examples.size());
+}
+
+TEST(AttentionFitTest, StalenessIsOfItsMeanAndAFunctionOfTheSeed) {
+  const std::vector<uint32_t> drawn = DrawStaleness(20'000, 1.5, 3);
+  double sum = 0;
+  for (const uint32_t s : drawn) sum += s;
+  EXPECT_NEAR(sum / 20'000, 1.5, 0.08);  // of a standard deviation of .014
+  EXPECT_EQ(drawn, DrawStaleness(20'000, 1.5, 3));
+  EXPECT_NE(drawn, DrawStaleness(20'000, 1.5, 4));
+  EXPECT_EQ(DrawStaleness(3, 0, 1), std::vector<uint32_t>({0, 0, 0}));
 }
 
 TEST(AttentionFitTest, LearnsTheNextItemAndIsTheSameWithAnyNumberOfThreads) {

@@ -6,6 +6,7 @@
 
 #include "engine/recommender.h"
 #include "engine/trainer/evaluate.h"
+#include "engine/trainer/model_trainer.h"
 #include "engine/trainer/split.h"
 #include "engine/trainer/write_model.h"
 #include "gmock/gmock.h"
@@ -83,6 +84,21 @@ TEST(FitModelTest, TheEngineRanksAsTheFitDoes) {
   const FitInput input{&data, event_classes, examples, &raw};
   EXPECT_NEAR(Evaluate(*snapshot, users, split.test, {}, nullptr)->at.at(10).ndcg,
               ValidationNdcg(model.attention, input, 10, nullptr), 1e-6);
+}
+
+TEST(FitModelTest, WhereNoEpochIsBetterTheStartIsFittedAgain) {
+  const Dataset data = CyclicData(60, 4, 20, 8, 5);
+  TrainingOptions options{.kind = "attention", .attention = SmallOptions()};
+  options.attention.attention.learning_rate = options.attention.attention.logit_learning_rate = 1e-9f;
+  Progress silent(nullptr);
+  const Split split = *MakeSplit(data, SplitKind::kLeaveOneOut, 0);
+  const TrainedModel chosen =
+      *TrainModel({.data = &split.train, .validation = split.validation}, options, nullptr, &silent);
+  EXPECT_EQ(chosen.epochs, 0u);
+  EXPECT_GT(chosen.validation_ndcg, 0);
+  const TrainedModel again = *TrainModel({.data = &data}, OptionsForRefit(options, chosen), nullptr, &silent);
+  EXPECT_EQ(again.contents.manifest.training_parameters.at("attention.epochs"), "0");
+  EXPECT_EQ(again.validation_ndcg, 0);  // it was not chosen anew
 }
 
 TEST(FitModelTest, MarkedEventsChangeNothing) {

@@ -110,7 +110,7 @@ TEST_F(LinearModelsTest, NeighboursAndTheirWeightsAreChosenOnValidation) {
     ASSERT_TRUE(snapshot_->manifest().neighbours.has_value());
     EXPECT_EQ(snapshot_->manifest().neighbours->kind, kind);
     // The next item follows from the newest: older events must weigh less.
-    EXPECT_GT(model_.chosen.at("recency"), 0) << kind;
+    EXPECT_GT(model_.chosen.at("recency") + model_.chosen.at("half_life"), 0) << kind;
     EXPECT_GT(model_.validation_ndcg, 0.4) << kind;
     const TrainingOptions refit = OptionsForRefit({.kind = kind, .neighbours = 20}, model_);
     EXPECT_EQ(refit.chosen, model_.chosen);
@@ -118,34 +118,39 @@ TEST_F(LinearModelsTest, NeighboursAndTheirWeightsAreChosenOnValidation) {
 }
 
 TEST_F(LinearModelsTest, ABlendsScoreIsTheWeightedSumOfItsParts) {
-  TrainingOptions options{.kind = "blend", .neighbours = 20, .blend = {"ials", "ease"}};
-  options.attention.als = {.dim = 8, .lambda = 0.02f, .alpha0 = 0.2f, .epochs = 4};
-  options.chosen = {{"weight0", 0.7}, {"weight1", 1.9}};
-  Train(options);
-  EXPECT_EQ(snapshot_->manifest().model_kind, "ials");
-  const auto blend = snapshot_;
-  const auto chosen = model_.chosen;
-  std::vector<std::vector<float>> blended, sum;
-  for (size_t u = 0; u < 20; ++u) blended.push_back(ScoresOf(HistoryOf(u)));
-  sum.resize(20);
-  for (int k = 0; k < 2; ++k) {
-    TrainingOptions part = options;
-    part.kind = options.blend[k];
-    part.chosen.clear();
-    const std::string prefix = k == 0 ? "part0." : "part1.";
-    for (const auto& [name, value] : chosen) {
-      if (name.starts_with(prefix)) part.chosen[name.substr(prefix.size())] = value;
+  // The attention looks at fewer events than the neighbours do.
+  for (const char* const first : {"ials", "attention"}) {
+    TrainingOptions options{.kind = "blend", .neighbours = 20, .blend = {first, "ease"}};
+    options.attention.als = {.dim = 8, .lambda = 0.02f, .alpha0 = 0.2f, .epochs = 4};
+    options.attention.attention.max_events = 3;
+    options.attention.attention.max_epochs = 2;
+    options.chosen = {{"weight0", 0.7}, {"weight1", 1.9}};
+    Train(options);
+    EXPECT_EQ(snapshot_->manifest().model_kind, first);
+    EXPECT_GT(snapshot_->manifest().max_events, 100u);
+    const auto chosen = model_.chosen;
+    std::vector<std::vector<float>> blended, sum;
+    for (size_t u = 0; u < 20; ++u) blended.push_back(ScoresOf(HistoryOf(u)));
+    sum.resize(20);
+    for (int k = 0; k < 2; ++k) {
+      TrainingOptions part = options;
+      part.kind = options.blend[k];
+      part.chosen.clear();
+      const std::string prefix = k == 0 ? "part0." : "part1.";
+      for (const auto& [name, value] : chosen) {
+        if (name.starts_with(prefix)) part.chosen[name.substr(prefix.size())] = value;
+      }
+      part.chosen.erase("epochs");
+      Train(part);
+      for (size_t u = 0; u < 20; ++u) {
+        const std::vector<float> scores = ScoresOf(HistoryOf(u));
+        if (sum[u].empty()) sum[u].resize(scores.size());
+        for (size_t i = 0; i < scores.size(); ++i) sum[u][i] += (k == 0 ? 0.7f : 1.9f) * scores[i];
+      }
     }
-    part.chosen.erase("epochs");
-    Train(part);
     for (size_t u = 0; u < 20; ++u) {
-      const std::vector<float> scores = ScoresOf(HistoryOf(u));
-      if (sum[u].empty()) sum[u].resize(scores.size());
-      for (size_t i = 0; i < scores.size(); ++i) sum[u][i] += (k == 0 ? 0.7f : 1.9f) * scores[i];
+      for (size_t i = 0; i < sum[u].size(); ++i) EXPECT_NEAR(blended[u][i], sum[u][i], 1e-4) << first;
     }
-  }
-  for (size_t u = 0; u < 20; ++u) {
-    for (size_t i = 0; i < sum[u].size(); ++i) EXPECT_NEAR(blended[u][i], sum[u][i], 1e-4);
   }
 }
 

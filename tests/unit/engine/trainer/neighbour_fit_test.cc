@@ -145,6 +145,17 @@ TEST(NeighbourFitTest, RankingLeavesTheHistoryOut) {
   EXPECT_NEAR(RankingNdcg(rows, recent, {&user, 1}, 1), 0, 1e-9);
 }
 
+TEST(PositionWeightsTest, FallByAPowerAndByHalves) {
+  using ::testing::ElementsAre;
+  using ::testing::FloatEq;
+  EXPECT_THAT(PositionWeights(0, 0, 4), ElementsAre(1));  // the last entry is that of all older events
+  EXPECT_THAT(PositionWeights(0.5f, 0, 4),
+              ElementsAre(1, FloatEq(std::sqrt(0.5f)), FloatEq(std::sqrt(1 / 3.0f)), 0.5f));
+  EXPECT_THAT(PositionWeights(0, 2, 4),
+              ElementsAre(1, FloatEq(std::sqrt(0.5f)), 0.5f, FloatEq(std::sqrt(0.125f))));
+  EXPECT_THAT(PositionWeights(1, 1, 3), ElementsAre(1, FloatEq(0.25f), FloatEq(1 / 12.0f)));
+}
+
 TEST(BlendTest, WeightsFollowTheBetterPart) {
   std::mt19937_64 random(5);
   std::normal_distribution<float> normal;

@@ -147,5 +147,22 @@ TEST(TransformerModel, WhatIsNewIsPredictedAndTheLengthFollowsTheData) {
   EXPECT_EQ(sequences.items, (std::vector<uint32_t>{0, 1, 0}));
 }
 
+TEST(ChooseFitTest, TheCorrectionOfTheSampleFollowsFromTheLengthOfHistories) {
+  const auto correction = [](size_t length, double given) {
+    SequenceData data{
+        .num_items = 5, .num_classes = 1, .begin = {0, length}, .items = {}, .classes = {}, .is_target = {}};
+    data.items.assign(length, 1);
+    data.classes.assign(length, 0);
+    data.is_target.assign(length, 1);
+    TransformerOptions options;
+    options.correction = given;
+    return ChooseFit(data, options, 8, 1).loss.correction;
+  };
+  EXPECT_EQ(correction(9, 0), 1);
+  EXPECT_EQ(correction(150, 0), 0);
+  EXPECT_EQ(correction(9, 0.25), 0.25);
+  EXPECT_EQ(correction(150, 0.5), 0.5);
+}
+
 }  // namespace
 }  // namespace swiftlet
