@@ -36,7 +36,7 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
   int budget_rows = 0, budget_us = 0;
   double recall_sample_rate = 0;
   bool check_config = false, doctor = false, json = false;
-  std::string restore;
+  std::string backup, restore;
   uint32_t backup_id = 0;
   app.add_option("--config", config_file, "Configuration file (protobuf text format, see config.proto)")
       ->type_name("FILE");
@@ -76,10 +76,14 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
   app.add_flag("--doctor", doctor,
                "Look at the machine, the directories and the configuration, say what to do, and exit");
   app.add_flag("--json", json, "With --doctor: print JSON")->needs("--doctor");
-  app.add_option("--restore", restore,
-                 "Make --data-dir of a backup in DIR, and exit (swiftlet backup makes them)")
+  app.add_option("--backup", backup,
+                 "Add a backup of --data-dir to DIR, and exit; only where no server has it open")
       ->type_name("DIR")
       ->excludes("--doctor");
+  app.add_option("--restore", restore, "Make --data-dir of a backup in DIR, and exit")
+      ->type_name("DIR")
+      ->excludes("--doctor")
+      ->excludes("--backup");
   app.add_option("--backup-id", backup_id, "With --restore: which one; 0: the newest [0]")
       ->needs("--restore");
   app.set_version_flag("--version", std::string("swiftlet-server ") + kServerVersion,
@@ -133,7 +137,8 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
   line.options = *std::move(options);
   if (doctor) line.action = json ? CommandLine::Action::kDoctorJson : CommandLine::Action::kDoctor;
   if (!restore.empty()) line.action = CommandLine::Action::kRestore;
-  line.backups = restore;
+  if (!backup.empty()) line.action = CommandLine::Action::kBackup;
+  line.backups = restore.empty() ? backup : restore;
   line.backup_id = backup_id;
   return line;
 }

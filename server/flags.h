@@ -13,10 +13,10 @@ namespace swiftlet {
 struct CommandLine {
   // Set: the process ends with this code; what there was to say has been printed (help, version, an error).
   std::optional<int> exit_code;
-  enum class Action { kServe, kDoctor, kDoctorJson, kRestore };
+  enum class Action { kServe, kDoctor, kDoctorJson, kBackup, kRestore };
   Action action = Action::kServe;
   ServerOptions options;
-  std::string backups;     // kRestore: the directory of backups
+  std::string backups;     // kBackup, kRestore: the directory of backups
   uint32_t backup_id = 0;  // kRestore: 0: the newest
 };
 

@@ -2,6 +2,7 @@
 #include <signal.h>
 
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <utility>
@@ -16,6 +17,7 @@
 #include "server/server.h"
 #include "spdlog/spdlog.h"
 #include "storage/backup.h"
+#include "storage/database.h"
 
 // jemalloc's settings, read before main; MALLOC_CONF in the environment comes after them. Memory that a swap,
 // a flush or a change of the catalogue has freed goes back to the system within seconds, by a thread of its
@@ -31,6 +33,25 @@ int RunDoctor(const swiftlet::CommandLine& line) {
   const bool json = line.action == swiftlet::CommandLine::Action::kDoctorJson;
   std::fputs((json ? swiftlet::FindingsJson(findings) : swiftlet::FindingsText(findings)).c_str(), stdout);
   return swiftlet::HasProblem(findings) ? 1 : 0;
+}
+
+int RunBackup(const swiftlet::CommandLine& line) {
+  const auto fails = [](const absl::Status& status) {
+    std::fprintf(stderr, "swiftlet-server: cannot make a backup: %s\n",
+                 std::string(status.message()).c_str());
+    return 1;
+  };
+  const std::string& data_dir = line.options.data_dir;
+  if (!std::filesystem::exists(data_dir)) return fails(absl::NotFoundError(data_dir + " is not there"));
+  const auto database = swiftlet::Database::Open(
+      {.path = data_dir, .max_history_events = static_cast<uint32_t>(line.options.limits.max_history_events)},
+      line.options.event_types);
+  if (!database.ok()) return fails(database.status());
+  const absl::StatusOr<swiftlet::BackupInfo> backup = (*database)->CreateBackup({.directory = line.backups});
+  if (!backup.ok()) return fails(backup.status());
+  std::printf("%s: backup %u of %s, %.1f MB\n", line.backups.c_str(), backup->id, data_dir.c_str(),
+              static_cast<double>(backup->bytes) / 1e6);
+  return 0;
 }
 
 int RunRestore(const swiftlet::CommandLine& line) {
@@ -58,6 +79,7 @@ int main(int argc, char** argv) {
   const swiftlet::CommandLine line = swiftlet::ParseCommandLine(argc, argv);
   if (line.exit_code.has_value()) return *line.exit_code;
   if (line.action == Action::kDoctor || line.action == Action::kDoctorJson) return RunDoctor(line);
+  if (line.action == Action::kBackup) return RunBackup(line);
   if (line.action == Action::kRestore) return RunRestore(line);
   swiftlet::InitLogging(line.options.log);
   // Debian's Abseil looks for deadlocks in everybody's absl::Mutex: each of gRPC's keeps a graph of who holds

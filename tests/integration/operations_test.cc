@@ -45,6 +45,51 @@ TEST(CommandLine, HelpAndVersionSucceed) {
   EXPECT_THAT(unknown.err, HasSubstr("--no-such-flag"));
 }
 
+TEST(CommandLine, ABackupOfAStoppedServerIsServedElsewhere) {
+  TempDir dir, other;
+  const std::string data = dir.path() + "/data", backups = dir.path() + "/backups";
+  {
+    ServerProcess server({.dir = dir.path()});
+    ASSERT_TRUE(server.running());
+    v1::RecordEventsResponse recorded;
+    ASSERT_OK(server.RecordEvents(Batch({MakeEvent("u", "item-1", "click", 0, "e")}), &recorded));
+    const ProgramResult busy = RunServerBinary({"--backup", backups, "--data-dir", data});
+    EXPECT_EQ(busy.exit_code, 1);
+    EXPECT_THAT(busy.err, HasSubstr("another process has this database open"));
+    EXPECT_EQ(server.Terminate(), 0);
+  }
+  const ProgramResult backup = RunServerBinary({"--backup", backups, "--data-dir", data});
+  EXPECT_EQ(backup.exit_code, 0) << backup.err;
+  EXPECT_THAT(backup.out, HasSubstr("backup 1 of "));
+  const ProgramResult refused = RunServerBinary({"--restore", backups, "--data-dir", data});
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_THAT(refused.err, HasSubstr("is not empty"));
+  const ProgramResult restored =
+      RunServerBinary({"--restore", backups, "--data-dir", other.path() + "/data"});
+  EXPECT_EQ(restored.exit_code, 0) << restored.err;
+  EXPECT_THAT(restored.out, HasSubstr("restored from backup 1"));
+
+  ServerProcess server({.dir = other.path()});
+  ASSERT_TRUE(server.running());
+  v1::RecordEventsResponse again;
+  ASSERT_OK(server.RecordEvents(Batch({MakeEvent("u", "item-1", "click", 0, "e")}), &again));
+  EXPECT_EQ(again.num_duplicates(), 1);
+}
+
+TEST(CommandLine, TheDoctorEndsAsItFinds) {
+  TempDir dir;
+  const ProgramResult well =
+      RunServerBinary({"--doctor", "--listen", "127.0.0.1:0", "--metrics", "off", "--data-dir",
+                       dir.path() + "/data", "--model-dir", dir.path() + "/models"});
+  EXPECT_EQ(well.exit_code, 0) << well.out;
+  EXPECT_THAT(well.out, HasSubstr("No problem"));
+  const ProgramResult ill =
+      RunServerBinary({"--doctor", "--json", "--listen", "192.0.2.1:1", "--insecure-listen", "--metrics",
+                       "off", "--data-dir", dir.path() + "/data", "--model-dir", dir.path() + "/models"});
+  EXPECT_EQ(ill.exit_code, 1) << ill.out << ill.err;
+  EXPECT_THAT(ill.out, HasSubstr("\"about\": \"listen_address\""));
+}
+
 TEST(Configuration, ErrorsNameFileLineColumnAndReason) {
   TempDir dir;
   const std::string unknown =
