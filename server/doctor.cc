@@ -123,11 +123,6 @@ class Examination {
       Advise("swap space", Bytes(host_.swap_used_bytes) + " in use",
              "what is swapped out costs milliseconds: turn swap off or set vm.swappiness to 1");
     }
-    if (host_.huge_pages == "never") {
-      Advise("huge pages", "transparent huge pages are off",
-             "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled: exact scans read memory half again "
-             "as fast");
-    }
   }
 
   void Files() {
@@ -228,6 +223,15 @@ class Examination {
     return at.string();
   }
 
+  // But for what a fresh file system brings along.
+  static bool IsEmpty(const std::string& path) {
+    std::error_code error;
+    for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
+      if (it->path().filename() != "lost+found") return false;
+    }
+    return !error;
+  }
+
   void DataDirectory() {
     const std::string& path = options_.data_dir;
     std::error_code error;
@@ -244,24 +248,34 @@ class Examination {
       return Problem("data_dir", path + " is not a directory", "name another data_dir");
     }
     const std::string marker = path + "/SWIFTLET";
-    if (fs::exists(marker, error)) {
+    const bool is_database = fs::exists(marker, error);
+    if (fs::exists(path + "/restoring", error) || fs::exists(path + "/CURRENT.restored", error)) {
+      Problem("data_dir", path + ": a restore was cut short",
+              "empty the directory and restore the backup again: swiftlet-server --restore");
+    } else if (is_database) {
       const FileHandle file(open(marker.c_str(), O_RDONLY | O_CLOEXEC));
       running_ = file.fd() >= 0 && flock(file.fd(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+      if (file.fd() >= 0) flock(file.fd(), LOCK_UN);  // a server may start meanwhile
       Database(path);
-    } else if (fs::exists(path + "/restoring", error)) {
-      Problem("data_dir", path + ": a restore was cut short",
-              "restore the backup again: swiftlet-server --restore");
-    } else if (fs::is_empty(path, error)) {
+    } else if (IsEmpty(path)) {
       Ok("data_dir", path + " is empty: a database will be made");
     } else {
       Problem("data_dir", path + " holds other things (no file SWIFTLET)", "name another data_dir");
     }
-    Disk("data_dir", path, true);
+    // Into an empty directory nothing is written, not even for a moment: a server that starts would refuse
+    // it.
+    Disk("data_dir", path, is_database);
   }
 
   void Database(const std::string& path) {
-    const std::string scratch =
-        absl::StrCat(fs::temp_directory_path().string(), "/swiftlet-doctor-", getpid());
+    std::error_code error;
+    const fs::path temporary = fs::temp_directory_path(error);
+    if (error || access(temporary.c_str(), W_OK) != 0) {
+      return Advise("data_dir",
+                    path + " holds a database that was not looked into: no directory for scratch files",
+                    "set TMPDIR to one");
+    }
+    const std::string scratch = absl::StrCat(temporary.string(), "/swiftlet-doctor-", getpid());
     const auto reader = TrainingReader::Open(path, scratch);
     if (!reader.ok()) {
       return Problem("data_dir", std::string(reader.status().message()),
@@ -360,11 +374,6 @@ HostFacts ReadHostFacts() {
   }
   rlimit files = {};
   if (getrlimit(RLIMIT_NOFILE, &files) == 0) host.max_files = files.rlim_max;
-  std::string modes;
-  std::getline(std::ifstream("/sys/kernel/mm/transparent_hugepage/enabled"), modes);
-  const size_t open = modes.find('['), close = modes.find(']');
-  if (open != std::string::npos && close != std::string::npos)
-    host.huge_pages = modes.substr(open + 1, close - open - 1);
   return host;
 }
 

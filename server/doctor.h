@@ -30,7 +30,6 @@ struct HostFacts {
   int num_cpus = 1;              // that the process may use, its control group's quota included
   uint64_t available_bytes = 0;  // of memory, less where the control group allows less; 0: unknown
   uint64_t max_files = 0;        // hard limit of open files
-  std::string huge_pages;        // the mode of transparent huge pages: "madvise"; empty: unknown
   uint64_t swap_used_bytes = 0;
 };
 HostFacts ReadHostFacts();

@@ -79,11 +79,13 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
   app.add_option("--backup", backup,
                  "Add a backup of --data-dir to DIR, and exit; only where no server has it open")
       ->type_name("DIR")
-      ->excludes("--doctor");
+      ->excludes("--doctor")
+      ->excludes("--check-config");
   app.add_option("--restore", restore, "Make --data-dir of a backup in DIR, and exit")
       ->type_name("DIR")
       ->excludes("--doctor")
-      ->excludes("--backup");
+      ->excludes("--backup")
+      ->excludes("--check-config");
   app.add_option("--backup-id", backup_id, "With --restore: which one; 0: the newest [0]")
       ->needs("--restore");
   app.set_version_flag("--version", std::string("swiftlet-server ") + kServerVersion,
@@ -94,6 +96,12 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
     return Exit(app.exit(e) == 0 ? 0 : 2);
   }
 
+  for (const char* flag : {"--backup", "--restore"}) {
+    if (app.count(flag) > 0 && backup.empty() && restore.empty()) {
+      std::fprintf(stderr, "%s: the directory is empty\n", flag);
+      return Exit(2);
+    }
+  }
   v1::ServerConfig config;
   if (!config_file.empty()) {
     absl::StatusOr<v1::ServerConfig> read = ReadConfigFile(config_file);
@@ -136,8 +144,8 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
   CommandLine line;
   line.options = *std::move(options);
   if (doctor) line.action = json ? CommandLine::Action::kDoctorJson : CommandLine::Action::kDoctor;
-  if (!restore.empty()) line.action = CommandLine::Action::kRestore;
-  if (!backup.empty()) line.action = CommandLine::Action::kBackup;
+  if (app.count("--restore") > 0) line.action = CommandLine::Action::kRestore;
+  if (app.count("--backup") > 0) line.action = CommandLine::Action::kBackup;
   line.backups = restore.empty() ? backup : restore;
   line.backup_id = backup_id;
   return line;

@@ -340,12 +340,15 @@ absl::Status SnapshotManager::TryLoad(int64_t version) {
 }
 
 BackgroundJobs::Options SnapshotManager::JobOptions(int64_t version) const {
-  // Nobody waits for anything but the first snapshot. Later ones leave the processors to requests: what these
+  // Only the first snapshot is in a hurry. Later ones leave the processors to requests: what these
   // leave of them is taken for five times as long as one processor alone would need, some 400 MB a second.
   std::error_code error;
   double bytes = 0;
-  for (const auto& file : std::filesystem::directory_iterator(directory_.VersionPath(version), error)) {
-    bytes += static_cast<double>(file.file_size(error));
+  for (std::filesystem::directory_iterator it(directory_.VersionPath(version), error), end;
+       !error && it != end; it.increment(error)) {
+    std::error_code gone;
+    const uint64_t size = it->file_size(gone);
+    if (!gone) bytes += static_cast<double>(size);
   }
   const absl::Duration idle_patience = std::min(absl::Seconds(bytes * 5 / 400e6), kMaxIdlePatience);
   return {.num_threads = std::clamp<size_t>(std::thread::hardware_concurrency(), 1, kMaxLoadThreads),

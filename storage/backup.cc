@@ -29,6 +29,7 @@ constexpr char kBackupMarker[] = "SWIFTLET_BACKUPS";
 // In a data directory that is being restored: files come here first, and everything beside it is of the
 // restore.
 constexpr char kRestoring[] = "restoring";
+constexpr char kRestoredCurrent[] = "CURRENT.restored";
 
 rocksdb::BackupEngineOptions EngineOptions(const std::string& directory, uint64_t bytes_per_second) {
   rocksdb::BackupEngineOptions options(directory);
@@ -102,11 +103,31 @@ absl::StatusOr<FileHandle> LockBackups(const std::string& directory) {
   return marker;
 }
 
-// Empties what an earlier attempt left, and refuses what is not of one.
-absl::Status PrepareToRestore(const std::string& data_dir) {
+// The lock of a restore, until it is closed: on the directory itself, since a marker file would make a
+// database of it.
+absl::StatusOr<FileHandle> LockForRestore(const std::string& data_dir) {
   std::error_code error;
   fs::create_directories(data_dir, error);
   if (error) return FromErrno(error.value(), data_dir, "cannot create the directory");
+  FileHandle directory(open(data_dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (directory.fd() < 0) return FromErrno(errno, data_dir, "cannot open the directory");
+  if (flock(directory.fd(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno == EWOULDBLOCK) {
+      return absl::FailedPreconditionError(absl::StrCat(data_dir, ": another restore is being made there"));
+    }
+    return FromErrno(errno, data_dir, "cannot lock the directory");
+  }
+  const std::string marker_path = absl::StrCat(data_dir, "/", kMarkerFile);
+  const FileHandle marker(open(marker_path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (marker.fd() >= 0 && flock(marker.fd(), LOCK_EX | LOCK_NB) != 0) {
+    return absl::FailedPreconditionError(absl::StrCat(data_dir, ": a process has this database open"));
+  }
+  return directory;
+}
+
+// Empties what an earlier attempt left, and refuses what is not of one.
+absl::Status PrepareToRestore(const std::string& data_dir) {
+  std::error_code error;
   // A whole database is never taken for a part of one, whatever lies beside it.
   const bool again =
       fs::exists(fs::path(data_dir) / kRestoring, error) && !fs::exists(fs::path(data_dir) / "CURRENT");
@@ -201,6 +222,7 @@ absl::StatusOr<BackupInfo> RestoreBackup(const std::string& directory, uint32_t 
                                          const std::string& data_dir) {
   SWIFTLET_ASSIGN_OR_RETURN(const auto engine, OpenToRead(directory));
   SWIFTLET_ASSIGN_OR_RETURN(const rocksdb::BackupInfo info, Find(*engine, id, directory));
+  SWIFTLET_ASSIGN_OR_RETURN(const FileHandle lock, LockForRestore(data_dir));
   SWIFTLET_RETURN_IF_ERROR(PrepareToRestore(data_dir));
   const std::string scratch = absl::StrCat(data_dir, "/", kRestoring);
   std::error_code error;
@@ -218,17 +240,19 @@ absl::StatusOr<BackupInfo> RestoreBackup(const std::string& directory, uint32_t 
     if (name != "CURRENT") names.push_back(name);
   }
   if (error) return FromErrno(error.value(), scratch, "cannot list the directory");
-  const auto move = [&](const std::string& name) -> absl::Status {
-    fs::rename(scratch + "/" + name, data_dir + "/" + name, error);
-    if (error) return FromErrno(error.value(), scratch + "/" + name, "cannot move");
+  const auto move = [&](const std::string& from, const std::string& to) -> absl::Status {
+    fs::rename(from, data_dir + "/" + to, error);
+    if (error) return FromErrno(error.value(), from, "cannot move");
     return absl::OkStatus();
   };
-  for (const std::string& name : names) SWIFTLET_RETURN_IF_ERROR(move(name));
-  SWIFTLET_RETURN_IF_ERROR(WriteMarker(data_dir));
-  SWIFTLET_RETURN_IF_ERROR(SyncDirectory(data_dir));
-  SWIFTLET_RETURN_IF_ERROR(move("CURRENT"));
+  for (const std::string& name : names) SWIFTLET_RETURN_IF_ERROR(move(scratch + "/" + name, name));
+  // The directory of a part of a restore is gone before there is a whole database.
+  SWIFTLET_RETURN_IF_ERROR(move(scratch + "/CURRENT", kRestoredCurrent));
   fs::remove(scratch, error);
   if (error) return FromErrno(error.value(), scratch, "cannot remove the directory");
+  SWIFTLET_RETURN_IF_ERROR(WriteMarker(data_dir));
+  SWIFTLET_RETURN_IF_ERROR(SyncDirectory(data_dir));
+  SWIFTLET_RETURN_IF_ERROR(move(absl::StrCat(data_dir, "/", kRestoredCurrent), "CURRENT"));
   SWIFTLET_RETURN_IF_ERROR(SyncDirectory(data_dir));
   return ToInfo(info);
 }

@@ -36,11 +36,7 @@ class DoctorTest : public ::testing::Test {
     options_.model_dir = dir_.File("models");
     options_.listen_address = "127.0.0.1:0";
     options_.metrics_address = "";
-    host_ = {.cpu_target = "AVX3",
-             .num_cpus = 2,
-             .available_bytes = uint64_t{8} << 30,
-             .max_files = 100'000,
-             .huge_pages = "madvise"};
+    host_ = {.cpu_target = "AVX3", .num_cpus = 2, .available_bytes = uint64_t{8} << 30, .max_files = 100'000};
   }
   std::vector<Finding> Look() const { return Examine(options_, host_); }
   void PublishSnapshot(int64_t version) {
@@ -92,6 +88,14 @@ TEST_F(DoctorTest, DamagedFilesAreNamed) {
                                        Field(&Finding::about, "data_dir"))));
 }
 
+TEST_F(DoctorTest, WhatARestoreLeftIsNotADatabase) {
+  fs::create_directories(options_.data_dir + "/restoring");
+  EXPECT_THAT(Look(), Contains(Found(Verdict::kProblem, "data_dir", "a restore was cut short")));
+  fs::remove(options_.data_dir + "/restoring");
+  fs::create_directory(options_.data_dir + "/lost+found");
+  EXPECT_THAT(Look(), Contains(Found(Verdict::kOk, "data_dir", "is empty")));
+}
+
 TEST_F(DoctorTest, OtherPeoplesDirectoriesAreNotTaken) {
   fs::create_directory(options_.data_dir);
   std::ofstream(options_.data_dir + "/thesis.tex") << "x";
@@ -114,7 +118,6 @@ TEST_F(DoctorTest, TheMachineIsHeldAgainstTheConfiguration) {
   host_.cpu_target = "SSE2";
   host_.available_bytes = uint64_t{200} << 20;
   host_.max_files = 1024;
-  host_.huge_pages = "never";
   host_.swap_used_bytes = uint64_t{1} << 30;
   options_.num_io_threads = 16;
   const std::vector<Finding> findings = Look();
@@ -122,7 +125,6 @@ TEST_F(DoctorTest, TheMachineIsHeldAgainstTheConfiguration) {
   EXPECT_THAT(findings, Contains(Found(Verdict::kAdvice, "num_io_threads", "16 threads for 2 CPUs")));
   EXPECT_THAT(findings, Contains(Found(Verdict::kProblem, "memory", "200 MiB available")));
   EXPECT_THAT(findings, Contains(Found(Verdict::kAdvice, "open files", "1024 open files")));
-  EXPECT_THAT(findings, Contains(Found(Verdict::kAdvice, "huge pages", "off")));
   EXPECT_THAT(findings, Contains(Found(Verdict::kAdvice, "swap space", "1.0 GiB")));
   const std::string text = FindingsText(findings);
   EXPECT_THAT(text, HasSubstr("problem  memory "));

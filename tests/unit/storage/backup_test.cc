@@ -200,12 +200,44 @@ TEST_F(BackupTest, DirectoriesOfOtherThingsAreLeftAlone) {
               Fails(absl::StatusCode::kFailedPrecondition, "is not empty (file)"));
   EXPECT_TRUE(fs::exists(dir_.Path("precious/file")));
   EXPECT_THAT(RestoreBackup(backups_, 0, dir_.Path("data")).status(),
-              Fails(absl::StatusCode::kFailedPrecondition, "is not empty"));
+              Fails(absl::StatusCode::kFailedPrecondition, "a process has this database open"));
   EXPECT_THAT(HistoryOf(*db_, "u"), SizeIs(1));
+  db_ = nullptr;
+  EXPECT_THAT(RestoreBackup(backups_, 0, dir_.Path("data")).status(),
+              Fails(absl::StatusCode::kFailedPrecondition, "is not empty"));
   // Not even where the last step of a restore is missing.
   fs::create_directory(dir_.Path("data/restoring"));
   EXPECT_THAT(RestoreBackup(backups_, 0, dir_.Path("data")).status(),
               Fails(absl::StatusCode::kFailedPrecondition, "is not empty"));
+}
+
+TEST_F(BackupTest, OfRestoresToOnePlaceOneIsMade) {
+  Record("u", 1);
+  Backup();
+  for (int round = 0; round < 5; ++round) {
+    const std::string place = dir_.Path(absl::StrCat("place ", round));
+    std::atomic<int> made{0};
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 4; ++i) {
+      threads.emplace_back([&] {
+        const absl::Status status = RestoreBackup(backups_, 0, place).status();
+        if (status.ok()) return static_cast<void>(++made);
+        EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_EQ(made, 1);
+    EXPECT_THAT(HistoryOf(*OpenOrDie({.path = place}), "u"), SizeIs(1));
+  }
+}
+
+TEST_F(BackupTest, ADatabaseThatIsOpenIsNotRestoredOver) {
+  Record("u", 1);
+  Backup();
+  fs::create_directory(dir_.Path("data/restoring"));
+  fs::remove(dir_.Path("data/CURRENT"));
+  EXPECT_THAT(RestoreBackup(backups_, 0, dir_.Path("data")).status(),
+              Fails(absl::StatusCode::kFailedPrecondition, "a process has this database open"));
 }
 
 TEST_F(BackupTest, NoTwoAtOnceInADirectory) {
