@@ -23,7 +23,7 @@ struct ServiceCore {
   RequestValidator validator;
   EventTypeTable event_types;
   RequestLimits limits;
-  SearchOptions search = {};  // where a request says nothing else
+  SearchOptions search = {};          // where a request says nothing else
   size_t user_vector_memo_bytes = 0;  // of each thread that answers; 0: off
   uint64_t user_vector_memo_seed = 0;
   std::function<int64_t()> now_ms;
@@ -31,7 +31,7 @@ struct ServiceCore {
   Database* database = nullptr;
   UserCache* users = nullptr;
   WriteGate* writes = nullptr;
-  ThreadPool* writers = nullptr;  // for commits of events: those that run at once share an fsync
+  ThreadPool* writers = nullptr;   // for commits of events: those that run at once share an fsync
   ThreadPool* exporter = nullptr;  // one thread, for exports
   CatalogManager* catalog = nullptr;
   SnapshotManager* snapshots = nullptr;

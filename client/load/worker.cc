@@ -41,7 +41,7 @@ void SleepUntil(Clock::time_point time) {
 grpc_channel_credentials* MakeCredentials(const ChannelSecurity& security) {
   if (!security.tls) return grpc_insecure_credentials_create();
   grpc_ssl_pem_key_cert_pair pair = {.private_key = security.private_key.c_str(),
-                                           .cert_chain = security.certificate.c_str()};
+                                     .cert_chain = security.certificate.c_str()};
   return grpc_ssl_credentials_create(security.ca.empty() ? nullptr : security.ca.c_str(),
                                      security.private_key.empty() ? nullptr : &pair, nullptr, nullptr);
 }

@@ -28,7 +28,7 @@ void LowerThreadPriority();
 // before the lower one leaves.
 void MakeThreadIdleClass();
 
-// Thread-safe.
+// Add is thread-safe; Run is one call at a time.
 class BackgroundJobs {
  public:
   struct Options {
@@ -36,7 +36,8 @@ class BackgroundJobs {
     size_t num_threads = 0;
     bool low_priority = true;  // false: like the calling thread's, where nothing else is to be done
     // With low_priority, threads are of the idle class first. Where that has not sufficed after this long,
-    // since others want the whole machine, threads of low priority (LowerThreadPriority) take their place.
+    // since others want the whole machine, threads of low priority (LowerThreadPriority) take their place:
+    // at once for steps to come, and at its end for a step that is begun, which Run waits for.
     absl::Duration idle_patience = absl::Seconds(2);
     // Where there is no time to spare, Run takes part itself after this long.
     absl::Duration patience = absl::Seconds(5);

@@ -199,7 +199,8 @@ TEST_F(ContentFitTest, ShiftsBiasesUntilNewItemsAreShownAsOftenAsTheyWerePicked)
 // Users who pick among the held-out items those of one kind, or any.
 ContentUsers Pickers(const MatrixF& kinds, bool by_kind) {
   std::mt19937_64 random(4);
-  ContentUsers users{.vectors = MatrixF(100, kinds.cols()), .picks = {}, .final_vectors = {}, .best_scores = {}};
+  ContentUsers users{
+      .vectors = MatrixF(100, kinds.cols()), .picks = {}, .final_vectors = {}, .best_scores = {}};
   for (uint32_t u = 0; u < 100; ++u) {
     users.vectors.row(u) = kinds.row(u % kinds.rows());
     std::vector<uint32_t> picks;
