@@ -21,6 +21,8 @@ class FileHandle {
     return *this;
   }
   int fd() const { return fd_; }
+  // Gives the descriptor up without closing it.
+  int Release() { return std::exchange(fd_, -1); }
 
  private:
   int fd_;

@@ -17,6 +17,15 @@ namespace {
 
 constexpr int kMoreNice = 10;
 constexpr uint64_t kSliceNs = 100'000;  // how long others may have to wait
+constexpr absl::Duration kStopPoll = absl::Milliseconds(50);
+
+// From disks, by the calling thread, page faults and reading ahead included: getrusage(2), where the kernel
+// accounts for it.
+int64_t BytesRead() {
+  constexpr int64_t kBlock = 512;
+  rusage usage = {};
+  return ::getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_inblock * kBlock : 0;
+}
 
 }  // namespace
 
@@ -61,6 +70,29 @@ BackgroundJobs::Entry* BackgroundJobs::NextEntry() {
   return nullptr;
 }
 
+absl::StatusOr<bool> BackgroundJobs::Step(Entry& entry) {
+  const auto stopped = [this] { return options_.stopped != nullptr && options_.stopped(); };
+  if (stopped()) return absl::CancelledError("stopped");
+  if (options_.max_read_bytes_per_second <= 0) return entry.job();
+  const int64_t before = BytesRead();
+  absl::StatusOr<bool> more = entry.job();
+  const int64_t bytes = BytesRead() - before;
+  if (bytes <= 0) return more;
+  absl::Time until;
+  {
+    MutexLock lock(mu_);
+    reads_until_ =
+        std::max(reads_until_, absl::Now()) +
+        absl::Seconds(static_cast<double>(bytes) / static_cast<double>(options_.max_read_bytes_per_second));
+    until = reads_until_;
+  }
+  for (absl::Duration left; (left = until - absl::Now()) > absl::ZeroDuration();) {
+    if (stopped()) break;
+    absl::SleepFor(std::min(left, kStopPoll));
+  }
+  return more;
+}
+
 void BackgroundJobs::Work(bool idle_class) {
   Entry* mine = nullptr;
   bool more = false;
@@ -85,7 +117,9 @@ void BackgroundJobs::Work(bool idle_class) {
       if (leaves() || mine == nullptr) return;
       mine->running = true;
     }
-    absl::StatusOr<bool> step = mine->job();
+    const absl::StatusOr<bool> step = Step(*mine);
+    // Whoever woke up meanwhile runs now, not when the scheduler next looks.
+    if (options_.low_priority) ::sched_yield();
     status = step.status();
     more = step.ok() && *step;
   }

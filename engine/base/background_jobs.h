@@ -25,7 +25,8 @@ void LowerThreadPriority();
 
 // Of the calling thread, for good: it gets only what nobody else wants, and whoever wakes up takes its place
 // at once. Above, a thread that wakes up may wait for the next tick of the scheduler, some milliseconds,
-// before the lower one leaves.
+// before the lower one leaves. On a full machine it stands still for seconds: not for a thread that takes
+// locks which requests want, in the process or in the kernel.
 void MakeThreadIdleClass();
 
 // Add is thread-safe; Run is one call at a time.
@@ -41,8 +42,15 @@ class BackgroundJobs {
     absl::Duration idle_patience = absl::Seconds(2);
     // Where there is no time to spare, Run takes part itself after this long.
     absl::Duration patience = absl::Seconds(5);
+    // Of all threads together, from disks: what the system has in memory does not count. Steps that read more
+    // make the next ones wait. 0: no limit.
+    int64_t max_read_bytes_per_second = 0;
+    // Asked before every step and while one waits, on any thread: true gives all jobs up, with CANCELLED. May
+    // be null.
+    std::function<bool()> stopped = nullptr;
   };
-  // One step of about a millisecond; false: the job is done. Not called again after an error.
+  // One step of about a tenth of a millisecond: after each, others may have the processor. False: the job is
+  // done. Not called again after an error.
   using Job = std::function<absl::StatusOr<bool>()>;
 
   explicit BackgroundJobs(const Options& options) : options_(options) {}
@@ -65,6 +73,8 @@ class BackgroundJobs {
 
   // Runs steps until there is nothing left to do; of the idle class, until its time is over.
   void Work(bool idle_class) ABSL_LOCKS_EXCLUDED(mu_);
+  // The step, and what waiting its reads from disks call for.
+  absl::StatusOr<bool> Step(Entry& entry) ABSL_LOCKS_EXCLUDED(mu_);
   // Whether all was done by then.
   bool WaitUntil(absl::Time deadline) ABSL_LOCKS_EXCLUDED(mu_);
   Entry* NextEntry() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -76,6 +86,8 @@ class BackgroundJobs {
   std::vector<std::unique_ptr<Entry>> entries_ ABSL_GUARDED_BY(mu_);  // in order of Add
   size_t first_failed_ ABSL_GUARDED_BY(mu_) = ~size_t{0};
   bool idle_time_is_over_ ABSL_GUARDED_BY(mu_) = false;
+  // When what was read so far may have been read.
+  absl::Time reads_until_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
 };
 
 }  // namespace swiftlet

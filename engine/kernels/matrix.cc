@@ -7,17 +7,13 @@
 #define HWY_TARGET_INCLUDE "engine/kernels/matrix.cc"
 #include "hwy/foreach_target.h"
 // After foreach_target.h.
+#include "engine/kernels/float_lanes-inl.h"
 #include "hwy/contrib/math/math-inl.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace swiftlet {
 namespace HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
-
-using F = hn::CappedTag<float, 16>;
-using VF = hn::Vec<F>;
-
 // kRows rows times two vectors of columns, all sums in registers.
 template <size_t kRows>
 HWY_INLINE void ProductTile(const float* HWY_RESTRICT x, size_t in, size_t x_stride,
@@ -103,30 +99,6 @@ void LayerNormImpl(const float* x, size_t rows, size_t dim, const float* weight,
     }
     for (size_t i = whole; i < dim; ++i) y[i] = (x[i] - mean) * scale * weight[i] + bias[i];
   }
-}
-
-HWY_INLINE VF Sigmoid(F d, VF x) {
-  const auto one = hn::Set(d, 1.0f);
-  // Beyond 80, exp would leave the range of floats; the sigmoid is 0 there to 35 digits.
-  return hn::Div(one, hn::Add(one, hn::Exp(d, hn::Neg(hn::Max(x, hn::Set(d, -80.0f))))));
-}
-
-// Loads `count` <= Lanes floats, the others 0.
-HWY_INLINE VF LoadSome(F d, const float* p, size_t count) {
-  if (count == hn::Lanes(d)) return hn::LoadU(d, p);
-  float rest[HWY_MAX_BYTES / sizeof(float)] = {};
-  for (size_t i = 0; i < count; ++i) rest[i] = p[i];
-  return hn::LoadU(d, rest);
-}
-
-HWY_INLINE void StoreSome(VF v, F d, float* p, size_t count) {
-  if (count == hn::Lanes(d)) {
-    hn::StoreU(v, d, p);
-    return;
-  }
-  float rest[HWY_MAX_BYTES / sizeof(float)];
-  hn::StoreU(v, d, rest);
-  for (size_t i = 0; i < count; ++i) p[i] = rest[i];
 }
 
 void AddGatedImpl(const float* gate, const float* y, size_t n, float* x) {

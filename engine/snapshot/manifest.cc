@@ -576,19 +576,22 @@ std::string FormatManifest(const Manifest& m) {
 }
 
 struct FileChecksum::State {
-  explicit State(int fd_in) : fd(fd_in), buffer(size_t{1} << 20) {}
+  State(int fd_in, size_t buffer_size) : fd(fd_in), buffer(buffer_size) {}
 
   const FileDescriptor fd;
-  std::vector<char> buffer;
+  std::vector<std::byte> buffer;
   const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> xxh{XXH3_createState(), &XXH3_freeState};
 };
 
-FileChecksum::FileChecksum(std::string path) : path_(std::move(path)) {}
+FileChecksum::FileChecksum(std::string path) : path_(std::move(path)), keeps_(false) {}
+FileChecksum::FileChecksum(std::string path, std::span<std::byte> copy)
+    : path_(std::move(path)), keeps_(true), room_(copy) {}
 FileChecksum::~FileChecksum() = default;
 
 absl::StatusOr<bool> FileChecksum::Step() {
   if (state_ == nullptr) {
-    state_ = std::make_unique<State>(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    state_ = std::make_unique<State>(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK),
+                                     keeps_ ? 0 : kPieceBytes);
     if (!state_->fd.valid()) return ErrnoStatus(errno, "open", path_);
     if (state_->xxh == nullptr) {
       return absl::ResourceExhaustedError(absl::StrCat(path_, ": no memory to checksum it"));
@@ -597,13 +600,18 @@ absl::StatusOr<bool> FileChecksum::Step() {
     // Read ahead of us, as far as the system sees fit.
     ::posix_fadvise(state_->fd.get(), 0, 0, POSIX_FADV_SEQUENTIAL);
   }
+  const std::span<std::byte> piece =
+      keeps_ ? room_.first(std::min(room_.size(), kPieceBytes)) : std::span(state_->buffer);
+  if (piece.empty()) return false;
   ssize_t n;
   do {
-    n = ::read(state_->fd.get(), state_->buffer.data(), state_->buffer.size());
+    n = ::read(state_->fd.get(), piece.data(), piece.size());
   } while (n < 0 && errno == EINTR);
   if (n < 0) return ErrnoStatus(errno, "read", path_);
-  XXH3_128bits_update(state_->xxh.get(), state_->buffer.data(), static_cast<size_t>(n));
-  return n > 0;
+  const auto size = static_cast<size_t>(n);
+  XXH3_128bits_update(state_->xxh.get(), piece.data(), size);
+  if (keeps_) room_ = room_.subspan(size);
+  return size > 0;
 }
 
 std::string FileChecksum::Hex() const { return ToHex(XXH3_128bits_digest(state_->xxh.get())); }

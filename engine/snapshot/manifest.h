@@ -177,12 +177,17 @@ absl::StatusOr<std::string> ChecksumFile(const std::string& path);
 // The same a piece at a time. Thread-compatible.
 class FileChecksum {
  public:
+  static constexpr size_t kPieceBytes = size_t{128} << 10;  // summed up while it is in the second-level cache
+
   explicit FileChecksum(std::string path);
+  // The bytes are kept: of a file that has more than fit into `copy` (not empty), only those that do are
+  // read. `copy` must outlive this.
+  FileChecksum(std::string path, std::span<std::byte> copy);
   ~FileChecksum();
   FileChecksum(const FileChecksum&) = delete;
   FileChecksum& operator=(const FileChecksum&) = delete;
 
-  // Reads a piece of the file, a megabyte at most; false when there is no more.
+  // Reads a piece of the file, kPieceBytes at most; false when there is no more.
   absl::StatusOr<bool> Step();
   // Of what was read.
   std::string Hex() const;
@@ -190,6 +195,8 @@ class FileChecksum {
  private:
   struct State;
   const std::string path_;
+  const bool keeps_;
+  std::span<std::byte> room_;     // of the copy, not yet filled
   std::unique_ptr<State> state_;  // null before the first piece
 };
 

@@ -60,14 +60,18 @@ absl::Status CheckFileSize(const std::string& path, const ManifestFile& expected
   return absl::OkStatus();
 }
 
+// Whether the checksum of all that was read is the manifest's.
+absl::Status CheckSum(const std::string& path, const FileChecksum& checksum, const ManifestFile& expected) {
+  if (checksum.Hex() == expected.xxh3_128) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat(path, ": corrupt: expected XXH3-128 ", expected.xxh3_128,
+                                          " (manifest), found ", checksum.Hex()));
+}
+
 void AddChecksumJob(const std::string& path, const ManifestFile& expected, BackgroundJobs& jobs) {
   auto checksum = std::make_shared<FileChecksum>(path);
   jobs.Add([checksum, path, expected]() -> absl::StatusOr<bool> {
     SWIFTLET_ASSIGN_OR_RETURN(const bool more, checksum->Step());
-    if (!more && checksum->Hex() != expected.xxh3_128) {
-      return absl::DataLossError(absl::StrCat(path, ": corrupt: expected XXH3-128 ", expected.xxh3_128,
-                                              " (manifest), found ", checksum->Hex()));
-    }
+    if (!more) SWIFTLET_RETURN_IF_ERROR(CheckSum(path, *checksum, expected));
     return more;
   });
 }
@@ -141,11 +145,16 @@ absl::StatusOr<std::shared_ptr<const ModelSnapshot>> ModelSnapshot::Load(const s
   for (const auto& [name, file] : manifest.files) {
     SWIFTLET_RETURN_IF_ERROR(CheckFileSize(absl::StrCat(directory, "/", name), file));
   }
+  const std::string model_path = absl::StrCat(directory, "/", kModelFile);
+  const auto model = manifest.files.find(kModelFile);
+  bool copies = options.huge_pages && model != manifest.files.end() && HugePagesAvailable();
   // First of all, so that damage is called that, whatever else is wrong with a damaged file.
+  if (copies) copies = snapshot->AddCopyJob(model_path, model->second, options, jobs);
   for (const auto& [name, file] : manifest.files) {
+    if (copies && name == kModelFile) continue;
     if (options.verify_checksums) AddChecksumJob(absl::StrCat(directory, "/", name), file, jobs);
   }
-  snapshot->AddModelJobs(absl::StrCat(directory, "/", kModelFile), options, jobs);
+  if (!copies) snapshot->AddModelJobs(model_path, options, jobs);
   if (manifest.num_users > 0) {
     snapshot->user_vectors_path_ = absl::StrCat(directory, "/", kUserVectorsFile);
     if (options.check_user_vectors) {
@@ -158,13 +167,37 @@ absl::StatusOr<std::shared_ptr<const ModelSnapshot>> ModelSnapshot::Load(const s
 
 ModelSnapshot::~ModelSnapshot() = default;
 
+bool ModelSnapshot::AddCopyJob(const std::string& model_path, const ManifestFile& expected,
+                               const SnapshotLoadOptions& options, BackgroundJobs& jobs) {
+  absl::StatusOr<HugePages> copy = HugePages::Allocate(expected.bytes);
+  if (!copy.ok()) return false;
+  copy_ = *std::move(copy);
+  auto checksum = std::make_shared<FileChecksum>(model_path, copy_.bytes());
+  jobs.Add([this, checksum, model_path, expected, options, &jobs,
+            done = size_t{0}]() mutable -> absl::StatusOr<bool> {
+    // At most what a step reads; what it reads less, the next one makes sure of again.
+    copy_.Touch(done, 2 * FileChecksum::kPieceBytes);
+    SWIFTLET_ASSIGN_OR_RETURN(const bool more, checksum->Step());
+    done += FileChecksum::kPieceBytes;
+    if (more) return true;
+    if (options.verify_checksums) SWIFTLET_RETURN_IF_ERROR(CheckSum(model_path, *checksum, expected));
+    AddModelJobs(model_path, options, jobs);
+    return false;
+  });
+  return true;
+}
+
 void ModelSnapshot::AddModelJobs(const std::string& model_path, const SnapshotLoadOptions& options,
                                  BackgroundJobs& jobs) {
   jobs.Add([this, model_path, options, &jobs]() -> absl::StatusOr<bool> {
-    SWIFTLET_ASSIGN_OR_RETURN(file_, SafetensorsFile::Open(model_path));
+    if (copy_.bytes().empty()) {
+      SWIFTLET_ASSIGN_OR_RETURN(file_, SafetensorsFile::Open(model_path));
+    } else {
+      SWIFTLET_ASSIGN_OR_RETURN(file_, SafetensorsFile::Parse(copy_.bytes(), model_path));
+    }
     const auto tensors = std::make_shared<SnapshotTensors>(manifest_);
     SWIFTLET_RETURN_IF_ERROR(Bind(model_path, tensors.get()));
-    if (options.prefault) {
+    if (options.prefault && copy_.bytes().empty()) {
       AddRangeJobs(
           file_->bytes().size(), uint64_t{1} << 20,
           [this](uint64_t begin, uint64_t end) {

@@ -1,6 +1,6 @@
 // A model snapshot in memory: one immutable version of item vectors, ids, metadata, popularity and encoder
-// weights, mapped from a snapshot directory. (Long-term user vectors lie beside it in user_vectors.sst, which
-// storage/ ingests.)
+// weights, mapped or copied from a snapshot directory. (Long-term user vectors lie beside it in
+// user_vectors.sst, which storage/ ingests.)
 //
 //   SWIFTLET_ASSIGN_OR_RETURN(auto snapshot, ModelSnapshot::Load("models/7", {}));
 //
@@ -90,6 +90,7 @@
 
 #include "absl/status/statusor.h"
 #include "engine/base/background_jobs.h"
+#include "engine/base/huge_pages.h"
 #include "engine/base/item_key.h"
 #include "engine/encoders/content_tower.h"
 #include "engine/encoders/encoder.h"
@@ -113,6 +114,10 @@ struct SnapshotLoadOptions {
   bool verify_contents = true;
   // Maps every page, so that requests meet no page fault.
   bool prefault = false;
+  // Copies the model file into memory of its own, on huge pages, where the machine has them; maps it where
+  // not. Searches are faster then, and whatever happens to the file meanwhile, what serves is what was
+  // checked.
+  bool huge_pages = false;
   // Loads step by step on the threads of these; null: all on the calling thread.
   BackgroundJobs* jobs = nullptr;
   // Makes a job that checks user_vectors.sst (its contents: the checksum is checked like that of any file),
@@ -123,9 +128,9 @@ struct SnapshotLoadOptions {
 // Immutable and thread-safe.
 class ModelSnapshot {
  public:
-  // Maps `directory`. NOT_FOUND when the directory or the manifest is missing; DATA_LOSS, naming file and
-  // reason, for anything truncated, corrupt, inconsistent or of another format version. Never crashes on
-  // hostile files.
+  // Maps or copies what is in `directory`. NOT_FOUND when the directory or the manifest is missing;
+  // DATA_LOSS, naming file and reason, for anything truncated, corrupt, inconsistent or of another format
+  // version. Never crashes on hostile files.
   static absl::StatusOr<std::shared_ptr<const ModelSnapshot>> Load(const std::string& directory,
                                                                    const SnapshotLoadOptions& options);
   ~ModelSnapshot();
@@ -194,7 +199,7 @@ class ModelSnapshot {
   // Null when the snapshot has none. Events of manifest().rating->event_type are ratings.
   const RatingModel* rating_model() const { return rating_.has_value() ? &*rating_ : nullptr; }
 
-  // Bytes mapped.
+  // Bytes of the model in memory.
   uint64_t size_bytes() const { return file_->bytes().size(); }
   // Maps every page, so that requests meet no page fault.
   void Prefault() const;
@@ -208,12 +213,17 @@ class ModelSnapshot {
   }
   // Sets *tensors, checks their structure, and then binds everything to them.
   absl::Status Bind(const std::string& model_path, SnapshotTensors* tensors);
-  // Adds the jobs that load the model file.
+  // Adds the job that copies the model file to copy_ and then adds those below; false where there is no
+  // memory for that.
+  bool AddCopyJob(const std::string& model_path, const ManifestFile& expected,
+                  const SnapshotLoadOptions& options, BackgroundJobs& jobs);
+  // Adds the jobs that load the model file, or its copy.
   void AddModelJobs(const std::string& model_path, const SnapshotLoadOptions& options, BackgroundJobs& jobs);
   void PrefaultRange(size_t begin, size_t end) const;
   void BuildCategoryRows();
 
   Manifest manifest_;
+  HugePages copy_;  // empty: the file is mapped
   std::unique_ptr<SafetensorsFile> file_;
   std::string user_vectors_path_;
   ItemMatrix items_, inputs_;

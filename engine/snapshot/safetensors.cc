@@ -18,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "engine/base/aligned_vector.h"
+#include "engine/base/huge_pages.h"
 #include "engine/base/quoted.h"
 #include "engine/base/status_macros.h"
 #include "engine/snapshot/file_io.h"
@@ -184,12 +185,7 @@ absl::StatusOr<std::unique_ptr<SafetensorsFile>> SafetensorsFile::Parse(std::spa
 }
 
 SafetensorsFile::~SafetensorsFile() {
-  if (!mapped_) return;
-  // A piece at a time: while one is unmapped, other threads may wait for the address space.
-  constexpr size_t kPiece = size_t{4} << 20;
-  for (size_t begin = 0; begin < bytes_.size(); begin += kPiece) {
-    ::munmap(const_cast<std::byte*>(&bytes_[begin]), std::min(kPiece, bytes_.size() - begin));
-  }
+  if (mapped_) UnmapInPieces(bytes_.data(), bytes_.size());
 }
 
 absl::Status SafetensorsFile::ParseHeader(std::string_view name_for_errors) {

@@ -301,7 +301,7 @@ absl::Status CheckValues(const SnapshotTensors& t) {
 }
 
 std::vector<ValueCheck> ValueChecks(const SnapshotTensors& t) {
-  constexpr uint64_t kRows = 4096;
+  constexpr uint64_t kRows = 25 * kGroupRows;
   const size_t dim = t.manifest.dim, stride = t.manifest.row_stride;
   std::vector<ValueCheck> checks;
   const auto add_rows = [&](const char* name, auto rows) {

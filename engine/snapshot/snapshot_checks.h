@@ -63,7 +63,7 @@ absl::Status CheckValues(const SnapshotTensors& tensors);
 // outlive them.
 struct ValueCheck {
   uint64_t size = 0;   // of what it goes over: rows, groups
-  uint64_t grain = 1;  // of these take about a millisecond
+  uint64_t grain = 1;  // of these take about a tenth of a millisecond
   std::function<absl::Status(uint64_t begin, uint64_t end)> check;
 };
 std::vector<ValueCheck> ValueChecks(const SnapshotTensors& tensors);

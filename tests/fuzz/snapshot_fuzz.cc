@@ -21,6 +21,7 @@
 #include "engine/base/aligned_vector.h"
 #include "engine/base/bf16.h"
 #include "engine/base/item_key.h"
+#include "engine/encoders/content_features.h"
 #include "engine/rating_predictor.h"
 #include "engine/recommender.h"
 #include "engine/snapshot/model_snapshot.h"
@@ -38,6 +39,7 @@ enum Flag : uint8_t {
   kSkipContents = 2,     // load without verify_contents
   kVerifyChecksums = 4,  // with checksums, which are right
   kLeaveChecksum = 8,    // with checksums, which are those of the good snapshot
+  kHugePages = 16,       // copied, where the machine has huge pages
 };
 
 enum Operation : uint8_t {
@@ -79,31 +81,109 @@ std::string ReadFile(const std::string& path) {
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
-// Everything that is optional, nothing of it, an index, an index over bf16, a rating model.
-constexpr uint8_t kNumBases = 5;
+// Everything that is optional, nothing of it, an index, an index over bf16, a rating model, a blend.
+constexpr uint8_t kNumBases = 6;
+
+EncoderTensor SmallNumbers(std::vector<uint64_t> shape) {
+  uint64_t size = 1;
+  for (const uint64_t n : shape) size *= n;
+  EncoderTensor tensor{.shape = std::move(shape), .values = {}};
+  for (uint64_t i = 0; i < size; ++i)
+    tensor.values.push_back(0.3f * static_cast<float>(static_cast<int>(i * 7 % 11) - 5));
+  return tensor;
+}
+
+// The first 8 of the contents' 11 columns for a transformer, the other three for an attention; item
+// neighbours, and a content tower with vectors from elsewhere.
+void MakeBlend(SnapshotContents* c) {
+  const uint64_t dim = 8, hidden = 4, length = 5, classes = c->manifest.event_classes.size();
+  EncoderContents transformer{
+      .encoder = {.kind = "transformer",
+                  .dim = 8,
+                  .weight = 1,
+                  .parameters =
+                      {{"blocks", 1}, {"heads", 2}, {"hidden", 4}, {"max_length", 5}, {"context_class", 0}}},
+      .tensors = {{"position", SmallNumbers({length, dim})},
+                  {"class", SmallNumbers({classes, dim})},
+                  {"class_used", {{classes}, std::vector<float>(classes, 1.0f)}},
+                  {"0.norm1.weight", SmallNumbers({dim})},
+                  {"0.norm1.bias", SmallNumbers({dim})},
+                  {"0.qkv.weight", SmallNumbers({dim, 3 * dim})},
+                  {"0.qkv.bias", SmallNumbers({3 * dim})},
+                  {"0.attended.weight", SmallNumbers({dim, dim})},
+                  {"0.attended.bias", SmallNumbers({dim})},
+                  {"0.gate1.weight", SmallNumbers({dim, dim})},
+                  {"0.gate1.bias", SmallNumbers({dim})},
+                  {"0.norm2.weight", SmallNumbers({dim})},
+                  {"0.norm2.bias", SmallNumbers({dim})},
+                  {"0.up.weight", SmallNumbers({dim, 2 * hidden})},
+                  {"0.down.weight", SmallNumbers({hidden, dim})},
+                  {"0.gate2.weight", SmallNumbers({dim, dim})},
+                  {"0.gate2.bias", SmallNumbers({dim})}}};
+  const auto as_tensor = [](const std::vector<float>& values) {
+    return EncoderTensor{.shape = {values.size()}, .values = values};
+  };
+  EncoderContents attention{.encoder = {.kind = "attention", .dim = 3, .weight = 0.5f, .parameters = {}},
+                            .tensors = {{"class_logits", as_tensor(c->class_logits)},
+                                        {"position_logits", as_tensor(c->position_logits)},
+                                        {"recency_logits", as_tensor(c->recency_logits)},
+                                        {"slot_logits", as_tensor({c->long_term_logit, c->context_logit})}}};
+  c->encoders = {std::move(transformer), std::move(attention)};
+  c->manifest.model_kind.clear();
+  c->class_logits.clear();
+  c->position_logits.clear();
+  c->recency_logits.clear();
+  const auto num_items = static_cast<uint32_t>(c->item_ids.size());
+  NeighbourContents& neighbours = c->neighbours.emplace();
+  neighbours.neighbours = {.kind = "ease", .scale = 0.5f};
+  neighbours.offsets = {0};
+  for (uint32_t i = 0; i < num_items; ++i) {
+    for (uint32_t j = i % 3; j < num_items; j += 4) {
+      neighbours.rows.push_back(j);
+      neighbours.weights.push_back(0.1f * static_cast<float>(i) - 0.2f);
+    }
+    neighbours.offsets.push_back(neighbours.rows.size());
+  }
+  neighbours.position_weights = {1, 0.5f, 0.25f};
+  ContentTowerData& tower = c->content.emplace();
+  tower.hash_bits = 8;
+  ExtractContentFeatures({.title = "Quite new"}, tower.hash_bits, &tower.buckets);
+  tower.idf.assign(tower.buckets.size(), 1.5f);
+  tower.externals = {{"text", 2}};
+  const size_t rows = tower.buckets.size() + 1 + 3, stride = RowStride(c->dim);
+  tower.output_weights.assign(rows * stride, 0);
+  tower.input_weights.assign(rows * stride, 0);
+  for (size_t i = 0; i < rows * stride; ++i) {
+    if (i % stride < c->dim) tower.output_weights[i] = tower.input_weights[i] = 0.1f;
+  }
+  tower.fact_weights.assign(rows * 2, 0.25f);
+}
 
 const std::vector<Base>& Bases() {
   static const std::vector<Base>* const bases = [] {
     auto* made = new std::vector<Base>;
     for (int i = 0; i < kNumBases; ++i) {
-      const bool full = i == 0, indexed = i == 2 || i == 3, rates = i == 4;
+      const bool full = i == 0, indexed = i == 2 || i == 3, rates = i == 4, blends = i == 5;
       const std::string path = absl::StrCat(Directory(), "/base-", i);
       SnapshotContents contents =
           testing::RandomSnapshot({.num_items = full      ? 9u
                                                 : indexed ? 50u
                                                 : rates   ? 14u
+                                                : blends  ? 12u
                                                           : 3u,
                                    .dim = full      ? 5u
                                           : indexed ? 18u
+                                          : blends  ? 11u
                                                     : 17u,
                                    .num_categories = full ? 3u : 0u,
                                    .with_bias = full || indexed,
-                                   .with_input_vectors = full || i == 3,
+                                   .with_input_vectors = full || i == 3 || blends,
                                    .with_attention_logits = full,
                                    .with_titles = full,
                                    .max_events = full ? 4u : 50u,
                                    .row_type = i == 3 ? RowType::kBf16 : RowType::kFloat32,
                                    .with_rating_model = rates});
+      if (blends) MakeBlend(&contents);
       contents.index = indexed ? IndexMode::kAlways : IndexMode::kNever;
       std::filesystem::create_directory(path);
       const absl::Status written = WriteSnapshot(path, contents);
@@ -292,7 +372,21 @@ void SetField(ordered_json& manifest, uint8_t field, uint8_t value, bool remove,
                                         "/rating/dim",
                                         "/rating/mean",
                                         "/rating/min",
-                                        "/rating/max"};
+                                        "/rating/max",
+                                        "/encoders",
+                                        "/encoders/0/kind",
+                                        "/encoders/0/dim",
+                                        "/encoders/1/dim",
+                                        "/encoders/1/weight",
+                                        "/encoders/0/parameters/blocks",
+                                        "/encoders/0/parameters/heads",
+                                        "/encoders/0/parameters/hidden",
+                                        "/encoders/0/parameters/max_length",
+                                        "/encoders/0/parameters/context_class",
+                                        "/encoders/1/parameters/max_events",
+                                        "/neighbours",
+                                        "/neighbours/scale",
+                                        "/neighbours/kind"};
   static const char* const kValues[] = {"0",
                                         "1",
                                         "2",
@@ -564,7 +658,7 @@ std::vector<std::string> Seeds() {
     for (const auto& o : operations) seed.append(reinterpret_cast<const char*>(o.data()), o.size());
   };
   for (uint8_t base = 0; base < kNumBases; ++base) {
-    for (const uint8_t flags : {0, 1, 2, 4, 12}) add(base, flags, {});
+    for (const uint8_t flags : {0, 1, 2, 4, 12, 16, 28}) add(base, flags, {});
     for (uint8_t operation = 0; operation < kNumOperations; ++operation) {
       add(base, 1, {{operation, 1, 2, 0, 4}});
       add(base, 2, {{operation, 5, 3, 0, 9}, {operation, 9, 1, 0, 200}});
@@ -574,6 +668,18 @@ std::vector<std::string> Seeds() {
       add(base, 2, {{kSetElement, tensor, 1, 0, 14}});
     }
     for (uint8_t tensor = 0; tensor < 32; ++tensor) add(base, 2, {{kFill, tensor, 0, 0, 4}});
+    if (base != kNumBases - 1) continue;
+    // A blend has more of them, and fields of its own.
+    for (uint8_t tensor = 22; tensor < 64; ++tensor) {
+      add(base, 1, {{kSetElement, tensor, 1, 0, 14}});
+      add(base, 0, {{kFill, tensor, 0, 0, 4}});
+      add(base, 0, {{kResize, tensor, 1, 0, 0}});
+    }
+    for (uint8_t field = 28; field < 42; ++field) {
+      for (const uint8_t value : {0, 1, 7, 9, 10, 14, 15, 17, 18})
+        add(base, 0, {{kSetField, field, 0, 0, value}});
+      add(base, 0, {{kRemoveField, field, 0, 0, 0}});
+    }
   }
   return seeds;
 }
@@ -611,7 +717,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
             manifest.dump(1, ' ', false, ordered_json::error_handler_t::replace));
   const auto snapshot =
       ModelSnapshot::Load(directory, {.verify_checksums = (flags & (kVerifyChecksums | kLeaveChecksum)) != 0,
-                                      .verify_contents = (flags & kSkipContents) == 0});
+                                      .verify_contents = (flags & kSkipContents) == 0,
+                                      .huge_pages = (flags & kHugePages) != 0});
   FUZZ_CHECK(size > 2 || stale || snapshot.ok(), snapshot.status().ToString());  // nothing was changed
   if (!snapshot.ok()) {
     const absl::Status& status = snapshot.status();

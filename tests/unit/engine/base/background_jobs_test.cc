@@ -1,17 +1,25 @@
 #include "engine/base/background_jobs.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sched.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
+#include <fstream>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "absl/time/clock.h"
+#include "tests/testing/temp_dir.h"
+
 namespace swiftlet {
 namespace {
+
+using testing::TempDir;
 
 // A job of `steps` steps that counts them.
 BackgroundJobs::Job Counting(int steps, std::atomic<int>& count) {
@@ -123,6 +131,54 @@ TEST(BackgroundJobsTest, OthersTakeThePlaceOfIdleThreadsThatDoNotGetOn) {
   });
   EXPECT_TRUE(jobs.Run().ok());
   EXPECT_EQ(num_idle, -1);
+}
+
+TEST(BackgroundJobsTest, WaitsForWhatItReadsFromDisks) {
+  TempDir dir;
+  const std::string path = dir.File("cold");
+  constexpr int64_t kBytes = int64_t{4} << 20, kStep = 64 << 10, kRate = int64_t{20} << 20;
+  std::ofstream(path, std::ios::binary) << std::string(kBytes, 'x');
+  const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+  ASSERT_GE(fd, 0);
+  ASSERT_EQ(::fsync(fd), 0);
+  ASSERT_EQ(::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+  BackgroundJobs jobs({.num_threads = 2, .patience = absl::Hours(1), .max_read_bytes_per_second = kRate});
+  std::atomic<int64_t> blocks{0};
+  for (int64_t half = 0; half < 2; ++half) {
+    jobs.Add([&, at = half * kBytes / 2, end = (half + 1) * kBytes / 2]() mutable -> absl::StatusOr<bool> {
+      rusage before = {}, after = {};
+      char buffer[16];
+      ::getrusage(RUSAGE_THREAD, &before);
+      EXPECT_EQ(::pread(fd, buffer, sizeof(buffer), at), 16);
+      ::getrusage(RUSAGE_THREAD, &after);
+      blocks += after.ru_inblock - before.ru_inblock;
+      at += kStep;
+      return at < end;
+    });
+  }
+  const absl::Time start = absl::Now();
+  EXPECT_TRUE(jobs.Run().ok());
+  const absl::Duration elapsed = absl::Now() - start;
+  ::close(fd);
+  const int64_t bytes = blocks * 512;
+  EXPECT_GE(elapsed, absl::Seconds(static_cast<double>(bytes) / kRate)) << bytes << " bytes";
+  if (bytes == 0) GTEST_SKIP() << "reads of this file system are not accounted for";
+}
+
+TEST(BackgroundJobsTest, GivesAllUpWhenItIsStopped) {
+  for (const size_t num_threads : {0, 2}) {
+    std::atomic<bool> stopped{false};
+    BackgroundJobs jobs({.num_threads = num_threads, .stopped = [&] { return stopped.load(); }});
+    std::atomic<int> count{0};
+    for (int i = 0; i < 3; ++i) {
+      jobs.Add([&]() -> absl::StatusOr<bool> {
+        if (++count == 100) stopped = true;
+        return true;  // has no end by itself
+      });
+    }
+    EXPECT_TRUE(absl::IsCancelled(jobs.Run()));
+    EXPECT_GE(count, 100);
+  }
 }
 
 TEST(BackgroundJobsTest, WhenThereIsNoTimeToSpareTheCallerTakesPart) {

@@ -510,7 +510,7 @@ TEST_F(CorruptionTest, RandomDamageIsRefusedByChecksumsAndNeverCrashesWithoutThe
     WriteFile(manifest_path(), in_manifest ? bytes : manifest_);
     WriteFile(model_path(), in_manifest ? model_ : bytes);
     if (!in_manifest) {
-      const absl::Status status = ModelSnapshot::Load(dir_.path(), {}).status();
+      const absl::Status status = ModelSnapshot::Load(dir_.path(), {.huge_pages = i % 2 == 0}).status();
       ASSERT_TRUE(absl::IsDataLoss(status)) << i << ": " << status;
       // As a liar would: the manifest knows the size of the damaged file.
       Manifest manifest = *ParseManifest(manifest_);
@@ -519,7 +519,8 @@ TEST_F(CorruptionTest, RandomDamageIsRefusedByChecksumsAndNeverCrashesWithoutThe
     }
     for (const bool verify_contents : {true, false}) {
       const auto snapshot = ModelSnapshot::Load(
-          dir_.path(), {.verify_checksums = in_manifest, .verify_contents = verify_contents});
+          dir_.path(),
+          {.verify_checksums = in_manifest, .verify_contents = verify_contents, .huge_pages = i % 2 == 0});
       if (snapshot.ok()) {
         EXPECT_GT(Touch(**snapshot), 0u);
         num_loaded_unchecked += !in_manifest;

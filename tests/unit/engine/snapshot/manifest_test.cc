@@ -334,5 +334,25 @@ TEST(ChecksumFileTest, IsXxh3Of128BitsInCanonicalOrder) {
   EXPECT_TRUE(absl::IsNotFound(ChecksumFile(dir.File("none")).status()));
 }
 
+TEST(FileChecksumTest, KeepsWhatItReadsAndNoMoreThanFits) {
+  TempDir dir;
+  std::string text(300'001, '\0');
+  for (size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>(i * 131 >> 3);
+  std::ofstream(dir.File("whole"), std::ios::binary) << text;
+  std::ofstream(dir.File("longer"), std::ios::binary) << text << "more";
+  std::ofstream(dir.File("shorter"), std::ios::binary) << text.substr(1);
+  const std::string expected = *ChecksumFile(dir.File("whole"));
+  for (const char* name : {"whole", "longer", "shorter"}) {
+    std::vector<std::byte> copy(text.size(), std::byte{7});
+    FileChecksum checksum(dir.File(name), copy);
+    absl::StatusOr<bool> more = true;
+    while (more.ok() && *more) more = checksum.Step();
+    ASSERT_TRUE(more.ok()) << more.status();
+    const std::string_view kept(reinterpret_cast<const char*>(copy.data()), copy.size());
+    EXPECT_EQ(checksum.Hex() == expected, name != std::string_view("shorter")) << name;
+    EXPECT_EQ(kept, name == std::string_view("shorter") ? text.substr(1) + '\7' : text) << name;
+  }
+}
+
 }  // namespace
 }  // namespace swiftlet

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
 #include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -156,6 +157,27 @@ TEST(ModelSnapshotTest, HoldsWhatWasWritten) {
     EXPECT_EQ(snapshot->encoder().max_events(), 50u);
     EXPECT_EQ(snapshot->user_vectors_path(), "");
     snapshot->Prefault();
+  }
+}
+
+TEST(ModelSnapshotTest, ACopyOnHugePagesHoldsTheSameAndOutlivesTheFile) {
+  TempDir dir;
+  const SnapshotContents c = RandomSnapshot({.num_items = 257, .dim = 17});
+  ASSERT_TRUE(WriteSnapshot(dir.path(), c).ok());
+  const std::string model = dir.path() + "/" + kModelFile;
+  for (const bool verify : {true, false}) {
+    const auto snapshot = ModelSnapshot::Load(
+        dir.path(),
+        {.verify_checksums = verify, .verify_contents = verify, .prefault = true, .huge_pages = true});
+    ASSERT_TRUE(snapshot.ok()) << snapshot.status();
+    ExpectSame(**snapshot, c);
+    EXPECT_EQ((*snapshot)->size_bytes(), std::filesystem::file_size(model));
+    if (verify) continue;
+    // Where it is mapped instead, to touch it now would be the end.
+    if (!HugePagesAvailable()) GTEST_SKIP() << "no huge pages here";
+    std::filesystem::permissions(model, std::filesystem::perms::owner_all);
+    std::filesystem::resize_file(model, 0);
+    ExpectSame(**snapshot, c);
   }
 }
 
