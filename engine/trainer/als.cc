@@ -169,7 +169,8 @@ double AlsLoss(const SparseRows& by_user, const SparseRows& by_item, const AlsMo
 }
 
 absl::StatusOr<AlsModel> TrainAls(const SparseRows& by_user, size_t num_items, const AlsOptions& options,
-                                  ThreadPool* pool, Progress* progress) {
+                                  ThreadPool* pool, Progress* progress,
+                                  const std::function<void(uint32_t, const AlsModel&)>& after_epoch) {
   const SparseRows by_item = Transpose(by_user, num_items);
   AlsModel model;
   model.items.resize(static_cast<Eigen::Index>(num_items), options.dim);
@@ -187,6 +188,7 @@ absl::StatusOr<AlsModel> TrainAls(const SparseRows& by_user, size_t num_items, c
       return absl::InternalError(absl::StrCat("iALS diverged in epoch ", epoch + 1, ": loss ", model.loss));
     }
     progress->Step(epoch + 1, absl::StrCat("loss ", model.loss));
+    if (after_epoch) after_epoch(epoch + 1, model);
   }
   progress->End();
   SolveAlsSide(by_user, model.items, options, pool, &model.users);

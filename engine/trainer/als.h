@@ -10,6 +10,7 @@
 #define SWIFTLET_ENGINE_TRAINER_ALS_H_
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -64,9 +65,10 @@ double AlsLoss(const SparseRows& by_user, const SparseRows& by_item, const AlsMo
                const AlsOptions& options, ThreadPool* pool);
 
 // CANCELLED when interrupted. Shows the loss of every epoch. The users of the result are solved for its
-// items.
-absl::StatusOr<AlsModel> TrainAls(const SparseRows& by_user, size_t num_items, const AlsOptions& options,
-                                  ThreadPool* pool, Progress* progress);
+// items. after_epoch (may be empty) sees the model after each epoch, from 1 on.
+absl::StatusOr<AlsModel> TrainAls(
+    const SparseRows& by_user, size_t num_items, const AlsOptions& options, ThreadPool* pool,
+    Progress* progress, const std::function<void(uint32_t epoch, const AlsModel&)>& after_epoch = {});
 
 }  // namespace swiftlet
 

@@ -14,6 +14,7 @@
 #include "engine/trainer/attention_gradient.h"
 #include "engine/trainer/interrupt.h"
 #include "engine/trainer/linear_algebra.h"
+#include "engine/trainer/metrics.h"
 
 namespace swiftlet {
 namespace {
@@ -108,6 +109,23 @@ void SampleNegatives(size_t num_items, size_t count, std::mt19937_64* random, st
     sample->push_back(item);
   }
   for (const uint32_t item : *sample) (*taken)[item] = false;
+}
+
+// The running mean takes a step for as many of the optimizer's: it costs a pass over all parameters.
+constexpr uint64_t kStepsOfMean = 8;
+
+// mean = kept * mean + (1 - kept) * model; the classes' signs are no parameters.
+void MoveMean(const AttentionModel& model, float kept, AttentionModel* mean) {
+  const auto move = [&](const auto& from, auto* to) { *to += (1 - kept) * (from - *to); };
+  move(model.items, &mean->items);
+  move(model.inputs, &mean->inputs);
+  move(model.bias, &mean->bias);
+  move(model.item_logits, &mean->item_logits);
+  move(model.class_logits, &mean->class_logits);
+  move(model.position_logits, &mean->position_logits);
+  move(model.recency_logits, &mean->recency_logits);
+  mean->long_term_logit += (1 - kept) * (model.long_term_logit - mean->long_term_logit);
+  mean->long_term_scale += (1 - kept) * (model.long_term_scale - mean->long_term_scale);
 }
 
 }  // namespace
@@ -205,7 +223,7 @@ double ValidationNdcg(const AttentionModel& model, const FitInput& input, uint32
         if (data.events[k].item != target) row[data.events[k].item] = -INFINITY;
       }
       const Eigen::Index better = (row.array() > target_score).count();
-      if (better < 10) pieces[begin / kGrain] += 1 / std::log2(2.0 + static_cast<double>(better));
+      if (better < 10) pieces[begin / kGrain] += RankGain(static_cast<size_t>(better));
     }
   });
   return std::accumulate(pieces.begin(), pieces.end(), 0.0) / static_cast<double>(input.examples.size());
@@ -242,6 +260,10 @@ absl::StatusOr<FitResult> FitAttention(const FitInput& training, const FitInput&
   std::uniform_real_distribution<float> uniform(0, 1);
   const Eigen::Index dim = model->items.cols();
 
+  AttentionModel mean;
+  if (options.average_decay > 0) mean = *model;
+  const auto kept_by_mean = static_cast<float>(std::pow(double{options.average_decay}, kStepsOfMean));
+
   progress->Begin("attention epoch", options.max_epochs);
   for (uint32_t epoch = 1; epoch <= options.max_epochs; ++epoch) {
     std::shuffle(order.begin(), order.end(), random);
@@ -253,11 +275,13 @@ absl::StatusOr<FitResult> FitAttention(const FitInput& training, const FitInput&
       SampleNegatives(num_items, options.num_negatives, &random, &negatives, &taken);
       drop.resize(batch.size());
       for (uint8_t& d : drop) d = uniform(random) < options.long_term_dropout ? 1 : 0;
+      const bool drops = options.event_dropout > 0 || options.dropout > 0;
+      const internal::FitDropout dropout{options.event_dropout, options.dropout, drops ? random() : 0};
       const internal::NegativeSample sample = internal::GatherNegatives(*model, negatives);
       pieces.resize((batch.size() + kExamplesPerPiece - 1) / kExamplesPerPiece);
       ForPieces(pool, batch.size(), kExamplesPerPiece, [&](size_t b, size_t e, size_t worker) {
         internal::ComputePiece(*model, training, batch.subspan(b, e - b), std::span(drop).subspan(b, e - b),
-                               sample, options.max_events, 1.0f / static_cast<float>(batch.size()),
+                               dropout, sample, options.max_events, 1.0f / static_cast<float>(batch.size()),
                                &scratch[worker], &pieces[b / kExamplesPerPiece]);
       });
 
@@ -328,6 +352,7 @@ absl::StatusOr<FitResult> FitAttention(const FitInput& training, const FitInput&
       optimizer.scalars.Update(0, d_scalars, step, logit_rate, 0, scalars);
       model->long_term_logit = scalars[0];
       model->long_term_scale *= std::exp(scalars[1]);
+      if (options.average_decay > 0 && step % kStepsOfMean == 0) MoveMean(*model, kept_by_mean, &mean);
     }
     result.epochs = epoch;
     loss /= static_cast<double>(order.size());
@@ -337,12 +362,13 @@ absl::StatusOr<FitResult> FitAttention(const FitInput& training, const FitInput&
       progress->Step(epoch, absl::StrFormat("loss %.4f", loss));
       continue;
     }
-    const double ndcg = ValidationNdcg(*model, validation, options.max_events, pool);
+    const AttentionModel& judged = options.average_decay > 0 ? mean : *model;
+    const double ndcg = ValidationNdcg(judged, validation, options.max_events, pool);
     result.curve.push_back({absl::ToDoubleSeconds(absl::Now() - begin_time), epoch, ndcg});
     progress->Step(epoch, absl::StrFormat("loss %.4f, validation NDCG@10 %.4f", loss, ndcg));
     if (ndcg > result.validation_ndcg) {
       result.validation_ndcg = ndcg;
-      best = *model;
+      best = judged;
       best_epoch = epoch;
     }
     if (epoch - best_epoch >= options.patience) break;
@@ -351,6 +377,8 @@ absl::StatusOr<FitResult> FitAttention(const FitInput& training, const FitInput&
   if (validate) {
     *model = std::move(best);
     result.epochs = best_epoch;
+  } else if (options.average_decay > 0) {
+    *model = std::move(mean);
   }
   return result;
 }

@@ -35,6 +35,12 @@ struct AttentionFitOptions {
   float logit_learning_rate = 0.03f;
   float weight_decay = 0.0f;
   float long_term_dropout = 0.1f;
+  // In [0, 1): shares of the events of a history, and of the user vector's floats, that a step leaves out.
+  // Negative: FitModel's choice; none for FitAttention.
+  float event_dropout = -1, dropout = -1;
+  // The model is a running mean of the steps' parameters, which keeps this share of the old mean at each
+  // step (Polyak and Juditsky, SIAM J. Control Optim. 1992); 0: the parameters themselves. Negative as above.
+  float average_decay = -1;
   float initial_bias_scale = 1.0f;  // of the logarithm of an item's positives
   bool train_items = true;          // false: v stays as it is
   uint64_t seed = 1;

@@ -1,5 +1,6 @@
 #include "engine/trainer/attention_gradient.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "engine/encoders/attention.h"
@@ -10,6 +11,27 @@ namespace internal {
 namespace {
 
 constexpr float kMasked = -1e30f;
+
+// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014).
+uint64_t NextRandom(uint64_t* state) {
+  uint64_t z = (*state += 0x9e3779b97f4a7c15ULL);
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
+  return z ^ (z >> 31);
+}
+bool IsDropped(float rate, uint64_t* state) {
+  return static_cast<double>(NextRandom(state) >> 11) * 0x1p-53 < double{rate};
+}
+
+// Leaves out events; the newest of those stays where all would go.
+void DropEvents(float rate, uint64_t* state, std::vector<FitSlot>* slots) {
+  if (rate <= 0 || slots->empty()) return;
+  const FitSlot newest = slots->front();
+  slots->erase(
+      std::remove_if(slots->begin(), slots->end(), [&](const FitSlot&) { return IsDropped(rate, state); }),
+      slots->end());
+  if (slots->empty()) slots->push_back(newest);
+}
 
 }  // namespace
 
@@ -72,8 +94,9 @@ NegativeSample GatherNegatives(const AttentionModel& model, std::span<const uint
 }
 
 void ComputePiece(const AttentionModel& model, const FitInput& input, std::span<const size_t> examples,
-                  std::span<const uint8_t> drop_long_term, const NegativeSample& negatives,
-                  uint32_t max_events, float scale, GradientScratch* scratch, PieceGradient* g) {
+                  std::span<const uint8_t> drop_long_term, const FitDropout& dropout,
+                  const NegativeSample& negatives, uint32_t max_events, float scale, GradientScratch* scratch,
+                  PieceGradient* g) {
   const Dataset& data = *input.data;
   const Eigen::Index dim = model.items.cols();
   const Eigen::Index count = static_cast<Eigen::Index>(examples.size());
@@ -89,6 +112,7 @@ void ComputePiece(const AttentionModel& model, const FitInput& input, std::span<
   g->recency_logits.setZero(model.recency_logits.size());
   g->long_term_logit = g->long_term_scale = 0;
 
+  if (dropout.values > 0) scratch->mask.resize(count, dim);
   const auto long_term_of = [&](Eigen::Index e) -> const float* {
     if (!drop_long_term.empty() && drop_long_term[e] != 0) return nullptr;
     return input.long_term->row(examples[e]).data();
@@ -98,7 +122,15 @@ void ComputePiece(const AttentionModel& model, const FitInput& input, std::span<
     const FitExample& example = input.examples[examples[e]];
     g->targets.push_back(data.events[example.event].item);
     CollectSlots(input, example, max_events, model, &scratch->slots);
+    uint64_t random = dropout.seed + examples[e] * 0xd1b54a32d192ed03ULL;
+    DropEvents(dropout.events, &random, &scratch->slots);
     long_term_weights[e] = ForwardAttention(model, long_term_of(e), &scratch->slots, g->q.row(e).data());
+    if (dropout.values > 0) {
+      const float kept = 1 / (1 - dropout.values);
+      auto mask = scratch->mask.row(e);
+      for (Eigen::Index i = 0; i < dim; ++i) mask[i] = IsDropped(dropout.values, &random) ? 0.0f : kept;
+      g->q.row(e).array() *= mask.array();
+    }
     g->slots.insert(g->slots.end(), scratch->slots.begin(), scratch->slots.end());
     g->slot_begin.push_back(g->slots.size());
   }
@@ -133,6 +165,7 @@ void ComputePiece(const AttentionModel& model, const FitInput& input, std::span<
   for (Eigen::Index e = 0; e < count; ++e) {
     auto dq = g->dq.row(e);
     dq += g->d_target[e] * model.items.row(g->targets[e]);
+    if (dropout.values > 0) dq.array() *= scratch->mask.row(e).array();
     const float* long_term = long_term_of(e);
     float long_term_dot = 0, mean = 0;
     if (long_term != nullptr) {
@@ -165,8 +198,8 @@ double AttentionLoss(const AttentionModel& model, const FitInput& input, std::sp
   internal::GradientScratch scratch;
   internal::PieceGradient piece;
   const internal::NegativeSample sample = internal::GatherNegatives(model, negatives);
-  internal::ComputePiece(model, input, batch, {}, sample, max_events, 1.0f / static_cast<float>(batch.size()),
-                         &scratch, &piece);
+  internal::ComputePiece(model, input, batch, {}, {}, sample, max_events,
+                         1.0f / static_cast<float>(batch.size()), &scratch, &piece);
   if (gradient != nullptr) {
     gradient->items.setZero(model.items.rows(), model.items.cols());
     gradient->inputs.setZero(model.items.rows(), model.items.cols());

@@ -37,11 +37,19 @@ struct NegativeSample {
 };
 NegativeSample GatherNegatives(const AttentionModel& model, std::span<const uint32_t> rows);
 
+// What a training step leaves out at random: a function of the seed and the example alone.
+struct FitDropout {
+  float events = 0;  // in [0, 1): slots; of each example at least one event is kept
+  float values = 0;  // in [0, 1): floats of the user vector; the others are multiplied by 1 / (1 - values)
+  uint64_t seed = 0;
+};
+
 // Buffers of one thread.
 struct GradientScratch {
   std::vector<uint32_t> seen;  // [N]: stamp of the example whose history holds the item
   uint32_t stamp = 0;
   std::vector<FitSlot> slots;
+  MatrixF mask;  // [examples, dim], of the user vectors
 };
 
 // Gradients of one piece, each multiplied by `scale`. Sparse where the tables are concerned.
@@ -60,8 +68,9 @@ struct PieceGradient {
 
 // examples: indices into input.examples. drop_long_term: [examples] of bytes, or empty for none.
 void ComputePiece(const AttentionModel& model, const FitInput& input, std::span<const size_t> examples,
-                  std::span<const uint8_t> drop_long_term, const NegativeSample& negatives,
-                  uint32_t max_events, float scale, GradientScratch* scratch, PieceGradient* gradient);
+                  std::span<const uint8_t> drop_long_term, const FitDropout& dropout,
+                  const NegativeSample& negatives, uint32_t max_events, float scale, GradientScratch* scratch,
+                  PieceGradient* gradient);
 
 }  // namespace swiftlet::internal
 

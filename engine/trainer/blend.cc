@@ -9,12 +9,14 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
 #include "engine/base/status_macros.h"
 #include "engine/catalog_view.h"
 #include "engine/encoders/attention.h"
 #include "engine/recommender.h"
 #include "engine/trainer/evaluate.h"
 #include "engine/trainer/interrupt.h"
+#include "engine/trainer/metrics.h"
 #include "engine/trainer/write_model.h"
 
 namespace swiftlet {
@@ -153,17 +155,15 @@ double BlendNdcg(std::span<const BlendUser> users, std::span<const double> weigh
     for (size_t p = 0; p < weights.size(); ++p) {
       for (size_t i = 0; i < sums.size(); ++i) sums[i] += weights[p] * double{user.scores[p][i]};
     }
-    double gain = 0, best = 0;
-    for (size_t t = 0; t < std::min<size_t>(k, user.num_targets); ++t)
-      best += 1 / std::log2(static_cast<double>(t) + 2);
+    double gain = 0;
     for (size_t i = 0; i < sums.size(); ++i) {
       if (!user.is_target[i]) continue;
       uint32_t rank = 0;
       for (size_t j = 0; j < sums.size() && rank < k; ++j)
         rank += sums[j] > sums[i] || (sums[j] == sums[i] && j < i);
-      if (rank < k) gain += 1 / std::log2(rank + 2.0);
+      if (rank < k) gain += RankGain(rank);
     }
-    if (best > 0) total += gain / best;
+    if (user.num_targets > 0) total += gain / IdealDcg(user.num_targets, k);
   }
   return users.empty() ? 0 : total / static_cast<double>(users.size());
 }
@@ -317,13 +317,16 @@ absl::StatusOr<TrainedModel> TrainBlend(const TrainingData& training, const Trai
   }
   TrainedModel result;
   std::map<std::string, double> chosen = options.chosen;
+  std::vector<double> seconds(num_parts);  // of the parts' last fits
   const auto train_parts = [&](const TrainingData& data) -> absl::StatusOr<std::vector<TrainedModel>> {
     std::vector<TrainedModel> parts;
     TrainingOptions with = options;
     with.chosen = chosen;
     for (size_t k = 0; k < num_parts; ++k) {
       progress->Say(absl::StrCat("blend: training ", options.blend[k]));
+      const absl::Time begin = absl::Now();
       SWIFTLET_ASSIGN_OR_RETURN(TrainedModel part, TrainModel(data, OptionsOfPart(with, k), pool, progress));
+      seconds[k] = absl::ToDoubleSeconds(absl::Now() - begin);
       for (const auto& [name, value] : part.chosen) chosen[Prefix(k) + name] = value;
       if (part.epochs > 0) chosen[Prefix(k) + "epochs"] = part.epochs;
       parts.push_back(std::move(part));
@@ -370,8 +373,12 @@ absl::StatusOr<TrainedModel> TrainBlend(const TrainingData& training, const Trai
   std::vector<double> weights;
   for (size_t k = 0; k < num_parts; ++k) weights.push_back(chosen.at(absl::StrCat("weight", k)));
   const double ndcg = result.validation_ndcg;
+  std::vector<TrainedModel::Part> kept;
+  for (size_t k = 0; k < num_parts && options.keep_parts; ++k)
+    kept.push_back({options.blend[k], parts[k], seconds[k]});
   SWIFTLET_ASSIGN_OR_RETURN(result, Combine(std::move(parts), weights));
   result.validation_ndcg = ndcg;
+  result.parts = std::move(kept);
   for (size_t k = 0; k < num_parts; ++k) {
     result.contents.manifest.training_parameters[absl::StrCat("blend.", options.blend[k])] =
         absl::StrCat(weights[k]);

@@ -16,6 +16,7 @@
 #include "engine/trainer/content_model.h"
 #include "engine/trainer/evaluate.h"
 #include "engine/trainer/external_vectors.h"
+#include "engine/trainer/fit_size.h"
 #include "engine/trainer/input.h"
 #include "engine/trainer/model_trainer.h"
 #include "engine/trainer/popularity.h"
@@ -27,8 +28,6 @@
 
 namespace swiftlet {
 namespace {
-
-constexpr double kMillisecondsADay = 24.0 * 60 * 60 * 1000;
 
 struct TrainOptions {
   InputOptions input;
@@ -96,9 +95,12 @@ absl::Status Train(const TrainOptions& options) {
   if (options.with_ratings) {
     RatingFitOptions fit = options.ratings.fit;
     fit.seed = training.seed;
-    SWIFTLET_ASSIGN_OR_RETURN(
-        ratings, TrainRatings(data, {.data = rating_data, .fit = fit, .holdout = options.holdout}, pool.get(),
-                              &progress));
+    SWIFTLET_ASSIGN_OR_RETURN(ratings, TrainRatings(data,
+                                                    {.data = rating_data,
+                                                     .fit = fit,
+                                                     .holdout = options.holdout,
+                                                     .memory_limit = training.memory_limit},
+                                                    pool.get(), &progress));
   }
 
   std::map<std::string, double> metrics;

@@ -17,6 +17,7 @@
 #include "engine/base/status_macros.h"
 #include "engine/trainer/commands.h"
 #include "engine/trainer/config_file.h"
+#include "engine/trainer/fit_size.h"
 #include "engine/trainer/input.h"
 #include "engine/trainer/protocol.h"
 #include "engine/trainer/search_space.h"

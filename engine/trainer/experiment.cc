@@ -6,7 +6,9 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <random>
 #include <system_error>
 #include <utility>
@@ -18,6 +20,10 @@
 #include "absl/time/clock.h"
 #include "engine/base/status_macros.h"
 #include "engine/snapshot/snapshot_writer.h"
+#include "engine/trainer/fit_size.h"
+#include "engine/trainer/popularity.h"
+#include "engine/trainer/rating_evaluation.h"
+#include "engine/trainer/rating_training.h"
 #include "engine/trainer/report.h"
 #include "engine/trainer/results.h"
 #include "engine/trainer/write_model.h"
@@ -165,6 +171,13 @@ void AddExperimentFlags(CLI::App* app, ExperimentOptions* o) {
   app->add_option("--examples", o->num_examples, "Users whose recommendations the report shows")
       ->check(CLI::Range(0, 100))
       ->capture_default_str();
+  app->add_option("--popularity-half-life", o->popularity_half_life_days,
+                  "Also rank by what is trending: an event counts half after this many days (0: do not)")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app->add_flag("--ratings,!--no-ratings", o->with_ratings,
+                "Where the events hold ratings, also predict those that are held out: RMSE and MAE (default "
+                "on)");
   app->add_option("--json", o->json_path, "Write the results to this file, too");
   app->add_option("--html", o->html_path, "Write a report with plots to this file (one page, no network)");
 }
@@ -201,6 +214,44 @@ absl::Status RunExperiment(const InputOptions& input, const ProtocolOptions& pro
     rankers.push_back(std::move(ranker));
     return absl::OkStatus();
   };
+  // A model, and what it combines as rankers of their own.
+  const std::function<absl::Status(const std::string&, TrainedSnapshot)> measure =
+      [&](const std::string& name, TrainedSnapshot model) -> absl::Status {
+    NamedResult named{.name = name,
+                      .train_seconds = model.train_seconds,
+                      .epochs = model.epochs,
+                      .curve = std::move(model.curve)};
+    SWIFTLET_RETURN_IF_ERROR(
+        evaluate(std::move(named), {model.snapshot, std::move(model.users), evaluation}));
+    const std::string unique = results.back().name;
+    if (model.validation.has_value()) {
+      validations.push_back({.name = unique + " (validation)",
+                             .result = *std::move(model.validation),
+                             .curve = {},
+                             .is_validation = true});
+    }
+    for (TrainedSnapshot::Part& part : model.parts) {
+      SWIFTLET_RETURN_IF_ERROR(measure(absl::StrCat(unique, ": ", part.kind), std::move(part.snapshot)));
+      directories.push_back(std::move(part.directory));
+    }
+    return absl::OkStatus();
+  };
+  // Of all models that are trained here: what train fits beside any kind.
+  std::shared_ptr<const ModelSnapshot> ratings;
+  const bool any_trained = std::any_of(candidates.begin(), candidates.end(),
+                                       [](const Candidate& c) { return c.snapshot_dir.empty(); });
+  if (options.with_ratings && any_trained) {
+    RatingTrainingOptions rating{.data = {}, .fit = {}, .holdout = false};
+    rating.fit.seed = options.seed;
+    rating.memory_limit = candidates.front().model.training.memory_limit;
+    SWIFTLET_ASSIGN_OR_RETURN(std::optional<TrainedRatings> trained,
+                              TrainRatings(split.train, rating, pool.get(), progress));
+    if (trained.has_value()) {
+      SWIFTLET_ASSIGN_OR_RETURN(const std::string directory, new_directory());
+      SWIFTLET_ASSIGN_OR_RETURN(ratings,
+                                WriteRatingSnapshot(directory, split.train, std::move(trained->contents)));
+    }
+  }
   bool any_attention = false;
   for (const Candidate& candidate : candidates) {
     TrainedSnapshot model;
@@ -210,8 +261,9 @@ absl::Status RunExperiment(const InputOptions& input, const ProtocolOptions& pro
                                  " is evaluated as it is: the figures are honest only if "
                                  "it was trained without the held-out events"));
     } else {
-      SWIFTLET_ASSIGN_OR_RETURN(const TrainingOptions training,
+      SWIFTLET_ASSIGN_OR_RETURN(TrainingOptions training,
                                 FinishTrainingOptions(candidate.model, split.train.event_types));
+      training.keep_parts = true;
       SWIFTLET_RETURN_IF_ERROR(SaySizes(split.train, training, progress));
       if (!candidate.save_dir.empty()) SWIFTLET_RETURN_IF_ERROR(MakeSaveDirectory(candidate.save_dir));
       std::string directory = candidate.save_dir;
@@ -231,23 +283,23 @@ absl::Status RunExperiment(const InputOptions& input, const ProtocolOptions& pro
     } else if (manifest.model_kind == kNoVectorKind && manifest.neighbours.has_value()) {
       kind = manifest.neighbours->kind;
     }
-    NamedResult named;
-    named.name = candidate.name.empty() ? kind : candidate.name;
-    named.train_seconds = model.train_seconds;
-    named.epochs = model.epochs;
-    named.curve = std::move(model.curve);
-    SWIFTLET_RETURN_IF_ERROR(
-        evaluate(std::move(named), {model.snapshot, std::move(model.users), evaluation}));
-    const EvaluationResult& result = results.back().result;
+    const size_t own = results.size();
+    const std::shared_ptr<const ModelSnapshot> own_snapshot = model.snapshot;
+    SWIFTLET_RETURN_IF_ERROR(measure(candidate.name.empty() ? kind : candidate.name, std::move(model)));
+    const ModelSnapshot* const predicts = candidate.snapshot_dir.empty() ? ratings.get() : own_snapshot.get();
+    if (options.with_ratings && predicts != nullptr && predicts->manifest().rating.has_value()) {
+      SWIFTLET_ASSIGN_OR_RETURN(
+          const HeldOutRatings held_out,
+          EvaluateHeldOutRatings(*predicts, split.test, options.max_history, pool.get()));
+      if (held_out.count > 0) {
+        results[own].result.extra = {{"rmse", held_out.errors.rmse},
+                                     {"mae", held_out.errors.mae},
+                                     {"ratings", static_cast<double>(held_out.count)}};
+      }
+    }
+    const EvaluationResult& result = results[own].result;
     progress->Say(absl::StrCat("ranked all items for ", WithCommas(result.num_users), " users; ",
                                WithCommas(result.num_without_history), " of them are unknown to the model"));
-    if (model.validation.has_value()) {
-      NamedResult validation;
-      validation.name = results.back().name + " (validation)";
-      validation.result = *std::move(model.validation);
-      validation.is_validation = true;
-      validations.push_back(std::move(validation));
-    }
   }
   if (any_attention) {
     SWIFTLET_ASSIGN_OR_RETURN(const std::string directory, new_directory());
@@ -265,6 +317,18 @@ absl::Status RunExperiment(const InputOptions& input, const ProtocolOptions& pro
   popular.ranker = Ranker::kPopularity;
   SWIFTLET_RETURN_IF_ERROR(
       evaluate({.name = "popularity", .result = {}, .curve = {}}, {rankers[0].snapshot, {}, popular}));
+  if (options.popularity_half_life_days > 0) {
+    SnapshotContents contents = ContentsWithoutVectors(split.train, absl::ToUnixMillis(absl::Now()));
+    contents.item_popularity =
+        TrendingPopularity(split.train, options.popularity_half_life_days * kMillisecondsADay);
+    SWIFTLET_ASSIGN_OR_RETURN(const std::string directory, new_directory());
+    SWIFTLET_RETURN_IF_ERROR(WriteSnapshot(directory, contents));
+    SWIFTLET_ASSIGN_OR_RETURN(const std::shared_ptr<const ModelSnapshot> trending,
+                              ModelSnapshot::Load(directory, {}));
+    SWIFTLET_RETURN_IF_ERROR(evaluate(
+        {.name = absl::StrFormat("trending, %g days", options.popularity_half_life_days), .curve = {}},
+        {trending, {}, popular}));
+  }
   for (NamedResult& validation : validations) results.push_back(std::move(validation));
 
   const std::vector<Analysis> analyses =

@@ -28,13 +28,17 @@ struct ExperimentOptions {
   uint32_t replicates = 1000;
   uint64_t seed = 1;  // of the bootstrap, and of the users that are shown as examples
   uint32_t num_examples = 6;
+  // More than 0: also ranks by what is trending, events counting half after as many days.
+  double popularity_half_life_days = 0;
+  bool with_ratings = true;          // errors of expected ratings, where the events hold ratings
   std::string json_path, html_path;  // empty: not written
 };
 
 void AddExperimentFlags(CLI::App* app, ExperimentOptions* options);
 
-// Reads the input, splits it, trains and measures every candidate and the baselines (what is popular; for
-// attention also the mean of the history's vectors), prints tables to standard output and writes the files.
+// Reads the input, splits it, trains and measures every candidate, the parts of a blend each by itself
+// ("blend: ease"), and the baselines (what is popular; for attention also the mean of the history's vectors),
+// prints tables to standard output and writes the files.
 absl::Status RunExperiment(const InputOptions& input, const ProtocolOptions& protocol,
                            std::span<const Candidate> candidates, const ExperimentOptions& options,
                            uint32_t threads, Progress* progress);

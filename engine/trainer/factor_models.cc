@@ -17,6 +17,7 @@
 #include "engine/trainer/linear_algebra.h"
 #include "engine/trainer/linear_models.h"
 #include "engine/trainer/neighbour_fit.h"
+#include "engine/trainer/value_search.h"
 #include "engine/trainer/write_model.h"
 
 namespace swiftlet {
@@ -27,7 +28,6 @@ constexpr uint32_t kMaxEvents = 1024;  // of a history that count; a server keep
 constexpr size_t kNumPositions = 256;  // with weights of their own
 constexpr float kRecencyExponents[] = {0, 0.25f, 0.5f, 0.75f, 1, 1.5f};
 
-using Choice = std::map<std::string, double>;
 using Fit = std::function<absl::StatusOr<ItemFactors>(const SparseRows& positives, size_t num_items,
                                                       const Choice& choice)>;
 
@@ -38,35 +38,19 @@ ItemFactors OfRank(const ItemFactors& factors, Eigen::Index rank) {
 // Mean NDCG@10 of ranking by <sum of the history's inputs, item>, as the engine would.
 double Ndcg(const ItemFactors& factors, std::span<const float> position_weights,
             std::span<const RankingUser> users, ThreadPool* pool) {
-  constexpr Eigen::Index kBlock = 256;
-  const MatrixF by_column = factors.items.transpose();
-  const auto num_users = static_cast<Eigen::Index>(users.size());
-  double total = 0;
-  for (Eigen::Index begin = 0; begin < num_users; begin += kBlock) {
-    const Eigen::Index n = std::min(kBlock, num_users - begin);
-    MatrixF vectors = MatrixF::Zero(n, factors.items.cols());
-    for (Eigen::Index r = 0; r < n; ++r) {
-      const RankingUser& user = users[static_cast<size_t>(begin + r)];
+  const auto vectors_of = [&](size_t begin, size_t count) {
+    MatrixF vectors = MatrixF::Zero(static_cast<Eigen::Index>(count), factors.items.cols());
+    for (size_t r = 0; r < count; ++r) {
+      const RankingUser& user = users[begin + r];
       for (size_t j = 0; j < user.items.size(); ++j) {
         const size_t position = std::min<size_t>(user.positions[j], position_weights.size() - 1);
-        vectors.row(r) +=
+        vectors.row(static_cast<Eigen::Index>(r)) +=
             user.signs[j] * user.weights[j] * position_weights[position] * factors.inputs.row(user.items[j]);
       }
     }
-    MatrixF scores = Multiply(vectors, by_column, pool);
-    for (Eigen::Index r = 0; r < n; ++r) {
-      const RankingUser& user = users[static_cast<size_t>(begin + r)];
-      for (const uint32_t item : user.items) scores(r, item) = -std::numeric_limits<float>::infinity();
-      double gain = 0, best = 0;
-      for (size_t t = 0; t < user.targets.size(); ++t) {
-        if (t < 10) best += 1 / std::log2(static_cast<double>(t) + 2);
-        const auto rank = (scores.row(r).array() > scores(r, user.targets[t])).count();
-        if (rank < 10) gain += 1 / std::log2(static_cast<double>(rank) + 2);
-      }
-      total += gain / best;
-    }
-  }
-  return users.empty() ? 0 : total / static_cast<double>(users.size());
+    return vectors;
+  };
+  return RankingNdcg(factors.items, vectors_of, users, pool);
 }
 
 // x = M v for items that come later, by least squares over the items that there are.

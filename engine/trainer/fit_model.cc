@@ -17,6 +17,9 @@
 namespace swiftlet {
 namespace {
 
+// Of the attention fit, unless given.
+constexpr float kEventDropout = 0, kDropout = 0, kAverageDecay = 0;
+
 constexpr double kMeanStaleness = 1;  // events
 
 // Before the fit, the softmax needs scores on a scale where it can tell items apart: tries powers of two as
@@ -125,6 +128,9 @@ absl::StatusOr<FittedModel> FitMarked(const Dataset& data, const std::vector<boo
     event_classes.push_back(ClassOfEvent(result.classes, e.type, e.value));
 
   AttentionFitOptions attention = options.attention;
+  if (attention.event_dropout < 0) attention.event_dropout = kEventDropout;
+  if (attention.dropout < 0) attention.dropout = kDropout;
+  if (attention.average_decay < 0) attention.average_decay = kAverageDecay;
   if (epochs != 0) attention.max_epochs = epochs;
 
   const SparseRows positives = MakePositives(data, result.classes, marked);

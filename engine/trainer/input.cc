@@ -1,16 +1,15 @@
 #include "engine/trainer/input.h"
 
-#include <unistd.h>
-
 #include <cmath>
 #include <memory>
+#include <optional>
 #include <thread>
 
 #include "CLI/CLI.hpp"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
-#include "engine/base/bf16.h"
 #include "engine/base/status_macros.h"
 #include "engine/trainer/interrupt.h"
 #include "engine/trainer/write_model.h"
@@ -115,6 +114,15 @@ void AddRowsFlag(CLI::App* app, RowType* rows, const std::string& group) {
 
 namespace {
 
+// Of --logq: see TransformerOptions::correction.
+std::optional<double> ParseCorrection(const std::string& text) {
+  if (text == "auto") return -1;
+  if (text == "off") return 0;
+  double value = 0;
+  if (absl::SimpleAtod(text, &value) && value >= 0 && value <= 1) return value;
+  return std::nullopt;
+}
+
 void AddTransformerFlags(CLI::App* app, TransformerOptions* o) {
   const std::string group = "Transformer (0: by the data)";
   app->add_option("--blocks", o->blocks, "Layers")
@@ -156,11 +164,15 @@ void AddTransformerFlags(CLI::App* app, TransformerOptions* o) {
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str()
       ->group(group);
-  app->add_option("--logq", o->correction,
-                  "Power of the correction for how likely a sampled item was; 1: an unbiased sum over all "
-                  "items; 0: by the data")
-      ->check(CLI::Range(0.0, 1.0))
-      ->capture_default_str()
+  app->add_option_function<std::string>(
+         "--logq",
+         [o](const std::string& text) { o->correction = ParseCorrection(text).value_or(o->correction); },
+         "Power of the correction for how likely a sampled item was: off (0), up to 1 (an unbiased sum over "
+         "all items), or auto (by the data)")
+      ->check([](const std::string& text) {
+        return ParseCorrection(text).has_value() ? "" : "expected auto, off or a number in [0, 1]";
+      })
+      ->default_str("auto")
       ->group(group);
   app->add_option("--average", o->average_decay,
                   "Share that the running mean of the parameters keeps at each step; 0: no mean")
@@ -256,6 +268,18 @@ void AddModelFlags(CLI::App* app, ModelOptions* o) {
       ->check(CLI::Range(1, 1 << 30))
       ->capture_default_str()
       ->group(group);
+  app->add_option("--attention-dropout", attention.dropout,
+                  "Attention: share of the user vector's floats that a step leaves out")
+      ->check(CLI::Range(0.0, 0.95))
+      ->group(group);
+  app->add_option("--event-dropout", attention.event_dropout,
+                  "Attention: share of a history's events that a step leaves out")
+      ->check(CLI::Range(0.0, 0.95))
+      ->group(group);
+  app->add_option("--attention-average", attention.average_decay,
+                  "Attention: share that the running mean of the parameters keeps at each step; 0: no mean")
+      ->check(CLI::Range(0.0, 0.99999))
+      ->group(group);
   AddTransformerFlags(app, &o->training.transformer);
   app->add_option("--value-edges", o->value_edges,
                   "Where to split a type's values into classes, such as rating:2.5,3.5,4.5 (default: "
@@ -264,6 +288,13 @@ void AddModelFlags(CLI::App* app, ModelOptions* o) {
   AddRowsFlag(app, &o->training.attention.row_type, group);
   app->add_option("--checkpoint-dir", o->training.checkpoint_dir,
                   "Kinds that train for long keep their state in this directory and go on from it")
+      ->group(group);
+  app->add_option_function<double>(
+         "--memory-limit", [o](double mb) { o->training.memory_limit = static_cast<uint64_t>(mb * 1e6); },
+         "MB that a fit may take; a larger one is refused before it begins (default: what the machine, or "
+         "its "
+         "container, has)")
+      ->check(CLI::Range(1.0, 1e9))
       ->group(group);
   app->add_option("--seed", o->seed, "Of all random numbers: the same seed and events make the same snapshot")
       ->capture_default_str()
@@ -380,34 +411,6 @@ absl::StatusOr<TrainingOptions> FinishTrainingOptions(const ModelOptions& option
   }
   training.seed = fit.als.seed = fit.attention.seed = static_cast<uint64_t>(options.seed);
   return training;
-}
-
-absl::Status SaySizes(const Dataset& data, const TrainingOptions& training, Progress* progress) {
-  if (training.kind != "attention") return absl::OkStatus();
-  const FitOptions& options = training.attention;
-  const double dim = options.als.dim;
-  const double examples =
-      std::min<double>(options.attention.max_examples, static_cast<double>(data.events.size()));
-  // Four item tables of the model (iALS, v, x, the best epoch's), two moments of each of x and v; user
-  // factors, and the folded-in vectors of the examples.
-  const double bytes = sizeof(float) * dim *
-                           (static_cast<double>(data.num_items()) * 10 +
-                            static_cast<double>(data.num_users()) * 3 + examples) +
-                       static_cast<double>(data.events.size() * 3 * sizeof(TrainingEvent));
-  const double row_bytes = dim * (options.row_type == RowType::kBf16 ? sizeof(Bf16) : sizeof(float));
-  const double snapshot = row_bytes * static_cast<double>(data.num_items() * 2) +
-                          sizeof(float) * dim * static_cast<double>(data.num_users());
-  progress->Say(
-      absl::StrFormat("training needs about %.0f MB of memory; the snapshot will take about %.0f MB",
-                      std::ceil(bytes / 1e6), std::ceil(snapshot / 1e6)));
-  const double memory =
-      static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
-  if (bytes > memory) {
-    return absl::ResourceExhaustedError(absl::StrFormat(
-        "training needs about %.1f GB and this machine has %.1f GB; lower --dim or --max-examples",
-        bytes / 1e9, memory / 1e9));
-  }
-  return absl::OkStatus();
 }
 
 std::unique_ptr<ThreadPool> MakePool(uint32_t threads) {

@@ -68,10 +68,6 @@ void MaskErasedUsers(const LiveState& live, int64_t trained_through_ms, UserVect
 absl::StatusOr<TrainingOptions> FinishTrainingOptions(const ModelOptions& options,
                                                       const EventTypeTable& event_types);
 
-// Says how large the fit will be, where its kind tells. RESOURCE_EXHAUSTED when that is more than the
-// machine's memory.
-absl::Status SaySizes(const Dataset& data, const TrainingOptions& options, Progress* progress);
-
 // A pool for `threads` threads, the calling one included (0: one for each core); null for one.
 std::unique_ptr<ThreadPool> MakePool(uint32_t threads);
 

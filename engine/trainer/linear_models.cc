@@ -1,7 +1,5 @@
 #include "engine/trainer/linear_models.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -9,17 +7,18 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "engine/base/memory_limit.h"
 #include "engine/base/status_macros.h"
 #include "engine/trainer/als.h"
 #include "engine/trainer/interrupt.h"
 #include "engine/trainer/linear_algebra.h"
 #include "engine/trainer/neighbour_fit.h"
+#include "engine/trainer/value_search.h"
 #include "engine/trainer/write_model.h"
 
 namespace swiftlet {
 namespace {
-
-using Choice = std::map<std::string, double>;
 
 constexpr size_t kMaxValidationUsers = 4000;
 constexpr uint32_t kMaxEvents = 1024;  // of a history that count; a server keeps 200
@@ -27,8 +26,9 @@ constexpr size_t kNumPositions = 256;  // with weights of their own
 constexpr float kRecencyExponents[] = {0, 0.25f, 0.5f, 0.75f, 1, 1.5f};
 constexpr float kHalfLives[] = {0, 64, 32, 16, 8, 4};  // events; 0: no end
 
-double MaxBytes() {
-  return 0.7 * static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
+// Of rows of neighbours, which are not all that a fit needs.
+double MaxBytes(const TrainingOptions& options) {
+  return 0.7 * static_cast<double>(options.memory_limit > 0 ? options.memory_limit : MemoryLimit());
 }
 
 // The data and users to choose by: training's own, or a part carved out of its data.
@@ -60,31 +60,6 @@ void Point(Choosing& choosing) {
   choosing.users = choosing.carved.validation;
 }
 
-// Goes over `values` of one name, `start` being what the choice has now, and keeps the best.
-// measure(choice) is the NDCG@10; it may set further values of the choice.
-absl::Status TryValues(const std::string& name, std::initializer_list<double> values,
-                       const std::function<absl::StatusOr<double>(Choice*)>& measure, Choice* best,
-                       double* best_ndcg) {
-  for (const double value : values) {
-    Choice choice = *best;
-    if (choice[name] == value && *best_ndcg >= 0) continue;
-    choice[name] = value;
-    SWIFTLET_RETURN_IF_ERROR(CheckInterrupted());
-    SWIFTLET_ASSIGN_OR_RETURN(const double ndcg, measure(&choice));
-    if (ndcg <= *best_ndcg) continue;
-    *best_ndcg = ndcg;
-    *best = std::move(choice);
-  }
-  return absl::OkStatus();
-}
-
-std::string Shown(const Choice& choice) {
-  std::string text;
-  for (const auto& [name, value] : choice)
-    absl::StrAppendFormat(&text, "%s%s %g", text.empty() ? "" : ", ", name, value);
-  return text;
-}
-
 SnapshotContents Describe(const Dataset& data, const TrainingOptions& options, std::string_view kind,
                           const std::vector<EventClass>& classes, const Choice& choice) {
   SnapshotContents contents = DescribeItems(data, 1, 0);
@@ -114,25 +89,12 @@ double AlsNdcg(const AlsModel& model, const AlsOptions& options, std::span<const
   }
   MatrixF vectors;
   SolveAlsSide(rows, model.items, options, pool, &vectors);
-  const MatrixF items_by_column = model.items.transpose();
-  constexpr Eigen::Index kBlock = 256;
-  double total = 0;
-  for (Eigen::Index begin = 0; begin < vectors.rows(); begin += kBlock) {
-    const Eigen::Index n = std::min(kBlock, vectors.rows() - begin);
-    MatrixF scores = Multiply(vectors.middleRows(begin, n), items_by_column, pool);
-    for (Eigen::Index r = 0; r < n; ++r) {
-      const RankingUser& user = users[static_cast<size_t>(begin + r)];
-      for (const uint32_t item : user.items) scores(r, item) = -std::numeric_limits<float>::infinity();
-      double gain = 0, best = 0;
-      for (size_t t = 0; t < user.targets.size(); ++t) {
-        if (t < 10) best += 1 / std::log2(static_cast<double>(t) + 2);
-        const auto rank = (scores.row(r).array() > scores(r, user.targets[t])).count();
-        if (rank < 10) gain += 1 / std::log2(static_cast<double>(rank) + 2);
-      }
-      total += gain / best;
-    }
-  }
-  return users.empty() ? 0 : total / static_cast<double>(users.size());
+  return RankingNdcg(
+      model.items,
+      [&](size_t begin, size_t count) -> MatrixF {
+        return vectors.middleRows(static_cast<Eigen::Index>(begin), static_cast<Eigen::Index>(count));
+      },
+      users, pool);
 }
 
 // Of a choice: see PositionWeights.
@@ -248,7 +210,7 @@ absl::StatusOr<TrainedModel> TrainIals(const TrainingData& training, const Train
   AlsOptions als = options.attention.als;
   als.seed = options.seed;
   if (options.epochs > 0) als.epochs = options.epochs;
-  Choice choice = {{"alpha0", 0.1}, {"lambda", 0.003}};
+  Choice choice = {{"alpha0", 0.03}, {"lambda", 0.003}};
   for (const auto& [name, value] : options.chosen) choice[name] = value;
   TrainedModel model;
   const auto with = [&](const Choice& c) {
@@ -278,8 +240,8 @@ absl::StatusOr<TrainedModel> TrainIals(const TrainingData& training, const Train
         return ndcg;
       };
       double ndcg = -1;
-      SWIFTLET_RETURN_IF_ERROR(TryValues("alpha0", {0.1, 0.03, 0.3, 0.01}, measure, &choice, &ndcg));
-      SWIFTLET_RETURN_IF_ERROR(TryValues("lambda", {0.003, 0.001, 0.01}, measure, &choice, &ndcg));
+      SWIFTLET_RETURN_IF_ERROR(Climb("alpha0", 0.3, 1e-5, 1, measure, &choice, &ndcg));
+      SWIFTLET_RETURN_IF_ERROR(Climb("lambda", 0.3, 1e-6, 1, measure, &choice, &ndcg));
       model.validation_ndcg = ndcg;
     }
   }
@@ -287,12 +249,20 @@ absl::StatusOr<TrainedModel> TrainIals(const TrainingData& training, const Train
 
   const Dataset& data = *training.data;
   const std::vector<EventClass> classes = ClassesOfAllTypes(data, options.attention.value_edges);
-  SWIFTLET_ASSIGN_OR_RETURN(
-      AlsModel fitted, TrainAls(MakePositives(data, classes, {}), data.num_items(), als, pool, progress));
+  const std::vector<RankingUser> users =
+      MakeRankingUsers(data, classes, training.validation, kMaxValidationUsers);
+  const absl::Time begin = absl::Now();
+  const auto after_epoch = [&](uint32_t epoch, const AlsModel& now) {
+    if (users.empty()) return;
+    model.curve.push_back(
+        {absl::ToDoubleSeconds(absl::Now() - begin), epoch, AlsNdcg(now, als, users, pool)});
+  };
+  SWIFTLET_ASSIGN_OR_RETURN(AlsModel fitted, TrainAls(MakePositives(data, classes, {}), data.num_items(), als,
+                                                      pool, progress, after_epoch));
   // Along the principal axes of the items the fold-in's Gram matrix is diagonal; all scores stay as they are.
   const Eigensystem axes = DecomposeSymmetric(GramOfColumns(fitted.items, pool));
   const MatrixF items = Multiply(fitted.items, axes.vectors, pool);
-  const MatrixF users = Multiply(fitted.users, axes.vectors, pool);
+  const MatrixF user_vectors = Multiply(fitted.users, axes.vectors, pool);
 
   SnapshotContents& contents = model.contents;
   contents = Describe(data, options, "ials", classes, choice);
@@ -315,9 +285,9 @@ absl::StatusOr<TrainedModel> TrainIals(const TrainingData& training, const Train
   encoder.tensors = {{"gram", std::move(gram)}, {"class_weights", std::move(weights)}};
   contents.encoders.push_back(std::move(encoder));
   // To try the index with; the users themselves are not stored, as fold-in makes them anew.
-  const Eigen::Index sample = std::min<Eigen::Index>(users.rows(), 256);
+  const Eigen::Index sample = std::min<Eigen::Index>(user_vectors.rows(), 256);
   for (Eigen::Index k = 0; k < sample; ++k) {
-    const auto row = users.row(k * users.rows() / sample);
+    const auto row = user_vectors.row(k * user_vectors.rows() / sample);
     if (!row.isZero(0)) {
       contents.sample_user_vectors.insert(contents.sample_user_vectors.end(), row.data(),
                                           row.data() + row.size());
@@ -343,7 +313,7 @@ absl::StatusOr<TrainedModel> TrainEase(const TrainingData& training, const Train
       progress->Say(absl::StrFormat("ease: fitting takes about %.0f MB of memory",
                                     EaseBytes(positives, num_items, ease) / 1e6));
     }
-    SWIFTLET_ASSIGN_OR_RETURN(ItemRows rows, FitEase(positives, num_items, ease, MaxBytes(), pool));
+    SWIFTLET_ASSIGN_OR_RETURN(ItemRows rows, FitEase(positives, num_items, ease, MaxBytes(options), pool));
     if (!quickly && ease.neighbours > 0) {
       progress->Say(
           absl::StrFormat("ease: columns of %d neighbours differ by %.3f of their length from those of "
@@ -370,9 +340,9 @@ absl::StatusOr<TrainedModel> TrainItemKnn(const TrainingData& training, const Tr
                              .power = static_cast<float>(c.at("power")),
                              .neighbours = std::max(options.neighbours, 1u)};
     EaseOptions counting{.neighbours = knn.neighbours};
-    if (const double bytes = EaseBytes(positives, num_items, counting); bytes > MaxBytes()) {
+    if (const double bytes = EaseBytes(positives, num_items, counting); bytes > MaxBytes(options)) {
       return absl::ResourceExhaustedError(absl::StrFormat(
-          "item-knn over %d items needs about %.1f GB; leave out items or users with very many events",
+          "item-knn over %d items needs about %.3g GB; leave out items or users with very many events",
           num_items, bytes / 1e9));
     }
     return FitItemKnn(positives, num_items, knn, pool);

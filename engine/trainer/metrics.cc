@@ -59,18 +59,17 @@ MetricsAtK MetricsOfList(std::span<const ItemKey> ranked, std::span<const ItemKe
   ranked = ranked.first(std::min<size_t>(k, ranked.size()));
   const double best_hits = static_cast<double>(std::min<size_t>(k, targets.size()));
   MetricsAtK metrics;
-  double gain = 0, best = 0, precisions = 0;
+  double gain = 0, precisions = 0;
   uint32_t hits = 0;
   for (uint32_t rank = 0; rank < ranked.size(); ++rank) {
     if (std::find(targets.begin(), targets.end(), ranked[rank]) == targets.end()) continue;
     if (++hits == 1) metrics.mrr = 1 / (rank + 1.0);
     precisions += hits / (rank + 1.0);
-    gain += 1 / std::log2(rank + 2.0);
+    gain += RankGain(rank);
   }
-  for (uint32_t rank = 0; rank < best_hits; ++rank) best += 1 / std::log2(rank + 2.0);
   metrics.recall = hits / static_cast<double>(targets.size());
   metrics.precision = static_cast<double>(hits) / k;
-  metrics.ndcg = gain / best;
+  metrics.ndcg = gain / IdealDcg(targets.size(), k);
   metrics.map = precisions / best_hits;
   metrics.hit_rate = hits > 0 ? 1 : 0;
   if (audience != nullptr) {
@@ -78,6 +77,12 @@ MetricsAtK MetricsOfList(std::span<const ItemKey> ranked, std::span<const ItemKe
     metrics.diversity = audience->Diversity(ranked);
   }
   return metrics;
+}
+
+double IdealDcg(size_t num_targets, uint32_t k) {
+  double sum = 0;
+  for (size_t rank = 0; rank < std::min<size_t>(num_targets, k); ++rank) sum += RankGain(rank);
+  return sum;
 }
 
 double Gini(std::vector<uint64_t> counts) {

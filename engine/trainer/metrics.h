@@ -25,6 +25,7 @@
 #define SWIFTLET_ENGINE_TRAINER_METRICS_H_
 
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -79,6 +80,11 @@ class ItemAudience {
 // gini. Requires k >= 1 and targets that are distinct and not empty.
 MetricsAtK MetricsOfList(std::span<const ItemKey> ranked, std::span<const ItemKey> targets, uint32_t k,
                          const ItemAudience* audience = nullptr);
+
+// What a target at `rank` (from 0 on) adds to DCG.
+inline double RankGain(size_t rank) { return 1 / std::log2(static_cast<double>(rank) + 2); }
+// The largest DCG@k that num_targets can have: that of all of them at the top.
+double IdealDcg(size_t num_targets, uint32_t k);
 
 // Gini coefficient of the counts; 0 when they are all 0.
 double Gini(std::vector<uint64_t> counts);

@@ -37,10 +37,13 @@ struct TrainingOptions {
   TransformerOptions transformer = {};  // kind "transformer"
   uint32_t neighbours = 200;            // "ease": of an item's column, 0: all; "item-knn": of an item
   std::vector<std::string> blend = {"ials", "ease"};  // kinds that "blend" combines
+  bool keep_parts = false;                            // see TrainedModel::parts
   // Values that validation has chosen (TrainedModel::chosen): taken as they are.
   std::map<std::string, double> chosen = {};
   // Kinds that take long keep their state here and go on from it; empty: none.
   std::string checkpoint_dir = {};
+  // Bytes that a fit may take; a larger one is RESOURCE_EXHAUSTED before it begins. 0: MemoryLimit().
+  uint64_t memory_limit = 0;
 };
 
 // All borrowed.
@@ -58,7 +61,16 @@ struct TrainedModel {
   uint32_t epochs = 0;                   // of the best model, to train anew with; 0 where that means nothing
   std::map<std::string, double> chosen;  // hyper-parameters, to train anew with
   double validation_ndcg = 0;            // NDCG@10 of the best epoch; 0 without validation
-  TrainingCurve curve;                   // NDCG@10 on validation over time; empty where a kind has none
+  // NDCG@10 on validation over time; empty without validation, or where a kind does not iterate.
+  TrainingCurve curve;
+  // With TrainingOptions::keep_parts, of "blend": what it combines, each a model of its own.
+  struct Part;
+  std::vector<Part> parts;
+};
+struct TrainedModel::Part {
+  std::string kind;
+  TrainedModel model;
+  double train_seconds = 0;
 };
 
 // The kinds that this build of the trainer knows, the default first.

@@ -10,6 +10,7 @@
 #include "engine/base/status_macros.h"
 #include "engine/trainer/interrupt.h"
 #include "engine/trainer/linear_algebra.h"
+#include "engine/trainer/metrics.h"
 
 namespace swiftlet {
 namespace {
@@ -174,7 +175,7 @@ absl::StatusOr<ItemRows> FitEase(const SparseRows& by_user, size_t num_items, co
   const double bytes = EaseBytes(by_user, num_items, options);
   if (bytes > max_bytes) {
     return absl::ResourceExhaustedError(
-        absl::StrFormat("EASE over %d items needs about %.1f GB, more than the %.1f GB allowed; %s",
+        absl::StrFormat("EASE over %d items needs about %.3g GB, more than the %.3g GB allowed; %s",
                         num_items, bytes / 1e9, max_bytes / 1e9,
                         options.neighbours == 0 ? "give --neighbours, such as 200: each item from those alone"
                                                 : "leave out items or users with very many events"));
@@ -341,39 +342,6 @@ double EaseError(const SparseRows& by_user, size_t num_items, const EaseOptions&
   return counted == 0 ? 0 : total / static_cast<double>(counted);
 }
 
-std::vector<RankingUser> MakeRankingUsers(const Dataset& data, std::span<const EventClass> classes,
-                                          std::span<const TestUser> users, size_t most) {
-  absl::flat_hash_map<ItemKey, uint32_t> rows;
-  for (uint32_t i = 0; i < data.num_items(); ++i) rows.emplace(ItemKeyOf(data.item_ids[i]), i);
-  std::vector<RankingUser> result;
-  const size_t count = std::min(most, users.size());
-  std::vector<bool> seen(data.num_items());
-  for (size_t k = 0; k < count; ++k) {
-    const TestUser& user = users[k * users.size() / count];
-    RankingUser made;
-    uint32_t position = 0;
-    for (size_t e = user.history.size(); e-- > 0;) {
-      const auto at = rows.find(user.history[e].item_key);
-      if (at == rows.end()) continue;
-      const uint32_t own = position++;
-      if (seen[at->second]) continue;
-      seen[at->second] = true;
-      made.items.push_back(at->second);
-      made.positions.push_back(own);
-      const EventType* const type = data.event_types.FindById(user.history[e].type);
-      made.weights.push_back(type == nullptr ? 1.0f : std::fabs(type->weight));
-      made.signs.push_back(classes[ClassOfEvent(classes, user.history[e].type, user.history[e].value)].sign);
-    }
-    for (const uint32_t item : made.items) seen[item] = false;
-    for (const ItemKey key : user.targets) {
-      if (const auto at = rows.find(key); at != rows.end()) made.targets.push_back(at->second);
-    }
-    // Targets that training has never seen are lost for every model.
-    if (!made.targets.empty()) result.push_back(std::move(made));
-  }
-  return result;
-}
-
 std::vector<float> PositionWeights(float exponent, float half_life, size_t num_positions) {
   std::vector<float> weights(std::max<size_t>(1, exponent == 0 && half_life == 0 ? 1 : num_positions));
   for (size_t p = 0; p < weights.size(); ++p) {
@@ -400,16 +368,15 @@ double RankingNdcg(const ItemRows& rows, std::span<const float> position_weights
       }
     }
     for (const uint32_t item : user.items) sums[item] = 0;
-    double gain = 0, best = 0;
-    for (size_t t = 0; t < user.targets.size(); ++t) {
-      if (t < k) best += 1 / std::log2(static_cast<double>(t) + 2);
-      const float score = sums[user.targets[t]];
+    double gain = 0;
+    for (const uint32_t target : user.targets) {
+      const float score = sums[target];
       if (score <= 0) continue;
       uint32_t rank = 0;
       for (size_t i = 0; i < touched.size() && rank < k; ++i) rank += sums[touched[i]] > score;
-      if (rank < k) gain += 1 / std::log2(rank + 2.0);
+      if (rank < k) gain += RankGain(rank);
     }
-    total += gain / best;
+    total += gain / IdealDcg(user.targets.size(), k);
     for (const uint32_t item : touched) sums[item] = 0;
   }
   return users.empty() ? 0 : total / static_cast<double>(users.size());

@@ -21,6 +21,7 @@
 #include "engine/trainer/als.h"
 #include "engine/trainer/dataset.h"
 #include "engine/trainer/progress.h"
+#include "engine/trainer/ranking_users.h"
 #include "engine/trainer/split.h"
 
 namespace swiftlet {
@@ -66,17 +67,6 @@ ItemRows Truncate(const ItemRows& rows, uint32_t most);
 // columns, spread evenly, which are solved by conjugate gradients.
 double EaseError(const SparseRows& by_user, size_t num_items, const EaseOptions& options,
                  const ItemRows& rows, size_t samples);
-
-// A user to validate on.
-struct RankingUser {
-  std::vector<uint32_t> items;        // different, newest first
-  std::vector<uint32_t> positions;    // of their events
-  std::vector<float> signs, weights;  // of the event's class; |weight| of its type
-  std::vector<uint32_t> targets;
-};
-// At most `most` of the users, evenly; items that `data` does not have are left out.
-std::vector<RankingUser> MakeRankingUsers(const Dataset& data, std::span<const EventClass> classes,
-                                          std::span<const TestUser> users, size_t most);
 
 // (1 + position)^-exponent * 2^(-position / half_life), [num_positions]; half_life 0: without the second
 // factor.

@@ -8,6 +8,8 @@
 
 namespace swiftlet {
 
+inline constexpr double kMillisecondsADay = 24.0 * 60 * 60 * 1000;
+
 // [items]: of each item's events of types that do not count against it, the sum of 2^-(age / half_life), the
 // age being that before the newest event of all. half_life_ms > 0; infinity counts events.
 std::vector<float> TrendingPopularity(const Dataset& data, double half_life_ms);

@@ -16,11 +16,39 @@ absl::StatusOr<TrainedSnapshot> WriteAndLoad(const std::string& directory, Train
   TrainedSnapshot trained;
   trained.epochs = model.epochs;
   trained.curve = model.curve;
+  for (TrainedModel::Part& part : model.parts) {
+    TrainedSnapshot::Part written{.kind = part.kind, .snapshot = {}, .directory = nullptr};
+    SWIFTLET_ASSIGN_OR_RETURN(written.directory, MakeTemporaryDirectory());
+    SWIFTLET_ASSIGN_OR_RETURN(written.snapshot,
+                              WriteAndLoad(written.directory->path(), std::move(part.model), data));
+    written.snapshot.train_seconds = part.train_seconds;
+    trained.parts.push_back(std::move(written));
+  }
   SWIFTLET_RETURN_IF_ERROR(
       WriteTrainedModel(directory, std::move(model), data, 1, absl::ToUnixMillis(absl::Now())));
   SWIFTLET_ASSIGN_OR_RETURN(trained.snapshot, ModelSnapshot::Load(directory, {}));
   SWIFTLET_ASSIGN_OR_RETURN(trained.users, LoadUserVectors(*trained.snapshot));
   return trained;
+}
+
+// Measures the model and its parts on validation.
+absl::Status Validate(const Split& split, const EvaluationOptions& options, ThreadPool* pool,
+                      TrainedSnapshot* trained) {
+  SWIFTLET_ASSIGN_OR_RETURN(trained->validation,
+                            Evaluate(*trained->snapshot, trained->users, split.validation, options, pool));
+  for (TrainedSnapshot::Part& part : trained->parts) {
+    SWIFTLET_RETURN_IF_ERROR(Validate(split, options, pool, &part.snapshot));
+  }
+  return absl::OkStatus();
+}
+
+// What was measured of the model that was chosen, and its time, for the one that was fitted to everything.
+void TakeChoosing(TrainedSnapshot chosen, TrainedSnapshot* final) {
+  final->curve = std::move(chosen.curve);
+  final->validation = std::move(chosen.validation);
+  final->train_seconds += chosen.train_seconds;
+  for (size_t k = 0; k < final->parts.size() && k < chosen.parts.size(); ++k)
+    TakeChoosing(std::move(chosen.parts[k].snapshot), &final->parts[k].snapshot);
 }
 
 }  // namespace
@@ -101,38 +129,31 @@ absl::StatusOr<TrainedSnapshot> TrainByProtocol(const Protocol& protocol, const 
     SWIFTLET_ASSIGN_OR_RETURN(TrainedSnapshot trained,
                               WriteAndLoad(directory, std::move(model), split.train));
     trained.train_seconds = seconds;
-    if (!split.validation.empty()) {
-      SWIFTLET_ASSIGN_OR_RETURN(trained.validation, Evaluate(*trained.snapshot, trained.users,
-                                                             split.validation, validate_with, pool));
-    }
+    if (!split.validation.empty()) SWIFTLET_RETURN_IF_ERROR(Validate(split, validate_with, pool, &trained));
     return trained;
   }
 
   const Split& choosing = *protocol.choosing;
   SWIFTLET_ASSIGN_OR_RETURN(
-      TrainedModel chosen,
+      TrainedModel model,
       TrainModel({.data = &choosing.train, .validation = choosing.validation}, options, pool, progress));
-  const TrainingOptions refit = OptionsForRefit(options, chosen);
-  double seconds = absl::ToDoubleSeconds(absl::Now() - begin);
-  std::optional<EvaluationResult> validation;
-  const TrainingCurve curve = chosen.curve;
-  {
-    SWIFTLET_ASSIGN_OR_RETURN(const std::unique_ptr<ScopedDirectory> scratch, MakeTemporaryDirectory());
-    SWIFTLET_ASSIGN_OR_RETURN(const TrainedSnapshot trained,
-                              WriteAndLoad(scratch->path(), std::move(chosen), choosing.train));
-    SWIFTLET_ASSIGN_OR_RETURN(
-        validation, Evaluate(*trained.snapshot, trained.users, choosing.validation, validate_with, pool));
-  }
+  const TrainingOptions refit = OptionsForRefit(options, model);
+  const double seconds = absl::ToDoubleSeconds(absl::Now() - begin);
+  SWIFTLET_ASSIGN_OR_RETURN(const std::unique_ptr<ScopedDirectory> scratch, MakeTemporaryDirectory());
+  SWIFTLET_ASSIGN_OR_RETURN(TrainedSnapshot chosen,
+                            WriteAndLoad(scratch->path(), std::move(model), choosing.train));
+  chosen.train_seconds = seconds;
+  SWIFTLET_RETURN_IF_ERROR(Validate(choosing, validate_with, pool, &chosen));
+  chosen.snapshot.reset();
   progress->Say(refit.epochs > 0 ? absl::StrCat("the chosen model is fitted to all training events, ",
                                                 refit.epochs, " epochs")
                                  : std::string("the chosen model is fitted to all training events"));
   const absl::Time refit_begin = absl::Now();
-  SWIFTLET_ASSIGN_OR_RETURN(TrainedModel model, TrainModel({.data = &split.train}, refit, pool, progress));
-  seconds += absl::ToDoubleSeconds(absl::Now() - refit_begin);
+  SWIFTLET_ASSIGN_OR_RETURN(model, TrainModel({.data = &split.train}, refit, pool, progress));
+  const double refit_seconds = absl::ToDoubleSeconds(absl::Now() - refit_begin);
   SWIFTLET_ASSIGN_OR_RETURN(TrainedSnapshot trained, WriteAndLoad(directory, std::move(model), split.train));
-  trained.train_seconds = seconds;
-  trained.curve = curve;
-  trained.validation = std::move(validation);
+  trained.train_seconds = refit_seconds;
+  TakeChoosing(std::move(chosen), &trained);
   return trained;
 }
 

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "engine/snapshot/model_snapshot.h"
@@ -15,6 +16,7 @@
 #include "engine/trainer/model_trainer.h"
 #include "engine/trainer/progress.h"
 #include "engine/trainer/split.h"
+#include "engine/trainer/write_model.h"
 
 namespace swiftlet {
 
@@ -47,6 +49,13 @@ struct TrainedSnapshot {
   std::optional<EvaluationResult> validation;
   TrainingCurve curve;       // of the model that was chosen
   double train_seconds = 0;  // of all fits, without evaluation
+  struct Part;
+  std::vector<Part> parts;  // of a blend, with TrainingOptions::keep_parts
+};
+struct TrainedSnapshot::Part {
+  std::string kind;
+  TrainedSnapshot snapshot;
+  std::unique_ptr<ScopedDirectory> directory;  // that it was loaded from
 };
 
 // Trains by the protocol, writes the snapshot into `directory` (which exists) and loads it from there.

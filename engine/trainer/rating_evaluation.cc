@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <functional>
+#include <iterator>
 #include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -227,6 +229,38 @@ void AddFold(const RatingSplit& split, Named named, double seconds, std::vector<
   it->chosen = std::move(named.chosen);
 }
 
+// Predicts for users 0 to num_users - 1 as a server does for those whose histories are the newest
+// `max_history` (0: all) of what `fill` gives. fill(user, &history, &items) appends to empty vectors;
+// take(user, predicted) gets the predictions in the order of the items. Both are called by many threads.
+absl::Status PredictEach(
+    const ModelSnapshot& snapshot, size_t num_users, uint32_t max_history, ThreadPool* pool,
+    const std::function<void(size_t, std::vector<HistoryEvent>*, std::vector<ItemKey>*)>& fill,
+    const std::function<void(size_t, std::span<const PredictedRating>)>& take) {
+  std::vector<absl::Status> failures(pool == nullptr ? 1 : pool->num_threads() + 1);
+  ForPieces(pool, num_users, 16, [&](size_t begin, size_t end, size_t worker) {
+    RatingScratch scratch;
+    RatingPrediction prediction;
+    std::vector<HistoryEvent> history;
+    std::vector<ItemKey> items;
+    for (size_t u = begin; u < end; ++u) {
+      history.clear();
+      items.clear();
+      fill(u, &history, &items);
+      std::span<const HistoryEvent> newest = history;
+      if (max_history > 0 && newest.size() > max_history) newest = newest.last(max_history);
+      absl::Status status = CheckInterrupted();
+      if (status.ok()) status = PredictRatings(snapshot, {.history = newest}, items, scratch, &prediction);
+      if (!status.ok()) {
+        failures[worker] = status;
+        return;
+      }
+      take(u, prediction.ratings);
+    }
+  });
+  for (const absl::Status& status : failures) SWIFTLET_RETURN_IF_ERROR(status);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<float>> PredictServed(const ModelSnapshot& snapshot, const Dataset& data,
@@ -242,47 +276,69 @@ absl::StatusOr<std::vector<float>> PredictServed(const ModelSnapshot& snapshot, 
     if (w == 0 || wanted[w].user != wanted[w - 1].user) begins.push_back(w);
   }
   std::vector<float> predictions(wanted.size());
-  std::vector<absl::Status> failures(pool == nullptr ? 1 : pool->num_threads() + 1);
-  ForPieces(pool, begins.size(), 16, [&](size_t begin, size_t end, size_t worker) {
-    RatingScratch scratch;
-    RatingPrediction prediction;
-    std::vector<HistoryEvent> history;
-    std::vector<ItemKey> items;
-    for (size_t b = begin; b < end; ++b) {
-      const size_t first = begins[b], last = b + 1 < begins.size() ? begins[b + 1] : wanted.size();
-      const uint32_t user = wanted[first].user;
-      history.clear();
-      items.clear();
-      for (size_t k = by_user.begin[user]; k < by_user.begin[user + 1]; ++k) {
-        history.push_back({.item_key = keys[by_user.other[k]],
-                           .timestamp_ms = static_cast<int64_t>(history.size()),
-                           .value = by_user.values[k],
-                           .type = type});
-      }
-      for (size_t w = first; w < last; ++w) items.push_back(keys[wanted[w].item]);
-      std::span<const HistoryEvent> newest = history;
-      if (max_history > 0 && newest.size() > max_history) newest = newest.last(max_history);
-      absl::Status status = CheckInterrupted();
-      if (status.ok()) status = PredictRatings(snapshot, {.history = newest}, items, scratch, &prediction);
-      if (!status.ok()) {
-        failures[worker] = status;
-        return;
-      }
-      for (size_t w = first; w < last; ++w) predictions[w] = prediction.ratings[w - first].rating;
-    }
-  });
-  for (const absl::Status& status : failures) SWIFTLET_RETURN_IF_ERROR(status);
+  const auto end_of = [&](size_t b) { return b + 1 < begins.size() ? begins[b + 1] : wanted.size(); };
+  SWIFTLET_RETURN_IF_ERROR(PredictEach(
+      snapshot, begins.size(), max_history, pool,
+      [&](size_t b, std::vector<HistoryEvent>* history, std::vector<ItemKey>* items) {
+        const uint32_t user = wanted[begins[b]].user;
+        for (size_t k = by_user.begin[user]; k < by_user.begin[user + 1]; ++k) {
+          history->push_back({.item_key = keys[by_user.other[k]],
+                              .timestamp_ms = static_cast<int64_t>(history->size()),
+                              .value = by_user.values[k],
+                              .type = type});
+        }
+        for (size_t w = begins[b]; w < end_of(b); ++w) items->push_back(keys[wanted[w].item]);
+      },
+      [&](size_t b, std::span<const PredictedRating> predicted) {
+        for (size_t w = 0; w < predicted.size(); ++w) predictions[begins[b] + w] = predicted[w].rating;
+      }));
   return predictions;
+}
+
+absl::StatusOr<HeldOutRatings> EvaluateHeldOutRatings(const ModelSnapshot& snapshot,
+                                                      std::span<const TestUser> users, uint32_t max_history,
+                                                      ThreadPool* pool) {
+  if (!snapshot.manifest().rating.has_value()) {
+    return absl::FailedPreconditionError("the snapshot has no rating model");
+  }
+  const ManifestRating& rating = *snapshot.manifest().rating;
+  const auto is_rating = [&](const HistoryEvent& e) {
+    return e.type == rating.event_type && e.value >= rating.min && e.value <= rating.max;
+  };
+  std::vector<std::vector<double>> errors(users.size());
+  SWIFTLET_RETURN_IF_ERROR(PredictEach(
+      snapshot, users.size(), max_history, pool,
+      [&](size_t u, std::vector<HistoryEvent>* history, std::vector<ItemKey>* items) {
+        std::copy_if(users[u].history.begin(), users[u].history.end(), std::back_inserter(*history),
+                     is_rating);
+        for (const HistoryEvent& e : users[u].held_out) {
+          if (is_rating(e)) items->push_back(e.item_key);
+        }
+      },
+      [&](size_t u, std::span<const PredictedRating> predicted) {
+        size_t p = 0;
+        for (const HistoryEvent& e : users[u].held_out) {
+          if (is_rating(e)) errors[u].push_back(double{predicted[p++].rating} - double{e.value});
+        }
+      }));
+  HeldOutRatings result;
+  double squares = 0, sum = 0;
+  for (const std::vector<double>& of_user : errors) {
+    result.count += of_user.size();
+    for (const double error : of_user) {
+      squares += error * error;
+      sum += std::fabs(error);
+    }
+  }
+  const auto n = static_cast<double>(result.count);
+  if (result.count > 0) result.errors = {.rmse = std::sqrt(squares / n), .mae = sum / n};
+  return result;
 }
 
 absl::StatusOr<std::shared_ptr<const ModelSnapshot>> WriteRatingSnapshot(const std::string& directory,
                                                                          const Dataset& data,
                                                                          RatingContents rating) {
-  SnapshotContents contents = DescribeItems(data, 1, absl::ToUnixMillis(absl::Now()));
-  contents.dim = 1;
-  contents.item_vectors.assign(data.num_items(), 0.0f);
-  contents.index = IndexMode::kNever;
-  SetUniformAttention(1, &contents);
+  SnapshotContents contents = ContentsWithoutVectors(data, absl::ToUnixMillis(absl::Now()));
   contents.rating = std::move(rating);
   SWIFTLET_RETURN_IF_ERROR(WriteSnapshot(directory, contents));
   return ModelSnapshot::Load(directory, {});

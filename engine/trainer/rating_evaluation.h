@@ -15,6 +15,7 @@
 #include "engine/trainer/progress.h"
 #include "engine/trainer/rating_data.h"
 #include "engine/trainer/rating_fit.h"
+#include "engine/trainer/split.h"
 
 namespace swiftlet {
 
@@ -25,6 +26,17 @@ absl::StatusOr<std::vector<float>> PredictServed(const ModelSnapshot& snapshot, 
                                                  EventTypeId type, const RatingSet& train,
                                                  const std::vector<Rating>& wanted, uint32_t max_history,
                                                  ThreadPool* pool);
+
+struct HeldOutRatings {
+  RatingErrors errors;  // 0 of none
+  uint64_t count = 0;
+};
+// Errors on the ratings that were held out from the users (TestUser::held_out: events of the snapshot's
+// rating type with a value on its scale), predicted through PredictRatings from the newest `max_history` (0:
+// all) ratings of their histories. FAILED_PRECONDITION where the snapshot has no rating model.
+absl::StatusOr<HeldOutRatings> EvaluateHeldOutRatings(const ModelSnapshot& snapshot,
+                                                      std::span<const TestUser> users, uint32_t max_history,
+                                                      ThreadPool* pool);
 
 // A snapshot of nothing but the rating model (vectors of one zero), written into the existing `directory` and
 // loaded from there.

@@ -1,7 +1,5 @@
 #include "engine/trainer/rating_training.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <memory>
 #include <utility>
@@ -9,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "engine/base/memory_limit.h"
 #include "engine/base/status_macros.h"
 #include "engine/trainer/rating_evaluation.h"
 #include "engine/trainer/write_model.h"
@@ -19,14 +18,13 @@ namespace {
 constexpr uint32_t kHoldoutParts = 10;
 constexpr size_t kLeastRatingsToMeasure = 100;
 
-absl::Status CheckMemory(const RatingData& ratings, const RatingFitOptions& options) {
-  const double bytes = RatingFitBytes(ratings.set, options);
-  const double memory =
-      static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
+absl::Status CheckMemory(const RatingData& ratings, const RatingTrainingOptions& options) {
+  const double bytes = RatingFitBytes(ratings.set, options.fit);
+  const auto memory = static_cast<double>(options.memory_limit > 0 ? options.memory_limit : MemoryLimit());
   if (bytes <= memory) return absl::OkStatus();
   return absl::ResourceExhaustedError(absl::StrFormat(
-      "the rating model needs about %.1f GB and this machine has %.1f GB; lower --rating-dim, or leave it "
-      "out with --no-ratings",
+      "the rating model needs about %.3g GB and may take %.3g GB; lower --rating-dim, or leave it out with "
+      "--no-ratings",
       bytes / 1e9, memory / 1e9));
 }
 
@@ -77,7 +75,7 @@ absl::StatusOr<std::optional<TrainedRatings>> TrainRatings(const Dataset& data,
   }
   SWIFTLET_RETURN_IF_ERROR(ratings.status());
   progress->Say(absl::StrCat("rating model: ", DescribeRatings(*ratings)));
-  SWIFTLET_RETURN_IF_ERROR(CheckMemory(*ratings, options.fit));
+  SWIFTLET_RETURN_IF_ERROR(CheckMemory(*ratings, options));
   TrainedRatings trained;
   if (options.holdout) {
     SWIFTLET_RETURN_IF_ERROR(Measure(data, *ratings, options, pool, progress, &trained.metrics));

@@ -22,6 +22,7 @@ struct RatingTrainingOptions {
   RatingFitOptions fit;
   bool holdout = true;         // measure first, with a tenth of the ratings held out
   uint32_t max_history = 200;  // newest ratings of a user that the engine is given then; a server's limit
+  uint64_t memory_limit = 0;   // bytes that the fit may take; 0: MemoryLimit()
 };
 
 struct TrainedRatings {
@@ -33,7 +34,7 @@ struct TrainedRatings {
 
 // Nothing, and a line that says why, where the data holds no ratings (FindRatings); silent where
 // options.data.type is empty and nothing looks like ratings. RESOURCE_EXHAUSTED when the fit would take more
-// than the machine's memory; CANCELLED when interrupted.
+// memory than it may; CANCELLED when interrupted.
 absl::StatusOr<std::optional<TrainedRatings>> TrainRatings(const Dataset& data,
                                                            const RatingTrainingOptions& options,
                                                            ThreadPool* pool, Progress* progress);

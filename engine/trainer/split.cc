@@ -57,7 +57,9 @@ std::vector<TestUser> UsersOf(const Dataset& data, const std::vector<Part>& part
       seen.insert(user.history.back().item_key);
     }
     for (size_t e = begin; e < end; ++e) {
-      if (parts[e] == part) AddTarget(data, data.events[e], seen, &user, dropped);
+      if (parts[e] != part) continue;
+      AddTarget(data, data.events[e], seen, &user, dropped);
+      user.held_out.push_back(ToHistory(data, data.events[e]));
     }
     if (!user.targets.empty()) users.push_back(std::move(user));
   }
@@ -139,7 +141,10 @@ absl::StatusOr<Split> MakeGivenSplit(Dataset train, const Dataset& test) {
         seen.insert(user.history.back().item_key);
       }
     }
-    for (const TrainingEvent& e : test.EventsOf(u)) AddTarget(test, e, seen, &user, &dropped);
+    for (const TrainingEvent& e : test.EventsOf(u)) {
+      AddTarget(test, e, seen, &user, &dropped);
+      user.held_out.push_back(ToHistory(test, e));
+    }
     if (!user.targets.empty()) split.test.push_back(std::move(user));
   }
   split.num_seen = dropped.seen;

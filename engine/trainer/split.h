@@ -27,6 +27,8 @@ struct TestUser {
   // Oldest first: the user's training events, and before a test also the validation events.
   std::vector<HistoryEvent> history;
   std::vector<ItemKey> targets;  // distinct, positive, none of them in the history
+  // Everything of the user that was held out, targets or not, oldest first: what ratings are predicted of.
+  std::vector<HistoryEvent> held_out = {};
 };
 
 struct Split {

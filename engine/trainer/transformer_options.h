@@ -7,7 +7,8 @@
 
 namespace swiftlet {
 
-// Zeros (and the negative dropout) leave a choice to the data; see ChooseShape in transformer_model.h.
+// Zeros (and negative numbers where 0 means something) leave a choice to the data; see ChooseShape in
+// transformer_model.h.
 struct TransformerOptions {
   uint32_t blocks = 0;
   uint32_t heads = 1;         // a divisor of the dimension
@@ -19,7 +20,7 @@ struct TransformerOptions {
   std::string loss = "softmax";  // or "gbce"
   uint32_t num_negatives = 256;
   double popular_share = 0;  // of the negatives, drawn by popularity
-  double correction = 0;     // logQ: see LossOptions
+  double correction = -1;    // logQ, see LossOptions; 0: none, negative: by the data
   // The model is a running mean of the parameters; the share that the mean keeps at each step. 0: none.
   float average_decay = 0.998f;
   uint32_t batch_users = 0;

@@ -133,6 +133,15 @@ void SetUniformAttention(uint32_t max_events, SnapshotContents* contents) {
   contents->long_term_logit = contents->context_logit = 0;
 }
 
+SnapshotContents ContentsWithoutVectors(const Dataset& data, int64_t now_ms) {
+  SnapshotContents contents = DescribeItems(data, 1, now_ms);
+  contents.dim = 1;
+  contents.item_vectors.assign(data.num_items(), 0.0f);
+  contents.index = IndexMode::kNever;
+  SetUniformAttention(1, &contents);
+  return contents;
+}
+
 SnapshotContents MeanOfHistoryContents(const Dataset& data, const FittedModel& model, uint32_t max_events,
                                        int64_t now_ms) {
   SnapshotContents contents = DescribeItems(data, 1, now_ms);

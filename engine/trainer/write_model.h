@@ -42,6 +42,8 @@ std::string NewEmbeddingSpace(std::string_view kind, int64_t version, std::strin
 
 // Ids, metadata, popularity (event counts) and event types of `data`; no vectors yet.
 SnapshotContents DescribeItems(const Dataset& data, int64_t version, int64_t now_ms);
+// The same with vectors of one zero, for snapshots that are asked for other things than a ranking by vectors.
+SnapshotContents ContentsWithoutVectors(const Dataset& data, int64_t now_ms);
 // The trained encoder and both tables on top of DescribeItems.
 SnapshotContents ContentsOf(const Dataset& data, const FittedModel& model, const FitOptions& options,
                             int64_t version, int64_t now_ms);

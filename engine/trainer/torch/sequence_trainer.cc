@@ -1,7 +1,6 @@
 #include "engine/trainer/torch/sequence_trainer.h"
 
 #include <malloc.h>
-#include <unistd.h>
 #include <xxhash.h>
 
 #include <algorithm>
@@ -13,9 +12,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "engine/base/memory_limit.h"
 #include "engine/base/status_macros.h"
 #include "engine/trainer/interrupt.h"
 #include "engine/trainer/matrix.h"
+#include "engine/trainer/metrics.h"
 #include "engine/trainer/torch/blas.h"
 #include "engine/trainer/torch/checkpoint.h"
 #include "engine/trainer/torch/packed_batch.h"
@@ -416,18 +417,15 @@ double SequenceNdcg(const SequenceShape& shape, std::span<const float> values, c
       float* const row = &scores[(t - begin) * shape.num_items];
       const uint32_t user = targets[t].user;
       for (size_t e = data.begin[user]; e < data.begin[user + 1]; ++e) row[data.items[e]] = -INFINITY;
-      double gain = 0, best = 0;
-      size_t place = 0;
+      double gain = 0;
       for (const uint32_t item : targets[t].items) {
         const float score = row[item];
         // 32 bits wide, as the scores are: four at a time on any machine.
         uint32_t better = 0;
         for (size_t i = 0; i < shape.num_items; ++i) better += row[i] > score ? 1u : 0u;
-        if (better < 10) gain += 1 / std::log2(static_cast<double>(better) + 2);
-        if (place < 10) best += 1 / std::log2(static_cast<double>(place) + 2);
-        ++place;
+        if (better < 10) gain += RankGain(better);
       }
-      gains[t] = gain / best;
+      gains[t] = gain / IdealDcg(targets[t].items.size(), 10);
     }
   });
   return std::accumulate(gains.begin(), gains.end(), 0.0) / static_cast<double>(targets.size());
@@ -445,8 +443,7 @@ absl::StatusOr<SequenceModel> FitSequenceModel(const SequenceData& data,
                                                    " items"));
   }
   const uint64_t bytes = SequenceFitBytes(data, options);
-  const auto memory =
-      static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGE_SIZE));
+  const uint64_t memory = options.memory_limit > 0 ? options.memory_limit : MemoryLimit();
   progress->Say(absl::StrFormat(
       "transformer: %d blocks of dim %d, %d items, newest %d events, %s floats; at most %.1f GB of %.1f GB",
       shape.blocks, shape.dim, shape.num_items, shape.max_length,

@@ -38,6 +38,7 @@ struct SequenceFitOptions {
   // for each epoch.
   std::string checkpoint;
   double checkpoint_seconds = 20;
+  uint64_t memory_limit = 0;  // bytes that a fit may take; 0: MemoryLimit()
 };
 
 struct EpochRecord {

@@ -7,6 +7,7 @@
 #define HWY_TARGET_INCLUDE "engine/trainer/torch/training_kernels.cc"
 #include "hwy/foreach_target.h"
 // After foreach_target.h.
+#include "engine/kernels/float_lanes-inl.h"
 #include "hwy/contrib/math/math-inl.h"
 #include "hwy/highway.h"
 
@@ -15,27 +16,7 @@ namespace swiftlet {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-using F = hn::CappedTag<float, 16>;
 using U = hn::RebindToUnsigned<F>;
-using VF = hn::Vec<F>;
-
-// Loads `count` <= Lanes floats, the others 0.
-HWY_INLINE VF LoadSome(F d, const float* p, size_t count) {
-  if (count == hn::Lanes(d)) return hn::LoadU(d, p);
-  float rest[HWY_MAX_BYTES / sizeof(float)] = {};
-  for (size_t i = 0; i < count; ++i) rest[i] = p[i];
-  return hn::LoadU(d, rest);
-}
-
-HWY_INLINE void StoreSome(VF v, F d, float* p, size_t count) {
-  if (count == hn::Lanes(d)) {
-    hn::StoreU(v, d, p);
-    return;
-  }
-  float rest[HWY_MAX_BYTES / sizeof(float)];
-  hn::StoreU(v, d, rest);
-  for (size_t i = 0; i < count; ++i) p[i] = rest[i];
-}
 
 // The dropout mask of consecutive elements: 0 or 1 / (1 - rate). A 32-bit mix with full avalanche
 // ("lowbias32" of hash-prospector) of the index and both halves of the seed; kept where its upper 24 bits are
@@ -68,11 +49,6 @@ class Mask {
   const uint32_t seed_, seed2_, threshold_;
   const float scale_;
 };
-
-HWY_INLINE VF Sigmoid(F d, VF x) {
-  const auto one = hn::Set(d, 1.0f);
-  return hn::Div(one, hn::Add(one, hn::Exp(d, hn::Neg(hn::Max(x, hn::Set(d, -80.0f))))));
-}
 
 void ApplyDropoutImpl(const DropoutMask& dropout, uint64_t first, size_t n, float* x) {
   const F d;

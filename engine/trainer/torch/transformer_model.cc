@@ -110,7 +110,7 @@ SequenceFitOptions ChooseFit(const SequenceData& data, const TransformerOptions&
   fit.loss.num_negatives = o.num_negatives;
   fit.loss.popular_share = o.popular_share;
   // Where events are few for each user, a sample that stands for all items is learned from twice as fast.
-  fit.loss.correction = o.correction != 0 ? o.correction : (mean_rows >= 30 ? 0 : 1);
+  fit.loss.correction = o.correction >= 0 ? o.correction : (mean_rows >= 30 ? 0 : 1);
   fit.learning_rate = o.learning_rate;
   fit.average_decay = o.average_decay;
   fit.pieces = o.batch_pieces != 0 ? o.batch_pieces : std::max<size_t>(2, threads);
@@ -162,6 +162,7 @@ absl::StatusOr<TrainedModel> TrainTransformer(const TrainingData& training, cons
   const size_t threads = pool == nullptr ? 1 : pool->num_threads() + 1;
   SequenceFitOptions fit = ChooseFit(sequences, options.transformer, options.attention.als.dim, threads);
   fit.seed = options.seed;
+  fit.memory_limit = options.memory_limit;
   const auto checkpoint = [&](std::string_view name) {
     return options.checkpoint_dir.empty() ? "" : absl::StrCat(options.checkpoint_dir, "/", std::string(name));
   };
@@ -194,6 +195,9 @@ absl::StatusOr<TrainedModel> TrainTransformer(const TrainingData& training, cons
   trained.contents.sample_user_vectors = EncodeSequences(model.shape, model.values, sequences, sample, pool);
   trained.epochs = std::max(model.epochs, 1u);
   trained.validation_ndcg = model.validation_ndcg;
+  for (const EpochRecord& e : model.curve) {
+    if (!validation.empty()) trained.curve.push_back({e.seconds, e.epoch, e.validation_ndcg});
+  }
   return trained;
 }
 

@@ -210,6 +210,67 @@ TEST(AttentionFitTest, StalenessIsOfItsMeanAndAFunctionOfTheSeed) {
   EXPECT_EQ(DrawStaleness(3, 0, 1), std::vector<uint32_t>({0, 0, 0}));
 }
 
+TEST(AttentionFitTest, GradientsUnderDropoutAreThoseOfTheLossUnderTheSameDropout) {
+  Fixture f(MixedData());
+  const std::vector<uint32_t> negatives = {0, 2, 3, 5, 7, 8};
+  std::vector<size_t> batch(f.examples.size());
+  for (size_t e = 0; e < batch.size(); ++e) batch[e] = e;
+  const auto compute = [&](const internal::FitDropout& dropout, internal::PieceGradient* piece) {
+    internal::GradientScratch scratch;
+    const internal::NegativeSample sample = internal::GatherNegatives(f.model, negatives);
+    internal::ComputePiece(f.model, f.Input(), batch, {}, dropout, sample, 4, 1, &scratch, piece);
+    return piece->loss;
+  };
+  const internal::FitDropout dropout{.events = 0.4f, .values = 0.4f, .seed = 5};
+  internal::PieceGradient piece, other;
+  const double loss = compute(dropout, &piece);
+  EXPECT_EQ(compute(dropout, &other), loss);
+  EXPECT_NE(compute({.events = 0.4f, .values = 0.4f, .seed = 6}, &other), loss);
+  EXPECT_LT(piece.slots.size(), 0.8 * static_cast<double>((compute({}, &other), other.slots.size())));
+  EXPECT_GT((piece.q.array() == 0).count(), 0.2 * static_cast<double>(piece.q.size()));
+  for (size_t e = 0; e < batch.size(); ++e) EXPECT_GT(piece.slot_begin[e + 1], piece.slot_begin[e]);
+  MatrixF d_inputs = MatrixF::Zero(f.model.inputs.rows(), f.model.inputs.cols());
+  for (size_t e = 0; e < batch.size(); ++e) {
+    for (size_t k = piece.slot_begin[e]; k < piece.slot_begin[e + 1]; ++k) {
+      const internal::FitSlot& s = piece.slots[k];
+      d_inputs.row(s.item) += (s.weight * s.sign) * piece.dq.row(static_cast<Eigen::Index>(e));
+    }
+  }
+  EXPECT_GT(d_inputs.cwiseAbs().maxCoeff(), 0.05);  // the tolerance means something
+  constexpr float kStep = 4e-3f;
+  for (Eigen::Index i = 0; i < d_inputs.size(); ++i) {
+    float& value = f.model.inputs.data()[i];
+    const float before = value;
+    value = before + kStep;
+    const double up = compute(dropout, &other);
+    value = before - kStep;
+    const double down = compute(dropout, &other);
+    value = before;
+    EXPECT_NEAR((up - down) / (2 * kStep), d_inputs.data()[i], 5e-3) << "input " << i;
+  }
+}
+
+// With nearly all kept, the mean stays at the start; and it is the parameters' own where nothing is.
+TEST(AttentionFitTest, TheMeanOfTheParametersIsWhatIsValidatedAndReturned) {
+  const auto fit = [](float decay, FitResult* result) {
+    Fixture f(CyclicData(60, 3, 12, 8, 9));
+    f.options.max_epochs = 3;
+    f.options.batch_size = 16;
+    f.options.average_decay = decay;
+    Progress silent(nullptr);
+    *result = *FitAttention(f.Input(), {}, f.options, nullptr, &silent, &f.model);
+    return f.model;
+  };
+  FitResult result;
+  const AttentionModel plain = fit(0, &result), slow = fit(0.99999f, &result), quick = fit(1e-6f, &result);
+  const AttentionModel start = Fixture(CyclicData(60, 3, 12, 8, 9)).model;
+  const double moved = (plain.inputs - start.inputs).norm();
+  EXPECT_GT(moved, 0.1);
+  EXPECT_LT((slow.inputs - start.inputs).norm(), 0.05 * moved);
+  EXPECT_LT((quick.inputs - plain.inputs).norm(), 0.5 * moved);
+  EXPECT_LT((quick.items - plain.items).norm(), (slow.items - plain.items).norm());
+}
+
 TEST(AttentionFitTest, LearnsTheNextItemAndIsTheSameWithAnyNumberOfThreads) {
   Fixture f(CyclicData(60, 3, 12, 8, 9));
   f.options.max_epochs = 12;

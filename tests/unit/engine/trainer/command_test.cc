@@ -364,6 +364,60 @@ TEST_F(CommandTest, EvaluatePrintsTheModelAndItsBaselinesAndWritesJson) {
   EXPECT_THAT(output_, HasSubstr("honest only if"));
 }
 
+TEST_F(CommandTest, EvaluateMeasuresTheErrorOfRatingsAndWhatIsTrending) {
+  WriteEvents(60, 8);
+  std::vector<std::string> arguments = Train({"--popularity-half-life", "7", "--json", dir_.File("r.json")});
+  arguments[0] = "evaluate";
+  ASSERT_EQ(Run(arguments), 0) << output_;
+  const auto results = nlohmann::json::parse(ReadFile(dir_.File("r.json")))["results"];
+  ASSERT_EQ(results.size(), 4u);
+  EXPECT_EQ(results[0]["metrics"]["ratings"], 60);
+  EXPECT_GT(results[0]["metrics"]["rmse"], 0);
+  EXPECT_LE(results[0]["metrics"]["mae"], results[0]["metrics"]["rmse"]);
+  EXPECT_EQ(results[3]["ranker"], "trending, 7 days");
+  EXPECT_FALSE(results[3]["metrics"].contains("rmse"));
+  // The rating model of a snapshot is its own.
+  ASSERT_EQ(Run(Train({"--output", dir_.File("s"), "--rating-scale", "1:5"})), 0) << output_;
+  const std::vector<std::string> of_snapshot = {
+      "evaluate", "--events", dir_.File("events.csv"), "--time-unit", "ms", "--snapshot", dir_.File("s")};
+  ASSERT_EQ(Run(of_snapshot), 0) << output_;
+  EXPECT_THAT(output_, HasSubstr("rmse"));
+  arguments.push_back("--no-ratings");
+  ASSERT_EQ(Run(arguments), 0) << output_;
+  EXPECT_THAT(output_, Not(HasSubstr("rmse")));
+}
+
+TEST_F(CommandTest, EvaluateMeasuresThePartsOfABlendToo) {
+  WriteEvents(60, 8);
+  for (const bool given : {false, true}) {
+    std::vector<std::string> arguments = Train({"--model", "blend", "--blend", "ials,ease", "--neighbours",
+                                                "20", "--no-ratings", "--json", dir_.File("r.json")});
+    arguments[0] = "evaluate";
+    if (given) {
+      arguments.insert(arguments.end(), {"--test-events", dir_.File("events.csv")});
+      const Dataset data = CyclicData(60, 4, 40, 12, 3);
+      std::string train = "user\titem\n", test = train;
+      for (const TrainingEvent& e : data.events) {
+        absl::StrAppend(&e - data.EventsOf(e.user).data() < 9 ? &train : &test, data.user_ids[e.user], "\t",
+                        data.item_ids[e.item], "\n");
+      }
+      WriteFile(dir_.File("train.tsv"), train);
+      WriteFile(dir_.File("test.tsv"), test);
+      arguments[2] = dir_.File("train.tsv");
+      arguments.back() = dir_.File("test.tsv");
+    } else {
+      arguments.insert(arguments.end(), {"--split", "leave-one-out"});
+    }
+    ASSERT_EQ(Run(arguments), 0) << output_;
+    std::vector<std::string> rankers;
+    const auto json = nlohmann::json::parse(ReadFile(dir_.File("r.json")));
+    for (const auto& result : json["results"]) rankers.push_back(result["ranker"]);
+    EXPECT_EQ(rankers, (std::vector<std::string>{"blend", "blend: ials", "blend: ease", "popularity",
+                                                 "blend (validation)", "blend: ials (validation)",
+                                                 "blend: ease (validation)"}));
+  }
+}
+
 TEST_F(CommandTest, EvaluateByLeaveOneOutShowsValidationAndKeepsTheSnapshot) {
   WriteEvents(60, 8);
   std::vector<std::string> arguments = Train({"--model", "attention", "--split", "leave-one-out", "--save",
@@ -583,6 +637,49 @@ TEST_F(CommandTest, ModelNamesAKind) {
   EXPECT_THAT(output_, AllOf(HasSubstr("--model"), HasSubstr("attention")));
 }
 
+// Before anything large is allocated, and with what would make it smaller.
+TEST_F(CommandTest, FitsThatTakeMoreThanTheyMayAreRefused) {
+  WriteEvents(60, 8);
+  const auto train = [&](const std::vector<std::string>& more, const std::string& megabytes = "1") {
+    std::vector<std::string> arguments = {"train",    "--events",       dir_.File("events.csv"),
+                                          "--output", dir_.File("s"),   "--time-unit",
+                                          "ms",       "--memory-limit", megabytes};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return Run(arguments);
+  };
+  for (const char* const kind : {"attention", "ials", "pure-svd", "nmf"}) {
+    EXPECT_EQ(train({"--model", kind, "--dim", "2000", "--no-ratings"}), 1) << kind;
+    EXPECT_THAT(output_, AllOf(HasSubstr(std::string(kind) + ": training needs about"),
+                               HasSubstr("may take 0.001 GB; lower --dim")));
+  }
+  EXPECT_EQ(train({"--model", "blend", "--blend", "ials,nmf", "--dim", "2000", "--no-ratings"}), 1);
+  EXPECT_THAT(output_, HasSubstr("lower --dim"));
+  EXPECT_EQ(train({"--dim", "8", "--rating-dim", "255"}), 1);
+  EXPECT_THAT(output_, HasSubstr("lower --rating-dim"));
+  EXPECT_FALSE(std::filesystem::exists(dir_.File("s")));
+  // 1,000 users of 30 items each out of 1,000.
+  std::string text = "user,item\n";
+  for (int u = 0; u < 1000; ++u) {
+    for (int e = 0; e < 30; ++e) absl::StrAppend(&text, "u", u, ",i", (u * 37 + e * e * 11) % 1000, "\n");
+  }
+  WriteFile(dir_.File("events.csv"), text);
+  EXPECT_EQ(train({"--model", "ease", "--neighbours", "0"}, "15"), 1);
+  EXPECT_THAT(output_, HasSubstr("give --neighbours"));
+  EXPECT_EQ(train({"--model", "item-knn"}), 1);
+  EXPECT_THAT(output_, HasSubstr("item-knn over 1000 items needs about"));
+}
+
+TEST_F(CommandTest, LogQIsAutoOffOrANumber) {
+  WriteEvents(20, 4);
+  for (const char* const wrong : {"maybe", "1.5", "-1", "nan", ""}) {
+    EXPECT_EQ(Run(Train({"--logq", wrong, "--output", dir_.File("s")})), 2) << wrong;
+    EXPECT_THAT(output_, HasSubstr("--logq")) << wrong;
+  }
+  for (const char* const right : {"auto", "off", "0.5"}) {
+    EXPECT_EQ(Run(Train({"--logq", right, "--output", dir_.File(right)})), 0) << output_;
+  }
+}
+
 TEST_F(CommandTest, RecommendWritesTheFirstItemsOfEveryUser) {
   WriteEvents(30, 6);
   ASSERT_EQ(Run(Train({"--output", dir_.File("s")})), 0) << output_;
@@ -662,13 +759,18 @@ TEST(TrainerCommandTest, ATransformerGoesOnFromItsCheckpoint) {
   const auto run = [&](const char* epochs) {
     Trainer trainer({"evaluate", "--model", "transformer", "--events", dir.File("events.csv"), "--split",
                      "leave-one-out", "--threads", "1", "--dim", "16", "--transformer-max-epochs", epochs,
-                     "--checkpoint-dir", dir.File("checkpoints")});
+                     "--logq", "off", "--checkpoint-dir", dir.File("checkpoints"), "--json",
+                     dir.File("r.json")});
     EXPECT_EQ(trainer.Finish(), 0) << trainer.output();
     return trainer.output();
   };
   EXPECT_THAT(run("2"), Not(HasSubstr("goes on after")));
   EXPECT_THAT(run("3"), HasSubstr("goes on after epoch 2"));
   EXPECT_THAT(run("3"), HasSubstr("goes on after epoch 3"));
+  // The curve is that of all its runs.
+  const auto results = nlohmann::json::parse(ReadFile(dir.File("r.json")))["results"];
+  ASSERT_EQ(results[0]["curve"].size(), 3u);
+  EXPECT_EQ(results[0]["curve"][2]["epoch"], 3);
 }
 
 }  // namespace

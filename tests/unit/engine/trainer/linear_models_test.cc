@@ -154,6 +154,41 @@ TEST_F(LinearModelsTest, ABlendsScoreIsTheWeightedSumOfItsParts) {
   }
 }
 
+// The curve is of the fit that validation measured: its last point is the model.
+TEST_F(LinearModelsTest, CurvesHaveAPointForEveryEpochWhereThereIsValidation) {
+  absl::StatusOr<Split> split = MakeSplit(data_, SplitKind::kLeaveOneOut, 0);
+  ASSERT_TRUE(split.ok()) << split.status();
+  TrainingOptions options{.kind = "ials"};
+  options.attention.als = {.dim = 8, .lambda = 0.02f, .alpha0 = 0.2f, .epochs = 5};
+  const absl::StatusOr<TrainedModel> model =
+      TrainModel({.data = &split->train, .validation = split->validation}, options, nullptr, &progress_);
+  ASSERT_TRUE(model.ok()) << model.status();
+  ASSERT_EQ(model->curve.size(), 5u);
+  for (uint32_t e = 0; e < 5; ++e) {
+    EXPECT_EQ(model->curve[e].epoch, e + 1);
+    EXPECT_GT(model->curve[e].validation_ndcg, 0);
+    EXPECT_GE(model->curve[e].seconds, model->curve[e == 0 ? 0 : e - 1].seconds);
+  }
+  const absl::StatusOr<TrainedModel> without = TrainModel({.data = &data_}, options, nullptr, &progress_);
+  ASSERT_TRUE(without.ok()) << without.status();
+  EXPECT_TRUE(without->curve.empty());
+}
+
+TEST_F(LinearModelsTest, ABlendKeepsItsPartsWhenAsked) {
+  TrainingOptions options{.kind = "blend", .neighbours = 20, .blend = {"ials", "ease"}};
+  options.attention.als = {.dim = 8, .lambda = 0.02f, .alpha0 = 0.2f, .epochs = 4};
+  Train(options);
+  EXPECT_TRUE(model_.parts.empty());
+  options.keep_parts = true;
+  Train(options);
+  ASSERT_EQ(model_.parts.size(), 2u);
+  EXPECT_EQ(model_.parts[0].kind, "ials");
+  EXPECT_EQ(model_.parts[0].model.contents.item_vectors.size(), data_.num_items() * 8);
+  EXPECT_FALSE(model_.parts[0].model.contents.neighbours.has_value());
+  EXPECT_EQ(model_.parts[1].kind, "ease");
+  EXPECT_TRUE(model_.parts[1].model.contents.neighbours.has_value());
+}
+
 TEST_F(LinearModelsTest, ABlendOfTwoNeighbourModelsIsRefused) {
   TrainingOptions options{.kind = "blend", .neighbours = 5, .blend = {"ease", "item-knn"}};
   options.chosen = {{"weight0", 1}, {"weight1", 1}, {"part0.recency", 0}, {"part1.recency", 0}};

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/rating_predictor.h"
 #include "engine/trainer/rating_evaluation.h"
 #include "engine/trainer/rating_fit.h"
 #include "engine/trainer/rating_knn.h"
@@ -164,6 +165,46 @@ TEST(PredictServedTest, IsTheFoldInOfTheNewestRatings) {
       EXPECT_NEAR((*got)[w], model.Predict(user, r.item), 1e-4f);
     }
   }
+}
+
+// Held-out ratings of users are predicted from their histories alone, and what is no rating is not.
+TEST(EvaluateHeldOutRatingsTest, IsTheErrorOfWhatAServerPredicts) {
+  const Dataset data = PlantedRatings(60, 40, 20, 5);
+  const absl::StatusOr<Split> split = MakeSplit(data, SplitKind::kLeaveOneOut, 0);
+  ASSERT_TRUE(split.ok()) << split.status();
+  Progress quiet(nullptr);
+  auto trained = TrainRatings(split->train, {.data = {}, .fit = {}, .holdout = false}, nullptr, &quiet);
+  ASSERT_TRUE(trained.ok() && trained->has_value()) << trained.status();
+  testing::TempDir dir;
+  const auto snapshot = WriteRatingSnapshot(dir.path(), split->train, std::move((*trained)->contents));
+  ASSERT_TRUE(snapshot.ok()) << snapshot.status();
+  double squares = 0, sum = 0;
+  uint64_t count = 0;
+  RatingScratch scratch;
+  RatingPrediction prediction;
+  std::vector<TestUser> users = split->test;
+  for (TestUser& user : users) {
+    ASSERT_EQ(user.held_out.size(), 1u);
+    const std::vector<ItemKey> items = {user.held_out[0].item_key};
+    ASSERT_TRUE(PredictRatings(**snapshot, {.history = user.history}, items, scratch, &prediction).ok());
+    const double error = double{prediction.ratings[0].rating} - double{user.held_out[0].value};
+    squares += error * error;
+    sum += std::fabs(error);
+    ++count;
+    user.held_out.push_back({items[0], 1, 3.0f, /*type=*/1});  // a view
+    user.held_out.push_back({items[0], 1, 99.0f, user.held_out[0].type});
+  }
+  ThreadPool pool(2);
+  const auto found = EvaluateHeldOutRatings(**snapshot, users, 0, &pool);
+  ASSERT_TRUE(found.ok()) << found.status();
+  EXPECT_EQ(found->count, count);
+  EXPECT_NEAR(found->errors.rmse, std::sqrt(squares / static_cast<double>(count)), 1e-9);
+  EXPECT_NEAR(found->errors.mae, sum / static_cast<double>(count), 1e-9);
+  EXPECT_LT(found->errors.rmse, 1.0) << "the planted factors are found";
+  const auto none = EvaluateHeldOutRatings(**snapshot, {}, 0, nullptr);
+  ASSERT_TRUE(none.ok());
+  EXPECT_EQ(none->count, 0u);
+  EXPECT_EQ(none->errors.rmse, 0);
 }
 
 TEST(CrossValidateRatingsTest, MeasuresEveryModel) {

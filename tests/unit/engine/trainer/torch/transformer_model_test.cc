@@ -158,8 +158,9 @@ TEST(ChooseFitTest, TheCorrectionOfTheSampleFollowsFromTheLengthOfHistories) {
     options.correction = given;
     return ChooseFit(data, options, 8, 1).loss.correction;
   };
-  EXPECT_EQ(correction(9, 0), 1);
-  EXPECT_EQ(correction(150, 0), 0);
+  EXPECT_EQ(correction(9, -1), 1);
+  EXPECT_EQ(correction(150, -1), 0);
+  EXPECT_EQ(correction(9, 0), 0) << "off is off";
   EXPECT_EQ(correction(9, 0.25), 0.25);
   EXPECT_EQ(correction(150, 0.5), 0.5);
 }
