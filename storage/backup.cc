@@ -1,18 +1,23 @@
 #include "storage/backup.h"
+#include "storage/data_directory.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <filesystem>
 #include <memory>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/base/mutex.h"
 #include "engine/base/status_macros.h"
 #include "rocksdb/env.h"
+#include "rocksdb/file_system.h"
 #include "rocksdb/utilities/backup_engine.h"
 #include "storage/database_impl.h"
 #include "storage/file_handle.h"
@@ -26,10 +31,69 @@ namespace {
 
 // Marks a directory of backups, and is locked while one is made.
 constexpr char kBackupMarker[] = "SWIFTLET_BACKUPS";
-// In a data directory that is being restored: files come here first, and everything beside it is of the
-// restore.
-constexpr char kRestoring[] = "restoring";
-constexpr char kRestoredCurrent[] = "CURRENT.restored";
+// How often a backup that is being made tells how far it is.
+constexpr uint64_t kProgressBytes = uint64_t{1} << 20;
+
+// Tells `progress` what has been done, and keeps its error. Thread-safe.
+class ProgressWatch {
+ public:
+  explicit ProgressWatch(const BackupProgress& progress) : progress_(progress) {}
+
+  // False when the work is to end.
+  bool Add(uint64_t num_bytes) {
+    const uint64_t total = num_bytes_.fetch_add(num_bytes) + num_bytes;
+    if (progress_ == nullptr) return true;
+    absl::Status status = progress_(total);
+    if (status.ok()) return true;
+    MutexLock lock(mu_);
+    if (error_.ok()) error_ = std::move(status);
+    return false;
+  }
+  absl::Status error() const {
+    MutexLock lock(mu_);
+    return error_;
+  }
+
+ private:
+  const BackupProgress& progress_;
+  std::atomic<uint64_t> num_bytes_{0};
+  mutable Mutex mu_;
+  absl::Status error_ ABSL_GUARDED_BY(mu_);
+};
+
+// RocksDB's verification of a backup says nothing of how far it is, and cannot be stopped: reads of its files
+// can.
+class WatchedFile final : public rocksdb::FSSequentialFileOwnerWrapper {
+ public:
+  WatchedFile(std::unique_ptr<rocksdb::FSSequentialFile> file, ProgressWatch* watch)
+      : FSSequentialFileOwnerWrapper(std::move(file)), watch_(watch) {}
+  rocksdb::IOStatus Read(size_t n, const rocksdb::IOOptions& options, rocksdb::Slice* result, char* scratch,
+                         rocksdb::IODebugContext* debug) override {
+    const rocksdb::IOStatus status = FSSequentialFileOwnerWrapper::Read(n, options, result, scratch, debug);
+    if (!status.ok() || watch_->Add(result->size())) return status;
+    return rocksdb::IOStatus::IOError("stopped");
+  }
+
+ private:
+  ProgressWatch* const watch_;
+};
+
+class WatchedFileSystem final : public rocksdb::FileSystemWrapper {
+ public:
+  explicit WatchedFileSystem(ProgressWatch* watch)
+      : FileSystemWrapper(rocksdb::FileSystem::Default()), watch_(watch) {}
+  const char* Name() const override { return "SwiftletWatchedFileSystem"; }
+  rocksdb::IOStatus NewSequentialFile(const std::string& name, const rocksdb::FileOptions& options,
+                                      std::unique_ptr<rocksdb::FSSequentialFile>* result,
+                                      rocksdb::IODebugContext* debug) override {
+    rocksdb::IOStatus status = FileSystemWrapper::NewSequentialFile(name, options, result, debug);
+    if (status.ok()) *result = std::make_unique<WatchedFile>(std::move(*result), watch_);
+    return status;
+  }
+
+ private:
+  ProgressWatch* const watch_;
+};
 
 rocksdb::BackupEngineOptions EngineOptions(const std::string& directory, uint64_t bytes_per_second) {
   rocksdb::BackupEngineOptions options(directory);
@@ -47,15 +111,19 @@ BackupInfo ToInfo(const rocksdb::BackupInfo& info) {
           .num_files = info.number_files};
 }
 
-absl::StatusOr<std::unique_ptr<rocksdb::BackupEngineReadOnly>> OpenToRead(const std::string& directory) {
+// env: reads the backups; outlives the result. Null: the default.
+absl::StatusOr<std::unique_ptr<rocksdb::BackupEngineReadOnly>> OpenToRead(const std::string& directory,
+                                                                          rocksdb::Env* env = nullptr) {
   std::error_code error;
   if (!fs::exists(directory + "/" + kBackupMarker, error)) {
     if (error) return FromErrno(error.value(), directory, "cannot look up the directory");
     return absl::NotFoundError(absl::StrCat(directory, ": no backups there (no file ", kBackupMarker, ")"));
   }
   rocksdb::BackupEngineReadOnly* engine = nullptr;
+  rocksdb::BackupEngineOptions options = EngineOptions(directory, 0);
+  options.backup_env = env;
   const rocksdb::IOStatus status =
-      rocksdb::BackupEngineReadOnly::Open(EngineOptions(directory, 0), rocksdb::Env::Default(), &engine);
+      rocksdb::BackupEngineReadOnly::Open(options, rocksdb::Env::Default(), &engine);
   SWIFTLET_RETURN_IF_ERROR(FromRocksDb(status, directory, "cannot open the backups"));
   return std::unique_ptr<rocksdb::BackupEngineReadOnly>(engine);
 }
@@ -87,10 +155,12 @@ absl::StatusOr<FileHandle> LockBackups(const std::string& directory) {
   fs::create_directories(directory, error);
   if (error) return FromErrno(error.value(), directory, "cannot create the directory");
   const std::string path = absl::StrCat(directory, "/", kBackupMarker);
-  if (!fs::exists(path, error) && !fs::is_empty(directory, error)) {
-    return absl::FailedPreconditionError(absl::StrCat(directory,
-                                                      ": is not empty and holds no backups (no file ",
-                                                      kBackupMarker, "); name another directory"));
+  if (!fs::exists(path, error)) {
+    SWIFTLET_ASSIGN_OR_RETURN(const bool empty, IsEmptyDirectory(directory));
+    if (!empty)
+      return absl::FailedPreconditionError(absl::StrCat(directory,
+                                                        ": is not empty and holds no backups (no file ",
+                                                        kBackupMarker, "); name another directory"));
   }
   FileHandle marker(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
   if (marker.fd() < 0) return FromErrno(errno, path, "cannot open");
@@ -129,12 +199,12 @@ absl::StatusOr<FileHandle> LockForRestore(const std::string& data_dir) {
 absl::Status PrepareToRestore(const std::string& data_dir) {
   std::error_code error;
   // A whole database is never taken for a part of one, whatever lies beside it.
-  const bool again =
-      fs::exists(fs::path(data_dir) / kRestoring, error) && !fs::exists(fs::path(data_dir) / "CURRENT");
+  const bool again = fs::exists(fs::path(data_dir) / kRestoringDirectory, error) &&
+                     !fs::exists(fs::path(data_dir) / "CURRENT");
   std::vector<fs::path> old;
   for (const fs::directory_entry& entry : fs::directory_iterator(data_dir, error)) {
     const std::string name = entry.path().filename().string();
-    if (name != "lost+found" && (name != kRestoring || !again)) old.push_back(entry.path());
+    if (name != "lost+found" && (name != kRestoringDirectory || !again)) old.push_back(entry.path());
   }
   if (error) return FromErrno(error.value(), data_dir, "cannot list the directory");
   if (!again && !old.empty()) {
@@ -147,7 +217,7 @@ absl::Status PrepareToRestore(const std::string& data_dir) {
     fs::remove_all(path, error);
     if (error) return FromErrno(error.value(), path.string(), "cannot remove");
   }
-  fs::remove_all(fs::path(data_dir) / kRestoring, error);
+  fs::remove_all(fs::path(data_dir) / kRestoringDirectory, error);
   if (error) return FromErrno(error.value(), data_dir, "cannot empty the directory");
   return absl::OkStatus();
 }
@@ -173,21 +243,26 @@ absl::StatusOr<BackupInfo> Database::CreateBackup(const BackupOptions& options) 
     return FromRocksDb(status, options.directory, what);
   };
   rocksdb::BackupEngine* raw = nullptr;
+  rocksdb::BackupEngineOptions engine_options = EngineOptions(options.directory, options.bytes_per_second);
+  engine_options.callback_trigger_interval_size = kProgressBytes;
   SWIFTLET_RETURN_IF_ERROR(
-      error(rocksdb::BackupEngine::Open(EngineOptions(options.directory, options.bytes_per_second),
-                                        impl_->env, &raw),
-            "cannot open the backups"));
+      error(rocksdb::BackupEngine::Open(engine_options, impl_->env, &raw), "cannot open the backups"));
   const std::unique_ptr<rocksdb::BackupEngine> engine(raw);
+  ProgressWatch watch(options.progress);
+  if (!watch.Add(0)) return watch.error();
   rocksdb::CreateBackupOptions create;
   create.flush_before_backup = true;
   create.decrease_background_thread_cpu_priority = true;
   create.background_thread_cpu_priority = rocksdb::CpuPriority::kLow;
+  create.progress_callback = [&] {
+    if (!watch.Add(kProgressBytes)) engine->StopBackup();
+  };
   rocksdb::BackupID id = 0;
   if (absl::Status status =
           error(engine->CreateNewBackup(create, impl_->db.get(), &id), "cannot make a backup");
       !status.ok()) {
     engine->GarbageCollect().PermitUncheckedError();  // of what it copied
-    return status;
+    return watch.error().ok() ? status : watch.error();
   }
   SWIFTLET_RETURN_IF_ERROR(SyncDirectory(options.directory));
   rocksdb::BackupInfo info;
@@ -211,11 +286,21 @@ absl::StatusOr<BackupList> ListBackups(const std::string& directory) {
   return list;
 }
 
-absl::Status VerifyBackup(const std::string& directory, uint32_t id) {
-  SWIFTLET_ASSIGN_OR_RETURN(const auto engine, OpenToRead(directory));
-  SWIFTLET_ASSIGN_OR_RETURN(const rocksdb::BackupInfo info, Find(*engine, id, directory));
-  return FromRocksDb(engine->VerifyBackup(info.backup_id, /*verify_with_checksum=*/true), directory,
-                     absl::StrCat("backup ", info.backup_id, " is damaged"));
+absl::StatusOr<BackupInfo> VerifyBackup(const std::string& directory, uint32_t id,
+                                        const BackupProgress& progress) {
+  ProgressWatch watch(progress);
+  const std::unique_ptr<rocksdb::Env> env =
+      rocksdb::NewCompositeEnv(std::make_shared<WatchedFileSystem>(&watch));
+  const auto verify = [&]() -> absl::StatusOr<BackupInfo> {
+    SWIFTLET_ASSIGN_OR_RETURN(const auto engine, OpenToRead(directory, env.get()));
+    SWIFTLET_ASSIGN_OR_RETURN(const rocksdb::BackupInfo info, Find(*engine, id, directory));
+    SWIFTLET_RETURN_IF_ERROR(FromRocksDb(engine->VerifyBackup(info.backup_id, /*verify_with_checksum=*/true),
+                                         directory, absl::StrCat("backup ", info.backup_id, " is damaged")));
+    return ToInfo(info);
+  };
+  absl::StatusOr<BackupInfo> verified = verify();
+  // Every error, also that of opening, may be the stop's.
+  return watch.error().ok() ? std::move(verified) : watch.error();
 }
 
 absl::StatusOr<BackupInfo> RestoreBackup(const std::string& directory, uint32_t id,
@@ -224,7 +309,7 @@ absl::StatusOr<BackupInfo> RestoreBackup(const std::string& directory, uint32_t 
   SWIFTLET_ASSIGN_OR_RETURN(const rocksdb::BackupInfo info, Find(*engine, id, directory));
   SWIFTLET_ASSIGN_OR_RETURN(const FileHandle lock, LockForRestore(data_dir));
   SWIFTLET_RETURN_IF_ERROR(PrepareToRestore(data_dir));
-  const std::string scratch = absl::StrCat(data_dir, "/", kRestoring);
+  const std::string scratch = absl::StrCat(data_dir, "/", kRestoringDirectory);
   std::error_code error;
   fs::create_directory(scratch, error);
   if (error) return FromErrno(error.value(), scratch, "cannot create the directory");

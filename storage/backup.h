@@ -15,6 +15,7 @@
 #define SWIFTLET_STORAGE_BACKUP_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -23,11 +24,16 @@
 
 namespace swiftlet {
 
+// Told from time to time, on any thread, how many bytes have been copied or read so far. An error ends the
+// work, which then fails with it.
+using BackupProgress = std::function<absl::Status(uint64_t num_bytes)>;
+
 struct BackupOptions {
   std::string directory;  // created when missing
   // Of reading and writing, so that requests keep the disk to themselves. 0: no limit.
   uint64_t bytes_per_second = 0;
   uint32_t keep = 0;  // backups, the new one included: older ones are deleted afterwards. 0: all
+  BackupProgress progress = nullptr;  // may be null
 };
 
 struct BackupInfo {
@@ -45,8 +51,10 @@ struct BackupList {
 
 absl::StatusOr<BackupList> ListBackups(const std::string& directory);
 
-// Reads every file of a backup and compares checksums. id 0: the newest.
-absl::Status VerifyBackup(const std::string& directory, uint32_t id);
+// Reads every file of a backup and compares checksums. id 0: the newest. Returns the one it was. progress:
+// may be null.
+absl::StatusOr<BackupInfo> VerifyBackup(const std::string& directory, uint32_t id,
+                                        const BackupProgress& progress = nullptr);
 
 // Makes a data directory of a backup (0: the newest); returns the one it was. `data_dir` must be missing or
 // empty, or hold what an earlier restore that was cut short left there. Checksums are compared on the way.

@@ -15,6 +15,7 @@
 #include "rocksdb/sst_file_reader.h"
 #include "rocksdb/statistics.h"
 #include "storage/coding.h"
+#include "storage/data_directory.h"
 #include "storage/database_impl.h"
 #include "storage/file_logger.h"
 #include "storage/rocksdb_status.h"
@@ -24,16 +25,6 @@ namespace swiftlet {
 namespace fs = std::filesystem;
 
 namespace {
-
-// True when the directory holds nothing but what a fresh file system brings along.
-absl::StatusOr<bool> IsEmptyDirectory(const std::string& path) {
-  std::error_code error;
-  for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
-    if (it->path().filename() != "lost+found") return false;
-  }
-  if (error) return FromErrno(error.value(), path, "cannot list the directory");
-  return true;
-}
 
 absl::Status SyncDirectory(rocksdb::Env* env, const std::string& path) {
   std::unique_ptr<rocksdb::Directory> directory;

@@ -27,6 +27,11 @@ inline constexpr char kMetaFamily[] = "meta";
 inline constexpr char kMarkerFile[] = "SWIFTLET";
 inline constexpr char kMarkerText[] = "A Swiftlet database.\n";
 
+// In a data directory that is being restored: files come here first, and everything beside it is of the
+// restore. The file CURRENT comes last, by this name until all else is there.
+inline constexpr char kRestoringDirectory[] = "restoring";
+inline constexpr char kRestoredCurrent[] = "CURRENT.restored";
+
 // RocksDB's own log of what it does.
 inline constexpr char kRocksDbLog[] = "rocksdb.log";
 

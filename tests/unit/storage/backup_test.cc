@@ -1,6 +1,8 @@
 #include "storage/backup.h"
 
+#include <algorithm>
 #include <atomic>
+#include <random>
 #include <thread>
 
 #include "storage/database.h"
@@ -92,7 +94,9 @@ TEST_F(BackupTest, AnyOfThemCanBeRestored) {
   }
   EXPECT_THAT(Ids(), ElementsAre(1, 2, 3));
   for (const uint32_t id : {2u, 1u, 3u}) {
-    EXPECT_OK(VerifyBackup(backups_, id));
+    const absl::StatusOr<BackupInfo> verified = VerifyBackup(backups_, id);
+    ASSERT_OK(verified.status());
+    EXPECT_EQ(verified->id, id);
     const std::string place = dir_.Path(absl::StrCat("restored ", id));
     ASSERT_OK(RestoreBackup(backups_, id, place).status());
     EXPECT_THAT(HistoryOf(*OpenOrDie({.path = place}), "u"), SizeIs(id));
@@ -168,7 +172,7 @@ TEST_F(BackupTest, DamageIsFoundAndNotRestored) {
     file.seekp(10);
     file << "damage";
   }
-  EXPECT_THAT(VerifyBackup(backups_, 0), Fails(absl::StatusCode::kDataLoss, "backup 1 is damaged"));
+  EXPECT_THAT(VerifyBackup(backups_, 0).status(), Fails(absl::StatusCode::kDataLoss, "backup 1 is damaged"));
   EXPECT_THAT(RestoreBackup(backups_, 0, restored_).status(),
               Fails(absl::StatusCode::kDataLoss, "cannot restore backup 1"));
   EXPECT_FALSE(Database::Open({.path = restored_}, EventTypeTable::Default()).ok())
@@ -182,10 +186,50 @@ TEST_F(BackupTest, DamageIsFoundAndNotRestored) {
   EXPECT_THAT(HistoryOf(*OpenOrDie({.path = restored_}), "u"), SizeIs(1));
 }
 
+TEST_F(BackupTest, TellsHowFarItIsAndIsStopped) {
+  // Some megabytes that no compression makes less.
+  std::mt19937_64 random(7);
+  for (int i = 0; i < 8; ++i) {
+    std::vector<float> vector(100'000);
+    for (float& f : vector) f = static_cast<float>(random()) / 1e19F;
+    ASSERT_OK(db_->WriteItems({{Item(absl::StrCat("item", i), "title", vector)}}));
+  }
+  std::vector<uint64_t> told;
+  const auto tell = [&](uint64_t num_bytes) {
+    told.push_back(num_bytes);
+    return absl::OkStatus();
+  };
+  const absl::StatusOr<BackupInfo> info = db_->CreateBackup({.directory = backups_, .progress = tell});
+  ASSERT_OK(info.status());
+  EXPECT_GT(info->bytes, 2'000'000u);
+  EXPECT_THAT(told, SizeIs(testing::Ge(3u)));
+  EXPECT_TRUE(std::is_sorted(told.begin(), told.end()));
+  EXPECT_GT(told.back(), info->bytes / 2);
+  EXPECT_LE(told.back(), info->bytes);
+  told.clear();
+  ASSERT_OK(VerifyBackup(backups_, 0, tell).status());
+  EXPECT_GE(told.back(), info->bytes);
+
+  const auto stop = [](uint64_t num_bytes) {
+    return num_bytes > 0 ? absl::CancelledError("enough") : absl::OkStatus();
+  };
+  EXPECT_THAT(VerifyBackup(backups_, 0, stop).status(), Fails(absl::StatusCode::kCancelled, "enough"));
+  const std::string others = dir_.Path("others");
+  EXPECT_THAT(db_->CreateBackup({.directory = others, .progress = stop}).status(),
+              Fails(absl::StatusCode::kCancelled, "enough"));
+  EXPECT_THAT(ListBackups(others)->backups, IsEmpty());
+  uint64_t left = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(others)) {
+    if (entry.is_regular_file()) left += entry.file_size();
+  }
+  EXPECT_LT(left, 10'000u) << "what was copied is deleted";
+  ASSERT_OK(db_->CreateBackup({.directory = others}).status());
+}
+
 TEST_F(BackupTest, DirectoriesOfOtherThingsAreLeftAlone) {
   Record("u", 1);
   EXPECT_THAT(ListBackups(backups_).status(), Fails(absl::StatusCode::kNotFound, "no backups there"));
-  EXPECT_THAT(VerifyBackup(backups_, 0), Fails(absl::StatusCode::kNotFound, "no backups there"));
+  EXPECT_THAT(VerifyBackup(backups_, 0).status(), Fails(absl::StatusCode::kNotFound, "no backups there"));
   EXPECT_THAT(RestoreBackup(backups_, 0, restored_).status(),
               Fails(absl::StatusCode::kNotFound, "no backups there"));
   EXPECT_FALSE(fs::exists(restored_));
@@ -195,6 +239,9 @@ TEST_F(BackupTest, DirectoriesOfOtherThingsAreLeftAlone) {
               Fails(absl::StatusCode::kFailedPrecondition, "holds no backups"));
   EXPECT_THAT(db_->CreateBackup({.directory = dir_.Path("precious/file")}).status(),
               Fails(absl::StatusCode::kUnavailable, "precious/file"));
+  // What is there at the root of a file system that nothing was put on.
+  fs::create_directories(dir_.Path("disk/lost+found"));
+  EXPECT_TRUE(db_->CreateBackup({.directory = dir_.Path("disk")}).ok());
   Backup();
   EXPECT_THAT(RestoreBackup(backups_, 0, dir_.Path("precious")).status(),
               Fails(absl::StatusCode::kFailedPrecondition, "is not empty (file)"));

@@ -1,0 +1,51 @@
+#include "storage/data_directory.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <system_error>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/status_macros.h"
+#include "storage/file_handle.h"
+#include "storage/rocksdb_status.h"
+#include "storage/schema.h"
+
+namespace swiftlet {
+namespace fs = std::filesystem;
+
+absl::StatusOr<bool> IsEmptyDirectory(const std::string& path) {
+  std::error_code error;
+  for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
+    if (it->path().filename() != "lost+found") return false;
+  }
+  if (error) return FromErrno(error.value(), path, "cannot list the directory");
+  return true;
+}
+
+absl::StatusOr<DataDirectoryState> LookAtDataDirectory(const std::string& path) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (status.type() == fs::file_type::not_found) return DataDirectoryState::kMissing;
+  if (error) return FromErrno(error.value(), path, "cannot look up the directory");
+  if (status.type() != fs::file_type::directory) return DataDirectoryState::kNotADirectory;
+  const auto has = [&](const char* name) { return fs::exists(fs::path(path) / name, error); };
+  // The file CURRENT comes last in a restore: with it the database is whole, whatever lies beside it.
+  if ((has(kRestoringDirectory) || has(kRestoredCurrent)) && !has("CURRENT")) {
+    return DataDirectoryState::kHalfRestored;
+  }
+  const std::string marker = absl::StrCat(path, "/", kMarkerFile);
+  const FileHandle file(open(marker.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file.fd() >= 0) {
+    const bool locked = flock(file.fd(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    if (!locked) flock(file.fd(), LOCK_UN);  // a server may start meanwhile
+    return locked ? DataDirectoryState::kInUse : DataDirectoryState::kDatabase;
+  }
+  if (errno != ENOENT) return FromErrno(errno, marker, "cannot open");
+  SWIFTLET_ASSIGN_OR_RETURN(const bool empty, IsEmptyDirectory(path));
+  return empty ? DataDirectoryState::kEmpty : DataDirectoryState::kForeign;
+}
+
+}  // namespace swiftlet
