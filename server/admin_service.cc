@@ -1,7 +1,9 @@
 #include "server/admin_service.h"
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -48,6 +50,46 @@ void ToProto(const SnapshotSummary& summary, v1::SnapshotInfo* info) {
   for (const auto& [name, file] : manifest.files) size_bytes += file.bytes;
   info->set_size_bytes(static_cast<int64_t>(size_bytes));
   info->mutable_metrics()->insert(manifest.metrics.begin(), manifest.metrics.end());
+}
+
+void ToProto(const BackupInfo& from, v1::BackupInfo* to) {
+  to->set_id(from.id);
+  to->set_created_ms(from.created_ms);
+  to->set_size_bytes(static_cast<int64_t>(from.bytes));
+  to->set_num_files(static_cast<int32_t>(from.num_files));
+}
+
+v1::ListBackupsResponse ToProto(const BackupState& state, const std::string& directory) {
+  v1::ListBackupsResponse response;
+  for (const BackupInfo& info : state.list.backups) ToProto(info, response.add_backups());
+  for (const uint32_t id : state.list.damaged) {
+    v1::BackupInfo* info = response.add_backups();
+    info->set_id(id);
+    info->set_damaged(true);
+  }
+  std::sort(response.mutable_backups()->begin(), response.mutable_backups()->end(),
+            [](const v1::BackupInfo& a, const v1::BackupInfo& b) { return a.id() > b.id(); });
+  if (state.running.has_value()) {
+    v1::BackupJob* job = response.mutable_running();
+    job->set_kind(state.running->work == BackupWork::kCreate ? "create" : "verify");
+    job->set_start_time_ms(state.running->start_time_ms);
+    job->set_num_bytes(static_cast<int64_t>(state.running->num_bytes));
+  }
+  response.set_directory(directory);
+  response.set_last_error(state.last_error);
+  return response;
+}
+
+// Answers a call with the work's result.
+template <typename Response>
+BackupManager::OnDone FinishWith(const Call& call) {
+  return [call](absl::StatusOr<BackupDone> done) {
+    if (!done.ok()) return call.Finish(done.status());
+    Response response;
+    ToProto(done->backup, response.mutable_backup());
+    response.set_seconds(absl::ToDoubleSeconds(done->took));
+    call.Finish(response);
+  };
 }
 
 }  // namespace
@@ -108,6 +150,37 @@ grpc::ServerUnaryReactor* AdminService::GetStatus(grpc::CallbackServerContext* c
         response.set_last_load_error(core_->snapshots->last_error());
         response.set_resident_bytes(ResidentBytes());
         call.Finish(response);
+      });
+}
+
+grpc::ServerUnaryReactor* AdminService::CreateBackup(grpc::CallbackServerContext* context,
+                                                     const grpc::ByteBuffer* in, grpc::ByteBuffer* out) {
+  return ServeInline<v1::CreateBackupRequest>(core_->gate, Method::kCreateBackup, context, in, out,
+                                              [this](const Call& call, const v1::CreateBackupRequest&) {
+                                                core_->backups->Create(
+                                                    [call] { return call.CheckWanted(); },
+                                                    FinishWith<v1::CreateBackupResponse>(call));
+                                              });
+}
+
+grpc::ServerUnaryReactor* AdminService::ListBackups(grpc::CallbackServerContext* context,
+                                                    const grpc::ByteBuffer* in, grpc::ByteBuffer* out) {
+  return ServeOnWorker<v1::ListBackupsRequest>(
+      core_->gate, Method::kListBackups, context, in, out, [this](const Call& call, v1::ListBackupsRequest&) {
+        const absl::StatusOr<BackupState> state = core_->backups->List();
+        if (!state.ok()) return call.Finish(state.status());
+        call.Finish(ToProto(*state, core_->backups->directory()));
+      });
+}
+
+grpc::ServerUnaryReactor* AdminService::VerifyBackup(grpc::CallbackServerContext* context,
+                                                     const grpc::ByteBuffer* in, grpc::ByteBuffer* out) {
+  return ServeInline<v1::VerifyBackupRequest>(
+      core_->gate, Method::kVerifyBackup, context, in, out,
+      [this](const Call& call, const v1::VerifyBackupRequest& request) {
+        call.Note("id", absl::StrCat(request.id()));
+        core_->backups->Verify(
+            request.id(), [call] { return call.CheckWanted(); }, FinishWith<v1::VerifyBackupResponse>(call));
       });
 }
 

@@ -7,12 +7,15 @@
 
 namespace swiftlet {
 
-// Thread-safe. Calls block on disk, so they run on workers; LoadSnapshot waits for the snapshot manager's
-// thread without holding one.
-class AdminService final
-    : public v1::AdminService::WithRawCallbackMethod_ListSnapshots<
-          v1::AdminService::WithRawCallbackMethod_LoadSnapshot<
-              v1::AdminService::WithRawCallbackMethod_GetStatus<v1::AdminService::Service>>> {
+// Thread-safe. Calls block on disk, so they run on workers; LoadSnapshot, CreateBackup and VerifyBackup wait
+// for the threads of the snapshot manager and of backups without holding one.
+class AdminService final : public v1::AdminService::WithRawCallbackMethod_ListSnapshots<
+                               v1::AdminService::WithRawCallbackMethod_LoadSnapshot<
+                                   v1::AdminService::WithRawCallbackMethod_GetStatus<
+                                       v1::AdminService::WithRawCallbackMethod_CreateBackup<
+                                           v1::AdminService::WithRawCallbackMethod_ListBackups<
+                                               v1::AdminService::WithRawCallbackMethod_VerifyBackup<
+                                                   v1::AdminService::Service>>>>>> {
  public:
   // `core` must outlive this.
   explicit AdminService(ServiceCore* core) : core_(core) {}
@@ -23,6 +26,12 @@ class AdminService final
                                          grpc::ByteBuffer* out) override;
   grpc::ServerUnaryReactor* GetStatus(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
                                       grpc::ByteBuffer* out) override;
+  grpc::ServerUnaryReactor* CreateBackup(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
+                                         grpc::ByteBuffer* out) override;
+  grpc::ServerUnaryReactor* ListBackups(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
+                                        grpc::ByteBuffer* out) override;
+  grpc::ServerUnaryReactor* VerifyBackup(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
+                                         grpc::ByteBuffer* out) override;
 
  private:
   ServiceCore* const core_;

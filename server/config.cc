@@ -152,15 +152,18 @@ void ResolveEventTypes(const v1::ServerConfig& config, Checker& check, ServerOpt
 }
 
 // Whether two paths name one place, also when it does not exist yet: links, "..", and slashes at the end.
-bool SamePath(const std::string& a, const std::string& b) {
-  auto canonical = [](const std::string& path) {
-    std::error_code error;
-    std::filesystem::path result =
-        std::filesystem::weakly_canonical(std::filesystem::absolute(path, error), error);
-    if (error) result = std::filesystem::path(path).lexically_normal();
-    return result.has_filename() ? result : result.parent_path();
-  };
-  return canonical(a) == canonical(b);
+std::filesystem::path Canonical(const std::string& path) {
+  std::error_code error;
+  std::filesystem::path result =
+      std::filesystem::weakly_canonical(std::filesystem::absolute(path, error), error);
+  if (error) result = std::filesystem::path(path).lexically_normal();
+  return result.has_filename() ? result : result.parent_path();
+}
+bool SamePath(const std::string& a, const std::string& b) { return Canonical(a) == Canonical(b); }
+// Whether `path` is `directory` or in it.
+bool IsWithin(const std::string& path, const std::string& directory) {
+  const std::filesystem::path inner = Canonical(path), outer = Canonical(directory);
+  return std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end()).first == outer.end();
 }
 
 void ResolveAdmission(const v1::LimitsConfig& limits, Checker& check, AdmissionOptions& admission) {
@@ -245,6 +248,13 @@ void CheckTogether(const v1::ServerConfig& config, Checker& check, const ServerO
                      "--tls-key), or security.insecure_listen (--insecure-listen) where the network keeps "
                      "others out"));
   }
+  if (!options.http.listen_address.empty() && !IsLocalAddress(options.http.listen_address) &&
+      s.tls_certificate.empty() && !security.insecure_listen()) {
+    check.Error("http.listen_address",
+                absl::StrCat("other machines reach ", Quoted(options.http.listen_address),
+                             ", and there is no TLS: set security.tls_certificate and tls_private_key, or "
+                             "security.insecure_listen (--insecure-listen)"));
+  }
   if (!options.metrics_address.empty() && !IsLocalAddress(options.metrics_address) &&
       !security.insecure_metrics()) {
     check.Error("metrics_address",
@@ -281,6 +291,47 @@ void ResolveSecurity(const v1::ServerConfig& config, Checker& check, ServerOptio
   s.reflection = reflection == "on" || (reflection == "auto" && s.token_file.empty());
 }
 
+void ResolveHttp(const v1::HttpConfig& config, Checker& check, HttpOptions& http) {
+  if (!config.listen_address().empty() && config.listen_address() != "off") {
+    http.listen_address = config.listen_address();
+    check.HostPort("http.listen_address", http.listen_address);
+  }
+  http.num_threads = check.Number("http.num_threads", config.num_threads(), 2, 1, 16);
+  http.max_connections = check.Number("http.max_connections", config.max_connections(), 1024, 1, 1'000'000);
+  const auto milliseconds = [&](const char* field, int32_t value, int32_t fallback, int32_t min,
+                                int32_t max) {
+    return absl::Milliseconds(check.Number(field, value, fallback, min, max));
+  };
+  http.request_timeout =
+      milliseconds("http.request_timeout_ms", config.request_timeout_ms(), 20'000, 10, 600'000);
+  http.idle_timeout = milliseconds("http.idle_timeout_ms", config.idle_timeout_ms(), 60'000, 10, 86'400'000);
+  http.call_timeout = milliseconds("http.call_timeout_ms", config.call_timeout_ms(), 60'000, 1, 3'600'000);
+}
+
+void ResolveBackup(const v1::ServerConfig& config, Checker& check, ServerOptions& options) {
+  const v1::BackupConfig& backup = config.backup();
+  BackupSettings& b = options.backup;
+  b.directory = backup.directory();
+  b.bytes_per_second = static_cast<uint64_t>(check.Number<int64_t>(
+      "backup.bytes_per_second", backup.bytes_per_second(), 32 * kMiB, kMiB, int64_t{1} << 40));
+  b.keep = static_cast<uint32_t>(check.Number("backup.keep", backup.keep(), 7, 1, 10'000));
+  b.expected_every =
+      absl::Hours(check.Number("backup.expected_every_hours", backup.expected_every_hours(), 0, 1, 8760));
+  if (b.directory.empty()) {
+    if (b.expected_every > absl::ZeroDuration()) {
+      check.Error("backup.expected_every_hours", "without backup.directory there are no backups");
+    }
+    return;
+  }
+  for (const auto& [name, other] :
+       {std::pair{"data_dir", options.data_dir}, {"model_dir", options.model_dir}}) {
+    if (IsWithin(b.directory, other)) {
+      check.Error("backup.directory", absl::StrCat(Quoted(b.directory), " is in ", name, ", ", Quoted(other),
+                                                   ": they must differ"));
+    }
+  }
+}
+
 // complete: flags have been added.
 absl::StatusOr<ServerOptions> Resolve(const v1::ServerConfig& config, const Checker::Locator& locate,
                                       bool complete) {
@@ -305,11 +356,18 @@ absl::StatusOr<ServerOptions> Resolve(const v1::ServerConfig& config, const Chec
   if (SamePath(options.data_dir, options.model_dir)) {
     check.Error("model_dir", absl::StrCat("\"", options.model_dir, "\" is data_dir too: they must differ"));
   }
+  ResolveBackup(config, check, options);
   options.port_file = config.port_file();
+  ResolveHttp(config.http(), check, options.http);
 
   options.log.json = check.OneOf("log.format", config.log().format(), {"text", "json"}) == "json";
   options.log.level = config.log().level().empty() ? "info" : config.log().level();
   check.OneOf("log.level", options.log.level, {"debug", "info", "warn", "error"});
+  if (config.log().has_slow_request_ms()) {
+    options.log.slow_request = absl::Milliseconds(
+        check.Number("log.slow_request_ms", config.log().slow_request_ms(), 0, 1, 600'000));
+  }
+  options.log.slow_request_users = config.log().slow_request_users();
 
   const v1::LimitsConfig& limits = config.limits();
   RequestLimits& l = options.limits;
@@ -358,6 +416,14 @@ absl::StatusOr<ServerOptions> Resolve(const v1::ServerConfig& config, const Chec
       "snapshots.poll_interval_ms", config.snapshots().poll_interval_ms(), 500, 10, 3600000));
   options.keep_versions =
       check.Number("snapshots.keep_versions", config.snapshots().keep_versions(), 5, 1, 1000);
+  options.huge_pages = config.snapshots().has_huge_pages() ? config.snapshots().huge_pages() : true;
+  options.snapshot_read_bytes_per_second = 256 * kMiB;
+  if (config.snapshots().has_read_bytes_per_second()) {
+    const int64_t rate = config.snapshots().read_bytes_per_second();
+    options.snapshot_read_bytes_per_second =
+        rate == 0 ? 0
+                  : check.Number<int64_t>("snapshots.read_bytes_per_second", rate, 0, kMiB, int64_t{1} << 40);
+  }
 
   const v1::RetrievalConfig& retrieval = config.retrieval();
   options.search.mode =

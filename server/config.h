@@ -26,6 +26,8 @@ namespace swiftlet {
 struct LogOptions {
   bool json = false;
   std::string level = "info";
+  absl::Duration slow_request = absl::Milliseconds(500);  // zero: none is logged
+  bool slow_request_users = false;
 };
 
 // Limits of what one request may ask for.
@@ -53,6 +55,23 @@ struct SecurityOptions {
   bool reflection = true;
 };
 
+// Of HTTP/JSON.
+struct HttpOptions {
+  std::string listen_address;  // empty: off
+  int num_threads = 2;
+  int64_t max_connections = 1024;
+  absl::Duration request_timeout = absl::Seconds(20);
+  absl::Duration idle_timeout = absl::Seconds(60);
+  absl::Duration call_timeout = absl::Seconds(60);
+};
+
+struct BackupSettings {
+  std::string directory;  // empty: none are made
+  uint64_t bytes_per_second = uint64_t{32} << 20;
+  uint32_t keep = 7;
+  absl::Duration expected_every = absl::ZeroDuration();  // zero: nobody waits for one
+};
+
 // What proto/swiftlet/v1/config.proto says, checked and complete.
 struct ServerOptions {
   std::string listen_address = "127.0.0.1:50051";
@@ -62,10 +81,12 @@ struct ServerOptions {
   std::string data_dir = "data";
   std::string model_dir = "models";
   std::string port_file;  // empty: none
+  HttpOptions http;
   LogOptions log;
   RequestLimits limits;
   AdmissionOptions admission;
   SecurityOptions security;
+  BackupSettings backup;
   int32_t max_connections = 10000;
   absl::Duration handshake_timeout = absl::Seconds(20);
   absl::Duration max_idle = absl::ZeroDuration();  // zero: no limit
@@ -80,6 +101,8 @@ struct ServerOptions {
   int64_t idempotency_window_ms = int64_t{24} * 3600 * 1000;
   absl::Duration snapshot_poll_interval = absl::Milliseconds(500);
   int32_t keep_versions = 5;
+  bool huge_pages = true;
+  int64_t snapshot_read_bytes_per_second = int64_t{256} << 20;  // 0: no limit
   SearchOptions search;
   double recall_sample_rate = 0.001;
   int32_t num_worker_threads = 4;

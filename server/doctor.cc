@@ -2,10 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <netdb.h>
-#include <sys/file.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/statfs.h>
 #include <unistd.h>
 
@@ -23,11 +20,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "engine/base/memory_limit.h"
 #include "engine/kernels/cpu_target.h"
 #include "engine/snapshot/model_directory.h"
 #include "engine/snapshot/model_snapshot.h"
 #include "server/io_threads.h"
+#include "server/listen_check.h"
 #include "server/process_stats.h"
+#include "storage/data_directory.h"
 #include "storage/file_handle.h"
 #include "storage/training_reader.h"
 
@@ -67,9 +67,12 @@ class Examination {
     Memory();
     Files();
     Address("listen_address", options_.listen_address);
+    if (!options_.http.listen_address.empty()) Address("http.listen_address", options_.http.listen_address);
     if (!options_.metrics_address.empty()) Address("metrics_address", options_.metrics_address);
-    findings_.insert(findings_.end(), data.begin(), data.end());
-    findings_.insert(findings_.end(), models.begin(), models.end());
+    for (const std::vector<Finding>& more :
+         {ExamineSecurity(options_), data, models, ExamineBackups(options_)}) {
+      findings_.insert(findings_.end(), more.begin(), more.end());
+    }
     return std::move(findings_);
   }
 
@@ -138,33 +141,14 @@ class Examination {
 
   void Address(const std::string& about, const std::string& address) {
     if (address.starts_with("unix:")) return Ok(about, address);
-    const size_t colon = address.rfind(':');
-    std::string host = address.substr(0, colon == std::string::npos ? 0 : colon);
-    if (host.size() > 2 && host.front() == '[') host = host.substr(1, host.size() - 2);
-    addrinfo hints = {}, *found = nullptr;
-    hints.ai_socktype = SOCK_STREAM;
-    hints.ai_flags = AI_PASSIVE;
-    if (const int error = getaddrinfo(host.c_str(), address.c_str() + colon + 1, &hints, &found);
-        error != 0) {
-      return Problem(about, absl::StrCat(address, ": ", gai_strerror(error)),
-                     "name a host:port of this machine");
-    }
-    int reason = 0;
-    const FileHandle socket(::socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    const int on = 1;
-    setsockopt(socket.fd(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    if (socket.fd() < 0 || bind(socket.fd(), found->ai_addr, found->ai_addrlen) != 0 ||
-        listen(socket.fd(), 1) != 0) {
-      reason = errno;
-    }
-    freeaddrinfo(found);
-    if (reason == 0) return Ok(about, absl::StrCat(address, " is free"));
-    if (reason == EADDRINUSE && running_)
+    const ListenCheck check = CheckListening(address);
+    if (check.ok) return Ok(about, absl::StrCat(address, " is free"));
+    if (check.in_use && running_) {
       return Ok(about, absl::StrCat(address, " is in use, as a server is running"));
-    Problem(about, absl::StrCat(address, ": ", std::strerror(reason)),
-            reason == EADDRINUSE
-                ? "another program listens there: name another port, or stop it"
-                : "name an address of this machine, and a port that this user may listen on");
+    }
+    Problem(about, absl::StrCat(address, ": ", check.reason),
+            check.in_use ? "another program listens there: name another port, or stop it"
+                         : "name an address of this machine, and a port that this user may listen on");
   }
 
   // Free space, kind of file system and fsync of the directory that is at or above `path`.
@@ -223,15 +207,6 @@ class Examination {
     return at.string();
   }
 
-  // But for what a fresh file system brings along.
-  static bool IsEmpty(const std::string& path) {
-    std::error_code error;
-    for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
-      if (it->path().filename() != "lost+found") return false;
-    }
-    return !error;
-  }
-
   void DataDirectory() {
     const std::string& path = options_.data_dir;
     std::error_code error;
@@ -244,23 +219,32 @@ class Examination {
       Ok("data_dir", absl::StrCat(path, " will be created"));
       return Disk("data_dir", above, false);
     }
-    if (!fs::is_directory(path, error)) {
-      return Problem("data_dir", path + " is not a directory", "name another data_dir");
+    const absl::StatusOr<DataDirectoryState> state = LookAtDataDirectory(path);
+    if (!state.ok()) {
+      return Problem("data_dir", std::string(state.status().message()),
+                     "give it to the user that the server runs as");
     }
-    const std::string marker = path + "/SWIFTLET";
-    const bool is_database = fs::exists(marker, error);
-    if (fs::exists(path + "/restoring", error) || fs::exists(path + "/CURRENT.restored", error)) {
-      Problem("data_dir", path + ": a restore was cut short",
-              "empty the directory and restore the backup again: swiftlet-server --restore");
-    } else if (is_database) {
-      const FileHandle file(open(marker.c_str(), O_RDONLY | O_CLOEXEC));
-      running_ = file.fd() >= 0 && flock(file.fd(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-      if (file.fd() >= 0) flock(file.fd(), LOCK_UN);  // a server may start meanwhile
-      Database(path);
-    } else if (IsEmpty(path)) {
-      Ok("data_dir", path + " is empty: a database will be made");
-    } else {
-      Problem("data_dir", path + " holds other things (no file SWIFTLET)", "name another data_dir");
+    running_ = *state == DataDirectoryState::kInUse;
+    const bool is_database = running_ || *state == DataDirectoryState::kDatabase;
+    switch (*state) {
+      case DataDirectoryState::kMissing:  // since a moment ago
+        return Ok("data_dir", absl::StrCat(path, " will be created"));
+      case DataDirectoryState::kNotADirectory:
+        return Problem("data_dir", path + " is not a directory", "name another data_dir");
+      case DataDirectoryState::kHalfRestored:
+        Problem("data_dir", path + ": a restore was cut short",
+                "restore the backup again: swiftlet-server --restore");
+        break;
+      case DataDirectoryState::kDatabase:
+      case DataDirectoryState::kInUse:
+        Database(path);
+        break;
+      case DataDirectoryState::kEmpty:
+        Ok("data_dir", path + " is empty: a database will be made");
+        break;
+      case DataDirectoryState::kForeign:
+        Problem("data_dir", path + " holds other things than a database", "name another data_dir");
+        break;
     }
     // Into an empty directory nothing is written, not even for a moment: a server that starts would refuse
     // it.
@@ -366,11 +350,8 @@ HostFacts ReadHostFacts() {
   host.num_cpus = AvailableCpus();
   host.available_bytes = MemInfo("MemAvailable");
   host.swap_used_bytes = MemInfo("SwapTotal") - MemInfo("SwapFree");
-  for (const char* path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
-    uint64_t limit = 0;
-    if (std::ifstream file(path); file >> limit && limit > 0) {  // "max" is no number
-      host.available_bytes = std::min(host.available_bytes == 0 ? limit : host.available_bytes, limit);
-    }
+  if (const std::optional<uint64_t> limit = CgroupMemoryLimit(); limit.has_value()) {
+    host.available_bytes = std::min(host.available_bytes == 0 ? *limit : host.available_bytes, *limit);
   }
   rlimit files = {};
   if (getrlimit(RLIMIT_NOFILE, &files) == 0) host.max_files = files.rlim_max;

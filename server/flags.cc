@@ -27,12 +27,12 @@ CommandLine Exit(int code) {
 }  // namespace
 
 CommandLine ParseCommandLine(int argc, const char* const* argv) {
-  CLI::App app("Swiftlet: a low-latency recommendation server (gRPC).", "swiftlet-server");
+  CLI::App app("Swiftlet: a low-latency recommendation server (gRPC and HTTP/JSON).", "swiftlet-server");
   app.footer(kFooter);
   std::string tls_cert, tls_key, tls_client_ca, token_file, audit_log;
   bool insecure_listen = false, insecure_metrics = false;
-  std::string config_file, listen, unix_socket, metrics, data_dir, model_dir, port_file, log_format,
-      log_level, retrieval_mode;
+  std::string config_file, listen, http_listen, unix_socket, metrics, data_dir, model_dir, port_file,
+      log_format, log_level, retrieval_mode;
   int budget_rows = 0, budget_us = 0;
   double recall_sample_rate = 0;
   bool check_config = false, doctor = false, json = false;
@@ -44,6 +44,8 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
       ->type_name("HOST:PORT");
   app.add_option("--unix-socket", unix_socket, "Listen on this Unix domain socket, too [none]")
       ->type_name("PATH");
+  app.add_option("--http-listen", http_listen, "HTTP/JSON address, or off; port 0 picks a free one [off]")
+      ->type_name("HOST:PORT");
   app.add_option("--metrics", metrics, "Prometheus address, or off [127.0.0.1:9464]")->type_name("HOST:PORT");
   app.add_option("--data-dir", data_dir, "Users, events and items live here; created when missing [data]")
       ->type_name("DIR");
@@ -61,9 +63,10 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
   app.add_option("--audit-log", audit_log, "Log who did what to snapshots and users to this file [the log]")
       ->type_name("FILE");
   app.add_flag("--insecure-listen", insecure_listen,
-               "Let --listen be an address that other machines reach, without TLS");
+               "Let --listen and --http-listen be addresses that other machines reach, without TLS");
   app.add_flag("--insecure-metrics", insecure_metrics, "The same for --metrics, which has no TLS");
-  app.add_option("--port-file", port_file, "Write \"grpc_port metrics_port\" to this file once both listen")
+  app.add_option("--port-file", port_file,
+                 "Write \"grpc_port metrics_port [http_port]\" to this file once all listen")
       ->type_name("FILE");
   app.add_option("--retrieval-mode", retrieval_mode, "exact or approximate [exact]")->type_name("MODE");
   app.add_option("--budget-rows", budget_rows, "Rows that a search may look at; 0: all [0]");
@@ -102,16 +105,22 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
       return Exit(2);
     }
   }
+  const auto doctors = json ? CommandLine::Action::kDoctorJson : CommandLine::Action::kDoctor;
+  const auto refuse = [&](const absl::Status& status) {
+    CommandLine refused;
+    refused.error = std::string(status.message());
+    refused.action = doctors;
+    if (!doctor) refused.exit_code = 2;
+    return refused;
+  };
   v1::ServerConfig config;
   if (!config_file.empty()) {
     absl::StatusOr<v1::ServerConfig> read = ReadConfigFile(config_file);
-    if (!read.ok()) {
-      std::fprintf(stderr, "%s\n", std::string(read.status().message()).c_str());
-      return Exit(2);
-    }
+    if (!read.ok()) return refuse(read.status());
     config = *std::move(read);
   }
   if (app.count("--listen") > 0) config.set_listen_address(listen);
+  if (app.count("--http-listen") > 0) config.mutable_http()->set_listen_address(http_listen);
   if (app.count("--unix-socket") > 0) config.set_unix_socket(unix_socket);
   if (app.count("--metrics") > 0) config.set_metrics_address(metrics);
   if (app.count("--data-dir") > 0) config.set_data_dir(data_dir);
@@ -133,17 +142,15 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
   if (app.count("--log-format") > 0) config.mutable_log()->set_format(log_format);
   if (app.count("--log-level") > 0) config.mutable_log()->set_level(log_level);
   absl::StatusOr<ServerOptions> options = ResolveConfig(config);
-  if (!options.ok()) {
-    std::fprintf(stderr, "%s\n", std::string(options.status().message()).c_str());
-    return Exit(2);
-  }
+  if (!options.ok()) return refuse(options.status());
   if (check_config) {
     std::printf("configuration is valid\n");
     return Exit(0);
   }
   CommandLine line;
   line.options = *std::move(options);
-  if (doctor) line.action = json ? CommandLine::Action::kDoctorJson : CommandLine::Action::kDoctor;
+  line.config = std::move(config);
+  if (doctor) line.action = doctors;
   if (app.count("--restore") > 0) line.action = CommandLine::Action::kRestore;
   if (app.count("--backup") > 0) line.action = CommandLine::Action::kBackup;
   line.backups = restore.empty() ? backup : restore;

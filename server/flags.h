@@ -11,13 +11,17 @@
 namespace swiftlet {
 
 struct CommandLine {
-  // Set: the process ends with this code; what there was to say has been printed (help, version, an error).
+  // Set: the process ends with this code; what there was to say has been printed (help, version, a bad
+  // command line), or is the error.
   std::optional<int> exit_code;
+  // What is wrong with the configuration, a line for each error; with `exit_code`, or the doctor's to report.
+  std::string error;
   enum class Action { kServe, kDoctor, kDoctorJson, kBackup, kRestore };
   Action action = Action::kServe;
   ServerOptions options;
-  std::string backups;     // kBackup, kRestore: the directory of backups
-  uint32_t backup_id = 0;  // kRestore: 0: the newest
+  v1::ServerConfig config;  // what `options` was made of: the file with the flags on top
+  std::string backups;      // kBackup, kRestore: the directory of backups
+  uint32_t backup_id = 0;   // kRestore: 0: the newest
 };
 
 // The configuration file with the flags on top. Exit codes: 0 for --help, --version and a good

@@ -13,6 +13,7 @@
 #include "server/flags.h"
 #include "server/io_threads.h"
 #include "server/logging.h"
+#include "server/reload.h"
 #include "server/security/accept_limit.h"
 #include "server/server.h"
 #include "spdlog/spdlog.h"
@@ -29,7 +30,8 @@ const char* malloc_conf = "background_thread:true,dirty_decay_ms:5000,muzzy_deca
 namespace {
 
 int RunDoctor(const swiftlet::CommandLine& line) {
-  const auto findings = swiftlet::Examine(line.options, swiftlet::ReadHostFacts());
+  const auto findings = line.error.empty() ? swiftlet::Examine(line.options, swiftlet::ReadHostFacts())
+                                           : swiftlet::ConfigurationProblems(line.error);
   const bool json = line.action == swiftlet::CommandLine::Action::kDoctorJson;
   std::fputs((json ? swiftlet::FindingsJson(findings) : swiftlet::FindingsText(findings)).c_str(), stdout);
   return swiftlet::HasProblem(findings) ? 1 : 0;
@@ -77,7 +79,10 @@ int RunRestore(const swiftlet::CommandLine& line) {
 int main(int argc, char** argv) {
   using Action = swiftlet::CommandLine::Action;
   const swiftlet::CommandLine line = swiftlet::ParseCommandLine(argc, argv);
-  if (line.exit_code.has_value()) return *line.exit_code;
+  if (line.exit_code.has_value()) {
+    if (!line.error.empty()) std::fprintf(stderr, "%s\n", line.error.c_str());
+    return *line.exit_code;
+  }
   if (line.action == Action::kDoctor || line.action == Action::kDoctorJson) return RunDoctor(line);
   if (line.action == Action::kBackup) return RunBackup(line);
   if (line.action == Action::kRestore) return RunRestore(line);
@@ -91,6 +96,8 @@ int main(int argc, char** argv) {
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGHUP);
+  signal(SIGHUP, SIG_DFL);  // nohup ignores it, and what is ignored nobody can wait for
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
 
@@ -107,7 +114,14 @@ int main(int argc, char** argv) {
   }
   spdlog::debug("calls are read by {} threads", io_threads.num_threads());
   int signal_number = 0;
-  sigwait(&signals, &signal_number);
+  while (sigwait(&signals, &signal_number) == 0 && signal_number == SIGHUP) {
+    const swiftlet::CommandLine again = swiftlet::ParseCommandLine(argc, argv);
+    if (again.exit_code.has_value()) {
+      (*server)->RefuseReload(again.error);
+    } else {
+      (*server)->Reload(again.options, swiftlet::ChangedFields(line.config, again.config));
+    }
+  }
   spdlog::info("signal {}: draining", signal_number == SIGTERM ? "SIGTERM" : "SIGINT");
   (*server)->Shutdown();
   server->reset();

@@ -26,11 +26,14 @@ enum class Method : uint8_t {
   kLoadEvents,
   kPredict,
   kExportUser,
+  kCreateBackup,
+  kListBackups,
+  kVerifyBackup,
 };
-inline constexpr std::array<std::string_view, 15> kMethodNames = {
-    "Recommend",    "SimilarItems", "ScoreItems", "RecordEvents", "UpsertItems",
-    "DeleteItems",  "GetItems",     "GetUser",    "DeleteUser",   "ListSnapshots",
-    "LoadSnapshot", "GetStatus",    "LoadEvents", "Predict",      "ExportUser"};
+inline constexpr std::array<std::string_view, 18> kMethodNames = {
+    "Recommend",  "SimilarItems", "ScoreItems", "RecordEvents",  "UpsertItems",  "DeleteItems",
+    "GetItems",   "GetUser",      "DeleteUser", "ListSnapshots", "LoadSnapshot", "GetStatus",
+    "LoadEvents", "Predict",      "ExportUser", "CreateBackup",  "ListBackups",  "VerifyBackup"};
 inline constexpr size_t kNumMethods = kMethodNames.size();
 
 constexpr std::string_view MethodName(Method method) { return kMethodNames[static_cast<size_t>(method)]; }
@@ -45,6 +48,12 @@ constexpr std::optional<Method> MethodByName(std::string_view name) {
 // Whether operators need it most when the server has too much to do: it is then let in all the same.
 constexpr bool IsAdministration(Method method) {
   return method == Method::kListSnapshots || method == Method::kLoadSnapshot || method == Method::kGetStatus;
+}
+
+// Of AdminService, whose calls take as long as what they do.
+constexpr bool IsOfAdminService(Method method) {
+  return IsAdministration(method) || method == Method::kCreateBackup || method == Method::kListBackups ||
+         method == Method::kVerifyBackup;
 }
 
 }  // namespace swiftlet

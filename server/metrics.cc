@@ -25,7 +25,6 @@
 namespace swiftlet {
 namespace {
 
-constexpr std::array<const char*, kNumStages> kStageNames = {"user_state", "encode_retrieve", "respond"};
 constexpr std::array<const char*, 4> kSourceNames = {"history", "long_term", "context", "popular"};
 
 constexpr std::array<const char*, kNumSearchMethods> kSearchMethodNames = {"Recommend", "SimilarItems"};
@@ -35,7 +34,11 @@ constexpr std::array<const char*, kNumRefusals> kRefusalNames = {
     "shutting_down",      "max_concurrent_requests", "method_limit", "queue_limit",
     "deadline_too_short", "deadline_passed",         "cancelled",    "no_token",
     "unknown_token",      "expired_token",           "role",         "rate_limit"};
-constexpr std::array<const char*, kNumReloads> kReloadNames = {"tls", "tokens"};
+// The statuses of answers over HTTP; 0: any other.
+constexpr std::array<int, 19> kHttpStatuses = {0,   200, 400, 401, 403, 404, 405, 409, 413, 415,
+                                               421, 429, 431, 499, 500, 501, 503, 504, 505};
+constexpr std::array<const char*, kNumReloads> kReloadNames = {"tls", "tokens", "configuration"};
+constexpr std::array<const char*, kNumBackupResults> kBackupResultNames = {"ok", "failed", "stopped"};
 constexpr std::array<const char*, kNumSampleDrops> kSampleDropNames = {"busy", "swapped"};
 // Of Gauges::rocksdb, what only grows, besides stall_us.
 constexpr std::array<std::string_view, 4> kRocksdbCounters = {"wal_syncs", "wal_bytes", "block_cache_hits",
@@ -104,9 +107,25 @@ class ServerMetrics::GaugeCollector final : public prometheus::Collectable {
     counter("swiftlet_connections_refused_total",
             "Connections that were closed at once because there were too many.",
             static_cast<double>(g.connections_refused));
+    gauge("swiftlet_http_connections", "Connections of HTTP that are open.",
+          static_cast<double>(g.http_connections));
+    counter("swiftlet_http_connections_refused_total",
+            "Connections of HTTP that were closed at once because there were too many.",
+            static_cast<double>(g.http_connections_refused));
     gauge("swiftlet_tls_certificate_expiry_timestamp_seconds",
           "When the TLS certificate in use expires; 0: there is none.",
           static_cast<double>(g.certificate_expiry_seconds));
+    gauge("swiftlet_backup_last_success_timestamp_seconds",
+          "When the newest backup was made; 0: there is none.",
+          static_cast<double>(g.backup.last_success_ms) / 1000);
+    gauge("swiftlet_backup_last_duration_seconds",
+          "Time that the newest backup took; 0: none since the server started.", g.backup.last_seconds);
+    gauge("swiftlet_backup_last_size_bytes", "Size of the newest backup.",
+          static_cast<double>(g.backup.last_bytes));
+    gauge("swiftlet_backup_expected_interval_seconds",
+          "How often there ought to be a new backup (backup.expected_every_hours); 0: never.",
+          static_cast<double>(g.backup.expected_every_seconds));
+    gauge("swiftlet_backup_running", "1 while a backup is being made or verified.", g.backup.running ? 1 : 0);
     gauge("swiftlet_storage_writable", "0 from a failed write of the store until one succeeds again, else 1.",
           g.storage_writable ? 1 : 0);
     counter("swiftlet_user_cache_hits_total", "Users found in the cache.",
@@ -282,15 +301,43 @@ ServerMetrics::ServerMetrics(std::string cpu_target, std::function<int64_t()> no
   event_duplicates_ = counter("swiftlet_event_duplicates_total", "Events that were stored before.");
   items_upserted_ = counter("swiftlet_items_upserted_total", "Items upserted.");
   items_deleted_ = counter("swiftlet_items_deleted_total", "Items deleted.");
-  auto& reloads = prometheus::BuildCounter()
-                      .Name("swiftlet_reloads_total")
-                      .Help("Changed files of TLS and of tokens that were taken up again, or refused.")
-                      .Register(*registry_);
+  auto& reloads =
+      prometheus::BuildCounter()
+          .Name("swiftlet_reloads_total")
+          .Help(
+              "Changed files of TLS, of tokens and of the configuration that were taken up again, or "
+              "refused.")
+          .Register(*registry_);
   for (size_t r = 0; r < kNumReloads; ++r) {
     for (const bool ok : {false, true}) {
       reloads_[r][ok] = &reloads.Add({{"what", kReloadNames[r]}, {"result", ok ? "ok" : "failed"}});
     }
   }
+  auto& http = prometheus::BuildCounter()
+                   .Name("swiftlet_http_responses_total")
+                   .Help("Answers over HTTP, by status; calls also count in swiftlet_requests_total.")
+                   .Register(*registry_);
+  for (const int status : kHttpStatuses) {
+    http_responses_[status] = &http.Add({{"status", status == 0 ? "other" : absl::StrCat(status)}});
+  }
+  http_seconds_ = &prometheus::BuildHistogram()
+                       .Name("swiftlet_http_request_seconds")
+                       .Help("Time from the first byte of a request over HTTP to the answer.")
+                       .Register(*registry_)
+                       .Add({}, kLatencyBuckets);
+  http_timeouts_ =
+      counter("swiftlet_http_timeouts_total",
+              "Connections that were closed because a request or an answer took too long to get through.");
+  const auto add_backups = [&](BackupWork work, const char* name, const char* help) {
+    auto& family = prometheus::BuildCounter().Name(name).Help(help).Register(*registry_);
+    for (size_t r = 0; r < kNumBackupResults; ++r) {
+      backups_[static_cast<size_t>(work)][r] = &family.Add({{"result", kBackupResultNames[r]}});
+    }
+  };
+  add_backups(BackupWork::kCreate, "swiftlet_backups_total",
+              "Backups that were made, or not: they failed, or the caller or the server's end stopped them.");
+  add_backups(BackupWork::kVerify, "swiftlet_backup_verifications_total",
+              "Backups that were read and found whole, or not.");
   auto& loads = prometheus::BuildCounter()
                     .Name("swiftlet_snapshot_loads_total")
                     .Help("Snapshots that were loaded, or refused.")
@@ -392,6 +439,18 @@ void ServerMetrics::CountCatalogChanges(uint64_t upserted, uint64_t deleted) {
 
 void ServerMetrics::CountReload(Reload what, bool ok) {
   reloads_[static_cast<size_t>(what)][ok]->Increment();
+}
+
+void ServerMetrics::CountHttp(int status, absl::Duration latency) {
+  const auto found = http_responses_.find(status);
+  (found == http_responses_.end() ? http_responses_.at(0) : found->second)->Increment();
+  http_seconds_->Observe(absl::ToDoubleSeconds(latency));
+}
+
+void ServerMetrics::CountHttpTimeout() { http_timeouts_->Increment(); }
+
+void ServerMetrics::CountBackup(BackupWork work, BackupResult result) {
+  backups_[static_cast<size_t>(work)][static_cast<size_t>(result)]->Increment();
 }
 
 std::string ServerMetrics::Text() const {

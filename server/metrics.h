@@ -61,12 +61,33 @@ enum class Refusal : uint8_t {
 };
 inline constexpr size_t kNumRefusals = 12;
 
-// What is taken up again when its files change.
-enum class Reload : uint8_t { kTls, kTokens };
-inline constexpr size_t kNumReloads = 2;
+// What is taken up again when its files change, or by SIGHUP (the configuration).
+enum class Reload : uint8_t { kTls, kTokens, kConfiguration };
+inline constexpr size_t kNumReloads = 3;
+
+// What is done to backups, and how it ended.
+enum class BackupWork : uint8_t { kCreate, kVerify };
+inline constexpr size_t kNumBackupWorks = 2;
+enum class BackupResult : uint8_t {
+  kOk,
+  kFailed,
+  kStopped,  // by the caller, or the server's end
+};
+inline constexpr size_t kNumBackupResults = 3;
+
+// Of the backups in the server's directory.
+struct BackupGauges {
+  int64_t last_success_ms = 0;  // since 1970; 0: there is none
+  double last_seconds = 0;      // that it took; 0: made before the server started
+  uint64_t last_bytes = 0;
+  int64_t expected_every_seconds = 0;  // 0: nobody waits for one
+  bool running = false;
+};
 
 enum class Stage : uint8_t { kUserState, kEncodeRetrieve, kRespond };
 inline constexpr size_t kNumStages = 3;
+inline constexpr std::array<const char*, kNumStages> kStageNames = {"user_state", "encode_retrieve",
+                                                                    "respond"};
 
 // Facts that are read when Prometheus asks.
 struct Gauges {
@@ -77,6 +98,8 @@ struct Gauges {
   uint64_t reader_queue_length = 0;
   int64_t pending_writes = 0;
   uint64_t connections_refused = 0;
+  int64_t http_connections = 0;
+  uint64_t http_connections_refused = 0;   // http.max_connections
   int64_t certificate_expiry_seconds = 0;  // since 1970; 0: there is none
   bool storage_writable = true;
   UserCacheStats user_cache;
@@ -88,6 +111,7 @@ struct Gauges {
   uint64_t overlay_items = 0;
   uint64_t items_without_vector = 0;
   uint64_t items_with_category_vector = 0;
+  BackupGauges backup;
   std::map<std::string, uint64_t> rocksdb;  // DatabaseStats::properties
   std::map<std::string, DiskSpace> disks;   // by what is on them: "data", "models"
 };
@@ -115,6 +139,11 @@ class ServerMetrics {
   void CountSnapshotLoad(bool ok, absl::Duration duration);
   void CountCatalogChanges(uint64_t upserted, uint64_t deleted);
   void CountReload(Reload what, bool ok);
+  // An answer over HTTP: its status, and the time since the request's first byte.
+  void CountHttp(int status, absl::Duration latency);
+  // A connection that was closed because a request or an answer took too long to get through.
+  void CountHttpTimeout();
+  void CountBackup(BackupWork work, BackupResult result);
 
   // Called when Prometheus asks, on a thread of the HTTP server. Must stay valid until ClearGaugeSource.
   void SetGaugeSource(std::function<Gauges()> source);
@@ -150,6 +179,10 @@ class ServerMetrics {
   prometheus::Counter* items_upserted_;
   prometheus::Counter* items_deleted_;
   std::array<std::array<prometheus::Counter*, 2>, kNumReloads> reloads_;
+  std::map<int, prometheus::Counter*> http_responses_;
+  prometheus::Histogram* http_seconds_;
+  prometheus::Counter* http_timeouts_;
+  std::array<std::array<prometheus::Counter*, kNumBackupResults>, kNumBackupWorks> backups_;
   std::unique_ptr<prometheus::Exposer> exposer_;
   int port_ = 0;
 };

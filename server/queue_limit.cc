@@ -5,7 +5,22 @@
 
 namespace swiftlet {
 
-QueueLimit::QueueLimit(const Options& options) : options_(options), limit_(options.max_limit) {}
+QueueLimit::QueueLimit(const Options& options)
+    : min_limit_(options.min_limit),
+      max_limit_(options.max_limit),
+      target_wait_ns_(absl::ToInt64Nanoseconds(options.target_wait)),
+      limit_(options.max_limit) {}
+
+void QueueLimit::SetOptions(const Options& options) {
+  min_limit_.store(options.min_limit, std::memory_order_relaxed);
+  const bool same = max_limit_.exchange(options.max_limit, std::memory_order_relaxed) == options.max_limit;
+  target_wait_ns_.store(absl::ToInt64Nanoseconds(options.target_wait), std::memory_order_relaxed);
+  // The next windows adapt it. What they have found stays where the range is as it was.
+  const auto limit =
+      same ? std::clamp(limit_.load(std::memory_order_relaxed), options.min_limit, options.max_limit)
+           : options.max_limit;
+  limit_.store(limit, std::memory_order_relaxed);
+}
 
 bool QueueLimit::Admit(int64_t num_behind, Clock::duration waited, Clock::time_point now) {
   const bool admitted = num_behind <= limit_.load(std::memory_order_relaxed);
@@ -27,11 +42,14 @@ void QueueLimit::EndWindow() {
   const int64_t sum = waited_ns_.exchange(0, std::memory_order_relaxed);
   if (n == 0) return;
   const double mean = std::max(1.0, static_cast<double>(sum) / static_cast<double>(n));
-  const double target = static_cast<double>(absl::ToInt64Nanoseconds(options_.target_wait));
+  const double target = static_cast<double>(target_wait_ns_.load(std::memory_order_relaxed));
   const double gradient = std::clamp(target / mean, 0.5, 1.0);
   const double limit = static_cast<double>(limit_.load(std::memory_order_relaxed));
   const auto next = static_cast<int64_t>(limit * gradient + std::sqrt(limit));
-  limit_.store(std::clamp(next, options_.min_limit, options_.max_limit), std::memory_order_relaxed);
+  // Not clamp: while options change, the least may be above the most for a moment.
+  limit_.store(std::min(std::max(next, min_limit_.load(std::memory_order_relaxed)),
+                        max_limit_.load(std::memory_order_relaxed)),
+               std::memory_order_relaxed);
 }
 
 }  // namespace swiftlet

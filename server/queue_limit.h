@@ -36,13 +36,15 @@ class QueueLimit {
   // in. Those that have waited longest are refused first, so that the others wait no longer.
   bool Admit(int64_t num_behind, Clock::duration waited, Clock::time_point now);
 
+  // For calls from now on.
+  void SetOptions(const Options& options);
+
   int64_t limit() const { return limit_.load(std::memory_order_relaxed); }
-  const Options& options() const { return options_; }
 
  private:
   void EndWindow();
 
-  const Options options_;
+  std::atomic<int64_t> min_limit_, max_limit_, target_wait_ns_;
   std::atomic<int64_t> limit_;
   // Of calls that were let in, since the last change. A sample that is counted in the next window does no
   // harm.

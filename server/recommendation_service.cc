@@ -96,13 +96,7 @@ std::span<const HistoryEvent> InlineEvents(const v1::InlineHistory& from, const 
   return events.size() > max_events ? events.last(max_events) : events;
 }
 
-void AddRequestId(int field, const std::string& given, WireWriter* response) {
-  if (!given.empty()) return response->AddString(field, given);
-  const std::array<char, 16> id = NewRequestId();
-  response->AddString(field, {id.data(), id.size()});
-}
-
-absl::Duration Since(Clock::time_point start) { return absl::FromChrono(Clock::now() - start); }
+Clock::duration Since(Clock::time_point start) { return Clock::now() - start; }
 
 }  // namespace
 
@@ -140,6 +134,8 @@ grpc::ServerUnaryReactor* RecommendationService::SimilarItems(grpc::CallbackServ
 template <typename Request>
 void RecommendationService::Serve(const Call& call, const Request& request) {
   const Clock::time_point start = Clock::now();
+  call.SetRequestId(request.request_id());
+  call.SetUser(request.user_id());
   const int64_t now_ms = core_->now_ms();
   if (absl::Status status = core_->validator.Check(request, now_ms); !status.ok()) return call.Finish(status);
   std::shared_ptr<const ServingState> state = core_->catalog->Acquire();
@@ -150,17 +146,19 @@ void RecommendationService::Serve(const Call& call, const Request& request) {
                                                  static_cast<size_t>(core_->limits.max_history_events),
                                                  now_ms, Buffers().history),
                          .long_term = {}};
-    call.metrics().ObserveStage(Stage::kUserState, Since(start));
+    call.Passed(Stage::kUserState, Since(start));
     return Answer(call, request, state, user);
   }
   // Threads that read the store answer users who were not asked for lately: they keep no user vectors.
   Buffers().scratch.user_vectors.Configure(core_->user_vector_memo_bytes, core_->user_vector_memo_seed);
   if (CachedUser& user = Buffers().user; core_->users->Find(request.user_id(), state->user_vectors, &user)) {
-    call.metrics().ObserveStage(Stage::kUserState, Since(start));
+    call.Passed(Stage::kUserState, Since(start));
     return Answer(call, request, state, user.State());
   }
   state.reset();  // not kept while the call waits for a reader
   const auto owned = std::make_shared<const Request>(request);
+  call.SetRequestId(owned->request_id());
+  call.SetUser(owned->user_id());
   core_->gate.readers.Schedule(call, [this, call, owned] { ServeFromStore(call, *owned); });
 }
 
@@ -175,7 +173,7 @@ void RecommendationService::ServeFromStore(const Call& call, const Request& requ
   if (absl::Status status = core_->users->Get(request.user_id(), state->user_vectors, &user); !status.ok()) {
     return call.Finish(status);
   }
-  call.metrics().ObserveStage(Stage::kUserState, Since(start));
+  call.Passed(Stage::kUserState, Since(start));
   Answer(call, request, state, user.State());
 }
 
@@ -192,14 +190,14 @@ void RecommendationService::Answer(const Call& call, const v1::RecommendRequest&
   query.exclude_seen = request.has_exclude_seen() ? request.exclude_seen() : true;
   query.explain = request.explain();
   query.reuse_user_vector = !request.has_history();
-  query.search = SearchOf(core_->search, request.search());
+  query.search = SearchOf(core_->search.Load(), request.search());
   if (absl::Status status =
           swiftlet::Recommend(*state.snapshot, *state.view, query, user, buffers.scratch, &buffers.result);
       !status.ok()) {
     return call.Finish(status);
   }
   const Clock::time_point retrieved = Clock::now();
-  call.metrics().ObserveStage(Stage::kEncodeRetrieve, absl::FromChrono(retrieved - start));
+  call.Passed(Stage::kEncodeRetrieve, retrieved - start);
   call.metrics().CountSource(buffers.result.source);
   if (buffers.result.user_vector_reused) call.metrics().CountUserVectorReused();
   call.metrics().CountSearch(SearchMethod::kRecommend, buffers.result.retrieval);
@@ -212,12 +210,12 @@ void RecommendationService::Answer(const Call& call, const v1::RecommendRequest&
   response.Clear();
   response.AddVarint(Response::kProvenExactFieldNumber, buffers.result.retrieval.proven_exact);
   response.AddVarint(Response::kNumHistoryEventsUsedFieldNumber, buffers.result.num_history_events_used);
-  AddRequestId(Response::kRequestIdFieldNumber, request.request_id(), &response);
+  response.AddString(Response::kRequestIdFieldNumber, call.request_id());
   response.AddVarint(Response::kSnapshotVersionFieldNumber, static_cast<uint64_t>(state.snapshot->version()));
   AddItems(*state.view, core_->event_types, buffers.result, user.history,
            {.explain = request.explain(), .include_metadata = request.include_metadata()},
            Response::kItemsFieldNumber, &response);
-  call.metrics().ObserveStage(Stage::kRespond, Since(retrieved));
+  call.Passed(Stage::kRespond, Since(retrieved));
   call.Finish(response.bytes());
 }
 
@@ -247,11 +245,11 @@ void RecommendationService::Answer(const Call& call, const v1::ScoreItemsRequest
     return call.Finish(status);
   }
   const Clock::time_point scored = Clock::now();
-  call.metrics().ObserveStage(Stage::kEncodeRetrieve, absl::FromChrono(scored - start));
+  call.Passed(Stage::kEncodeRetrieve, scored - start);
   using Response = v1::ScoreItemsResponse;
   WireWriter& response = buffers.response;
   response.Clear();
-  AddRequestId(Response::kRequestIdFieldNumber, request.request_id(), &response);
+  response.AddString(Response::kRequestIdFieldNumber, call.request_id());
   response.AddVarint(Response::kSnapshotVersionFieldNumber, static_cast<uint64_t>(state.snapshot->version()));
   for (size_t i = buffers.unknown_items.size(); i-- > 0;) {
     response.AddElement(Response::kUnknownItemIdsFieldNumber, buffers.unknown_items[i]);
@@ -259,7 +257,7 @@ void RecommendationService::Answer(const Call& call, const v1::ScoreItemsRequest
   AddItems(*state.view, core_->event_types, buffers.result, user.history,
            {.explain = request.explain(), .include_metadata = request.include_metadata()},
            Response::kItemsFieldNumber, &response);
-  call.metrics().ObserveStage(Stage::kRespond, Since(scored));
+  call.Passed(Stage::kRespond, Since(scored));
   call.Finish(response.bytes());
 }
 
@@ -276,7 +274,7 @@ void RecommendationService::Answer(const Call& call, const v1::PredictRequest& r
     return call.Finish(status);
   }
   const Clock::time_point predicted = Clock::now();
-  call.metrics().ObserveStage(Stage::kEncodeRetrieve, absl::FromChrono(predicted - start));
+  call.Passed(Stage::kEncodeRetrieve, predicted - start);
   using Response = v1::PredictResponse;
   using Item = v1::PredictedRating;
   const RatingTables& tables = state.snapshot->rating_model()->tables();
@@ -285,7 +283,7 @@ void RecommendationService::Answer(const Call& call, const v1::PredictRequest& r
   response.AddFloat(Response::kMaxRatingFieldNumber, tables.max);
   response.AddFloat(Response::kMinRatingFieldNumber, tables.min);
   response.AddVarint(Response::kNumRatingsUsedFieldNumber, buffers.prediction.num_ratings_used);
-  AddRequestId(Response::kRequestIdFieldNumber, request.request_id(), &response);
+  response.AddString(Response::kRequestIdFieldNumber, call.request_id());
   response.AddVarint(Response::kSnapshotVersionFieldNumber, static_cast<uint64_t>(state.snapshot->version()));
   for (size_t i = items.size(); i-- > 0;) {
     const PredictedRating& predicted_rating = buffers.prediction.ratings[i];
@@ -301,11 +299,12 @@ void RecommendationService::Answer(const Call& call, const v1::PredictRequest& r
     response.AddString(Item::kItemIdFieldNumber, request.item_ids(static_cast<int>(i)));
     response.EndMessage(Response::kRatingsFieldNumber, before);
   }
-  call.metrics().ObserveStage(Stage::kRespond, Since(predicted));
+  call.Passed(Stage::kRespond, Since(predicted));
   call.Finish(response.bytes());
 }
 
 void RecommendationService::AnswerSimilar(const Call& call, const v1::SimilarItemsRequest& request) {
+  call.SetRequestId(request.request_id());
   if (absl::Status status = core_->validator.Check(request); !status.ok()) return call.Finish(status);
   const std::shared_ptr<const ServingState> state = core_->catalog->Acquire();
   if (state == nullptr) return call.Finish(NoSnapshot());
@@ -319,7 +318,7 @@ void RecommendationService::AnswerSimilar(const Call& call, const v1::SimilarIte
   RecommendQuery query;
   query.k = static_cast<uint32_t>(request.k());
   SetFilter(request.filter(), buffers, query);
-  query.search = SearchOf(core_->search, request.search());
+  query.search = SearchOf(core_->search.Load(), request.search());
   if (absl::Status status = swiftlet::SimilarItems(*state->snapshot, *state->view, query, *row,
                                                    buffers.scratch, &buffers.result);
       !status.ok()) {
@@ -333,7 +332,7 @@ void RecommendationService::AnswerSimilar(const Call& call, const v1::SimilarIte
   WireWriter& response = buffers.response;
   response.Clear();
   response.AddVarint(Response::kProvenExactFieldNumber, buffers.result.retrieval.proven_exact);
-  AddRequestId(Response::kRequestIdFieldNumber, request.request_id(), &response);
+  response.AddString(Response::kRequestIdFieldNumber, call.request_id());
   response.AddVarint(Response::kSnapshotVersionFieldNumber,
                      static_cast<uint64_t>(state->snapshot->version()));
   AddItems(*state->view, core_->event_types, buffers.result, {},

@@ -6,8 +6,6 @@
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/impl/server_builder_option.h>
 #include <grpcpp/impl/server_builder_plugin.h>
-#include <netdb.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,6 +14,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <optional>
 #include <random>
 #include <string>
 #include <thread>
@@ -31,10 +30,13 @@
 #include "server/admin_service.h"
 #include "server/catalog_service.h"
 #include "server/event_service.h"
+#include "server/http/http_server.h"
+#include "server/listen_check.h"
 #include "server/metrics.h"
 #include "server/reaper.h"
 #include "server/recall_sampler.h"
 #include "server/recommendation_service.h"
+#include "server/reload.h"
 #include "server/security/accept_limit.h"
 #include "server/security/server_security.h"
 #include "server/service_core.h"
@@ -58,29 +60,6 @@ uint64_t RandomSeed() {
   return uint64_t{device()} << 32 | device();
 }
 
-// Why `address` cannot be listened on, in the system's words: gRPC does not say.
-std::string WhyNotListening(const std::string& address) {
-  const size_t colon = address.rfind(':');
-  if (address.rfind("unix:", 0) == 0 || colon == std::string::npos) return "cannot listen";
-  std::string host = address.substr(0, colon);
-  if (host.size() > 2 && host.front() == '[') host = host.substr(1, host.size() - 2);
-  addrinfo hints = {}, *found = nullptr;
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_PASSIVE;
-  const int error = getaddrinfo(host.c_str(), address.c_str() + colon + 1, &hints, &found);
-  if (error != 0) return gai_strerror(error);
-  std::string reason = "cannot listen";
-  const int fd = socket(found->ai_family, SOCK_STREAM, 0);
-  if (fd >= 0) {
-    const int on = 1;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    if (bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, 1) != 0) reason = std::strerror(errno);
-    close(fd);
-  }
-  freeaddrinfo(found);
-  return reason;
-}
-
 // Linking the library of reflection turns it on for every server of the process.
 class NoReflection final : public grpc::ServerBuilderOption {
  public:
@@ -91,9 +70,12 @@ class NoReflection final : public grpc::ServerBuilderOption {
 };
 
 // Complete or not there at all: written beside, then renamed.
-absl::Status WritePortFile(const std::string& path, int grpc_port, int metrics_port) {
+absl::Status WritePortFile(const std::string& path, int grpc_port, int metrics_port,
+                           std::optional<int> http_port) {
   const std::string temporary = absl::StrCat(path, ".tmp.", getpid());
-  const std::string text = absl::StrCat(grpc_port, " ", metrics_port, "\n");
+  std::string text = absl::StrCat(grpc_port, " ", metrics_port);
+  if (http_port.has_value()) absl::StrAppend(&text, " ", *http_port);
+  text += "\n";
   std::FILE* file = std::fopen(temporary.c_str(), "w");
   bool ok = file != nullptr && std::fwrite(text.data(), 1, text.size(), file) == text.size();
   if (file != nullptr && std::fclose(file) != 0) ok = false;
@@ -112,10 +94,12 @@ struct Server::Impl {
   absl::Status Listen();
   Gauges ReadGauges();
   void SetHealth(bool recommendations_serve);
+  bool Healthy();
   void DrainCalls();
   void Shutdown();
 
-  const ServerOptions options;
+  // Constant, but for what Reload takes up and only the thread that calls it reads (drain_timeout).
+  ServerOptions options;
   ServerMetrics metrics;
   std::unique_ptr<ServerSecurity> security;
   std::unique_ptr<Database> database;
@@ -125,6 +109,7 @@ struct Server::Impl {
   std::unique_ptr<SnapshotManager> snapshots;
   std::unique_ptr<RecallSampler> recall;
   std::unique_ptr<Upkeep> upkeep;
+  std::unique_ptr<BackupManager> backups;
   std::unique_ptr<ThreadPool> workers, readers, writers, exporter;
   std::unique_ptr<WriteGate> writes;
   std::unique_ptr<ServiceCore> core;
@@ -135,6 +120,8 @@ struct Server::Impl {
   std::unique_ptr<AdminService> admin_service;
   std::shared_ptr<grpc::ServerCredentials> credentials;
   std::unique_ptr<grpc::Server> grpc_server;
+  std::unique_ptr<HttpServer> http;
+  std::atomic<const HttpListener*> http_listener{nullptr};  // of `http`, once it listens
   int grpc_port = 0;
   int metrics_port = 0;
 
@@ -170,6 +157,8 @@ absl::Status Server::Impl::OpenStorage() {
   manager_options.model_dir = options.model_dir;
   manager_options.poll_interval = options.snapshot_poll_interval;
   manager_options.keep_versions = options.keep_versions;
+  manager_options.huge_pages = options.huge_pages;
+  manager_options.read_bytes_per_second = options.snapshot_read_bytes_per_second;
   manager_options.now_ms = WallClockMs;
   manager_options.before_swap = [this](UserVectorsId vectors) {
     const uint64_t num_users = users->ReadAhead(vectors, kReadAheadLimit);
@@ -180,6 +169,7 @@ absl::Status Server::Impl::OpenStorage() {
                                                 database.get(), catalog.get(), &metrics);
   recall = std::make_unique<RecallSampler>(RecallSampler::Options{.rate = options.recall_sample_rate},
                                            catalog.get(), &metrics);
+  backups = std::make_unique<BackupManager>(options.backup, database.get(), &metrics, WallClockMs);
   workers = std::make_unique<ThreadPool>(static_cast<size_t>(options.num_worker_threads));
   readers = std::make_unique<ThreadPool>(static_cast<size_t>(options.num_worker_threads));
   writers = std::make_unique<ThreadPool>(static_cast<size_t>(options.num_commit_threads));
@@ -191,7 +181,7 @@ absl::Status Server::Impl::OpenStorage() {
       .validator = RequestValidator(options.limits, options.event_types),
       .event_types = options.event_types,
       .limits = options.limits,
-      .search = options.search,
+      .search = LiveSearchOptions(options.search),
       .user_vector_memo_bytes = static_cast<size_t>(options.user_vector_memo_bytes),
       .user_vector_memo_seed = RandomSeed(),
       .now_ms = WallClockMs,
@@ -203,8 +193,10 @@ absl::Status Server::Impl::OpenStorage() {
       .exporter = exporter.get(),
       .catalog = catalog.get(),
       .snapshots = snapshots.get(),
+      .backups = backups.get(),
       .recall = recall.get(),
   });
+  core->gate.SetSlowRequests(options.log.slow_request, options.log.slow_request_users);
   core->gate.access = security->access();
   core->gate.audit = security->audit();
   return absl::OkStatus();
@@ -266,8 +258,10 @@ absl::Status Server::Impl::Listen() {
     return absl::UnavailableError(absl::StrCat("unix_socket: cannot listen on ", options.unix_socket));
   }
   if (started == nullptr || grpc_port == 0) {
+    const ListenCheck check = listen_path.empty() ? CheckListening(options.listen_address)
+                                                  : ListenCheck();  // gRPC does not say why
     return absl::UnavailableError(absl::StrCat("listen_address: cannot listen on ", options.listen_address,
-                                               ": ", WhyNotListening(options.listen_address)));
+                                               check.reason.empty() ? "" : ": ", check.reason));
   }
   for (const std::string& path : {listen_path, options.unix_socket}) {
     if (!path.empty()) SWIFTLET_RETURN_IF_ERROR(SetSocketMode(path, options.unix_socket_mode));
@@ -297,13 +291,24 @@ absl::Status Server::Impl::StartServing() {
     health->SetServingStatus("", recommendations_serve);
     health->SetServingStatus(kRecommendationServiceName, recommendations_serve);
   }
-  upkeep = std::make_unique<Upkeep>(database.get(), WallClockMs);
-  if (!options.port_file.empty()) {
-    SWIFTLET_RETURN_IF_ERROR(WritePortFile(options.port_file, grpc_port, metrics_port));
+  if (!options.http.listen_address.empty()) {
+    SWIFTLET_ASSIGN_OR_RETURN(
+        http, HttpServer::Start(options, grpc_server.get(), &core->gate.origin, security.get(), &metrics,
+                                [this] { return Healthy(); }));
+    http_listener.store(&http->listener());
   }
-  spdlog::info("swiftlet-server {} listens on {} (gRPC port {}){}, metrics {}, kernels {}", kServerVersion,
+  upkeep = std::make_unique<Upkeep>(database.get(), WallClockMs);
+  const std::optional<int> http_port =
+      http == nullptr ? std::nullopt : std::optional<int>(http->listener().port());
+  if (!options.port_file.empty()) {
+    SWIFTLET_RETURN_IF_ERROR(WritePortFile(options.port_file, grpc_port, metrics_port, http_port));
+  }
+  spdlog::info("swiftlet-server {} listens on {} (gRPC port {}){}{}, metrics {}, kernels {}", kServerVersion,
                options.listen_address, grpc_port,
                options.unix_socket.empty() ? "" : " and unix:" + options.unix_socket,
+               http_port.has_value()
+                   ? absl::StrCat(", HTTP on ", options.http.listen_address, " (port ", *http_port, ")")
+                   : "",
                metrics_port == 0 ? "off" : absl::StrCat("on port ", metrics_port), ActiveCpuTarget());
   return absl::OkStatus();
 }
@@ -316,6 +321,11 @@ void Server::Impl::SetHealth(bool serve) {
   grpc_server->GetHealthCheckService()->SetServingStatus(kRecommendationServiceName, serve);
 }
 
+bool Server::Impl::Healthy() {
+  MutexLock lock(health_mu);
+  return recommendations_serve && !shutting_down;
+}
+
 Gauges Server::Impl::ReadGauges() {
   Gauges g;
   g.requests_in_flight = core->gate.in_flight.load();
@@ -325,6 +335,10 @@ Gauges Server::Impl::ReadGauges() {
   g.reader_queue_length = readers->QueueLength();
   g.pending_writes = writes->num_pending();
   g.connections_refused = NumConnectionsRefused();
+  if (const HttpListener* listener = http_listener.load(); listener != nullptr) {
+    g.http_connections = listener->num_connections();
+    g.http_connections_refused = listener->num_refused();
+  }
   g.certificate_expiry_seconds = security->certificate_expiry_seconds();
   g.user_cache = users->Stats();
   if (const std::shared_ptr<const ServingState> state = catalog->Acquire(); state != nullptr) {
@@ -337,6 +351,7 @@ Gauges Server::Impl::ReadGauges() {
   }
   g.snapshot_loaded_ms = snapshots->serving_since_ms();
   g.snapshots_resident = static_cast<uint64_t>(snapshots->num_resident());
+  g.backup = backups->Gauges();
   g.storage_writable = database->LastWrite().ok();
   g.rocksdb = database->Stats().properties;
   for (const auto& [what, path] : {std::pair{"data", options.data_dir}, {"models", options.model_dir}}) {
@@ -370,6 +385,9 @@ void Server::Impl::DrainCalls() {
   gate.draining.store(true);
   event_service->StopStreams();
   user_service->StopExports();
+  backups->Stop();
+  // Its calls are of this process: the gRPC server would cut them off at once.
+  if (http != nullptr) http->Shutdown(options.drain_timeout / 2);
   wait_for_no_arrivals(absl::Milliseconds(50), /*at_most=*/absl::Seconds(2));
   gate.Hold();
   wait_for_no_arrivals(absl::Milliseconds(50), /*at_most=*/absl::Milliseconds(500));
@@ -402,6 +420,9 @@ void Server::Impl::Shutdown() {
     grpc_server->GetHealthCheckService()->Shutdown();
     DrainCalls();
     grpc_server->Wait();
+    metrics.ClearGaugeSource();
+    http_listener.store(nullptr);
+    http.reset();
     grpc_server.reset();
   }
   metrics.ClearGaugeSource();
@@ -409,6 +430,7 @@ void Server::Impl::Shutdown() {
   readers.reset();
   writers.reset();
   exporter.reset();
+  backups.reset();
   upkeep.reset();
   if (recall != nullptr) recall->Stop();
   if (snapshots != nullptr) snapshots->Stop();
@@ -426,6 +448,31 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   SWIFTLET_RETURN_IF_ERROR(server->impl_->OpenStorage());
   SWIFTLET_RETURN_IF_ERROR(server->impl_->StartServing());
   return server;
+}
+
+void Server::Reload(const ServerOptions& options, const std::vector<std::string>& changed) {
+  std::string taken_up, left;
+  for (const std::string& path : changed) {
+    std::string& list = IsReloadable(path) ? taken_up : left;
+    absl::StrAppend(&list, list.empty() ? "" : ", ", path);
+  }
+  spdlog::set_level(spdlog::level::from_str(options.log.level));
+  CallGate& gate = impl_->core->gate;
+  gate.SetSlowRequests(options.log.slow_request, options.log.slow_request_users);
+  gate.SetAdmission(options.admission);
+  impl_->core->search.Store(options.search);
+  impl_->security->Reload(options.security);
+  impl_->backups->SetSettings(options.backup);
+  impl_->options.drain_timeout = options.drain_timeout;
+  impl_->metrics.CountReload(swiftlet::Reload::kConfiguration, true);
+  spdlog::info("configuration: reloaded; differs from that of the start in: {}",
+               taken_up.empty() ? "nothing that a reload takes up" : taken_up);
+  if (!left.empty()) spdlog::warn("configuration: these fields need a restart: {}", left);
+}
+
+void Server::RefuseReload(const std::string& error) {
+  impl_->metrics.CountReload(swiftlet::Reload::kConfiguration, false);
+  spdlog::error("configuration: not reloaded, that from before stays in use: {}", error);
 }
 
 void Server::Shutdown() { impl_->Shutdown(); }

@@ -7,6 +7,8 @@
 #define SWIFTLET_SERVER_SERVER_H_
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -23,6 +25,12 @@ class Server {
   static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options);
   // Shuts down if that has not been done.
   ~Server();
+
+  // Takes up what config.proto marks "(Reloaded.)"; of the other `changed` fields (ChangedFields of the
+  // configuration that the server was started with) a warning says that they need a restart.
+  void Reload(const ServerOptions& options, const std::vector<std::string>& changed);
+  // Of a configuration that is none: logged and counted, and nothing changes.
+  void RefuseReload(const std::string& error);
 
   // Reports NOT_SERVING, takes no new calls, waits for those in progress up to the drain timeout, then cuts
   // them off; then closes storage. Idempotent.

@@ -2,9 +2,11 @@
 #ifndef SWIFTLET_SERVER_SERVICE_CORE_H_
 #define SWIFTLET_SERVER_SERVICE_CORE_H_
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 
+#include "server/backup_manager.h"
 #include "server/catalog_manager.h"
 #include "server/config.h"
 #include "server/recall_sampler.h"
@@ -17,14 +19,36 @@
 
 namespace swiftlet {
 
-// Constant after construction but for the gate; what the pointers name outlives every call.
+// SearchOptions that may change while calls are made: one that comes in between may see a part of the change.
+// Thread-safe.
+class LiveSearchOptions {
+ public:
+  explicit LiveSearchOptions(const SearchOptions& options = {}) { Store(options); }
+  void Store(const SearchOptions& options) {
+    mode_.store(options.mode, std::memory_order_relaxed);
+    max_rows_.store(options.max_rows, std::memory_order_relaxed);
+    max_us_.store(options.max_us, std::memory_order_relaxed);
+  }
+  SearchOptions Load() const {
+    return {.mode = mode_.load(std::memory_order_relaxed),
+            .max_rows = max_rows_.load(std::memory_order_relaxed),
+            .max_us = max_us_.load(std::memory_order_relaxed)};
+  }
+
+ private:
+  std::atomic<SearchMode> mode_;
+  std::atomic<uint32_t> max_rows_, max_us_;
+};
+
+// Constant after construction but for the gate and what is thread-safe; what the pointers name outlives every
+// call.
 struct ServiceCore {
   CallGate gate;
   RequestValidator validator;
   EventTypeTable event_types;
   RequestLimits limits;
-  SearchOptions search = {};          // where a request says nothing else
-  size_t user_vector_memo_bytes = 0;  // of each thread that answers; 0: off
+  LiveSearchOptions search = LiveSearchOptions();  // where a request says nothing else
+  size_t user_vector_memo_bytes = 0;               // of each thread that answers; 0: off
   uint64_t user_vector_memo_seed = 0;
   std::function<int64_t()> now_ms;
   int64_t start_time_ms = 0;
@@ -35,6 +59,7 @@ struct ServiceCore {
   ThreadPool* exporter = nullptr;  // one thread, for exports
   CatalogManager* catalog = nullptr;
   SnapshotManager* snapshots = nullptr;
+  BackupManager* backups = nullptr;
   RecallSampler* recall = nullptr;  // null: no answer is sampled
 };
 

@@ -55,7 +55,7 @@ bool HasItsFiles(const ModelDirectory& models, int64_t version) {
 }
 
 BackgroundJobs::Job UserVectorsCheck(const Manifest& manifest, const std::string& path) {
-  constexpr uint64_t kUsersAStep = 4096;
+  constexpr uint64_t kUsersAStep = 256;
   struct Progress {
     Progress(const std::string& path, uint32_t dim) : reader(path, dim) {}
     UserVectorFileReader reader;

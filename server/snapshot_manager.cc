@@ -27,6 +27,9 @@ constexpr int64_t kOtherName = int64_t{1} << 62;
 // A load is bound by memory with more.
 constexpr size_t kMaxLoadThreads = 4;
 constexpr absl::Duration kMaxIdlePatience = absl::Seconds(20);
+// Of a load that an operator asked for: the way back from a bad snapshot must not wait until a full machine
+// has time.
+constexpr absl::Duration kMaxIdlePatienceOfCommands = absl::Seconds(5);
 
 bool MayPass(const absl::Status& status) {
   return absl::IsUnavailable(status) || absl::IsResourceExhausted(status) || absl::IsInternal(status);
@@ -90,7 +93,9 @@ void SnapshotManager::Run() {
     }
     FinishDraining();
     if (command.has_value()) {
+      somebody_waits_ = true;
       absl::StatusOr<SnapshotSummary> result = Execute(command->version);
+      somebody_waits_ = false;
       {
         // Before the answer: the caller's next command must not find this one.
         MutexLock lock(mu_);
@@ -263,11 +268,18 @@ absl::Status SnapshotManager::TryLoad(int64_t version) {
   // Before the snapshot: when it is replaced meanwhile, the next look at the directory sees it.
   std::string manifest_stamp = ManifestStamp(directory_, version);
   std::string manifest_text = ReadManifestText(directory_.VersionPath(version)).value_or("");
-  BackgroundJobs jobs(JobOptions(version));
+  BackgroundJobs::Options job_options = JobOptions(version);
+  job_options.stopped = [this] {
+    MutexLock lock(mu_);
+    return stopping_;
+  };
+  BackgroundJobs jobs(job_options);
   SWIFTLET_ASSIGN_OR_RETURN(
       std::shared_ptr<const ModelSnapshot> snapshot,
-      ModelSnapshot::Load(directory_.VersionPath(version),
-                          {.prefault = true, .jobs = &jobs, .check_user_vectors = UserVectorsCheck}));
+      ModelSnapshot::Load(directory_.VersionPath(version), {.prefault = true,
+                                                            .huge_pages = options_.huge_pages,
+                                                            .jobs = &jobs,
+                                                            .check_user_vectors = UserVectorsCheck}));
   const absl::Time loaded = absl::Now();
   absl::Time ingested = loaded;
   snapshot = NeverFreedByRequests(std::move(snapshot), "a snapshot");
@@ -350,11 +362,15 @@ BackgroundJobs::Options SnapshotManager::JobOptions(int64_t version) const {
     const uint64_t size = it->file_size(gone);
     if (!gone) bytes += static_cast<double>(size);
   }
-  const absl::Duration idle_patience = std::min(absl::Seconds(bytes * 5 / 400e6), kMaxIdlePatience);
+  absl::Duration idle_patience = std::min(absl::Seconds(bytes * 5 / 400e6),
+                                          somebody_waits_ ? kMaxIdlePatienceOfCommands : kMaxIdlePatience);
+  const int64_t read_rate = serving_.has_value() ? options_.read_bytes_per_second : 0;
+  if (read_rate > 0) idle_patience += absl::Seconds(bytes / static_cast<double>(read_rate));
   return {.num_threads = std::clamp<size_t>(std::thread::hardware_concurrency(), 1, kMaxLoadThreads),
           .low_priority = serving_.has_value(),
           .idle_patience = idle_patience,
-          .patience = idle_patience + absl::Seconds(5)};
+          .patience = idle_patience + absl::Seconds(5),
+          .max_read_bytes_per_second = read_rate};
 }
 
 absl::Status SnapshotManager::CheckEventTypes(const ModelSnapshot& snapshot) const {

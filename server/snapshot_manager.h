@@ -45,6 +45,10 @@ class SnapshotManager {
     std::string model_dir;
     absl::Duration poll_interval = absl::Milliseconds(500);
     int keep_versions = 5;
+    // Models are copied to huge pages, where the machine has them.
+    bool huge_pages = true;
+    // From disks, while another snapshot serves; 0: no limit.
+    int64_t read_bytes_per_second = int64_t{256} << 20;
     // Failures that may pass (a full disk) are tried again after this long.
     absl::Duration retry_interval = absl::Seconds(30);
     std::function<int64_t()> now_ms;
@@ -143,6 +147,7 @@ class SnapshotManager {
   std::string current_stamp_;           // of CURRENT when it was read last
   std::string retention_stamp_;         // of CURRENT when old versions were deleted last
   std::string reported_directory_error_;
+  bool somebody_waits_ = false;  // an operator, for the load in progress
 
   mutable Mutex mu_;
   CondVar wake_;

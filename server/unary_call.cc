@@ -4,9 +4,9 @@
 #include <grpcpp/support/proto_buffer_reader.h>
 #include <grpcpp/support/proto_buffer_writer.h>
 
-#include <algorithm>
 #include <array>
 #include <iterator>
+#include <optional>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -14,6 +14,7 @@
 #include "server/grpc_status.h"
 #include "server/logging.h"
 #include "server/response_builder.h"
+#include "server/trace_context.h"
 
 namespace swiftlet {
 namespace {
@@ -44,19 +45,12 @@ std::string_view Header(const grpc::CallbackServerContext& context, const char* 
   return View(begin->second);
 }
 
-// What a caller may call its request: printable, and not long.
-bool IsRequestId(std::string_view id) {
-  constexpr size_t kMaxBytes = 128;
-  return !id.empty() && id.size() <= kMaxBytes &&
-         std::all_of(id.begin(), id.end(), [](char c) { return c > ' ' && c <= '~'; });
-}
-
 }  // namespace
 
 absl::Status Authorize(const CallGate& gate, Method method, const grpc::CallbackServerContext& context,
                        AuditRecord* record) {
   AccessControl& access = *gate.access;
-  const std::string peer = access.looks_at_peers() ? context.peer() : std::string();
+  const std::string peer = access.looks_at_peers() ? gate.origin.PeerOf(context) : std::string();
   const AccessDecision decision =
       access.Decide(method, access.asks_for_tokens() ? Header(context, "authorization") : std::string_view(),
                     peer, Call::Clock::now().time_since_epoch().count());
@@ -71,17 +65,17 @@ std::shared_ptr<AuditRecord> NewAuditRecord(const CallGate& gate, Method method,
   if (gate.audit == nullptr || !gate.audit->Keeps(method)) return nullptr;
   auto record = std::make_shared<AuditRecord>();
   record->method = method;
-  record->peer = context.peer();
-  if (const std::string_view given = Header(context, "x-request-id"); IsRequestId(given)) {
+  record->peer = gate.origin.PeerOf(context);
+  const std::optional<TraceParent> parent = ParseTraceParent(Header(context, kTraceParentHeader));
+  record->trace_id = parent.has_value() ? std::string(parent->trace_id) : NewTraceId();
+  if (const std::string_view given = Header(context, kRequestIdHeader); IsRequestId(given)) {
     record->request_id = given;
   } else {
     const std::array<char, 16> id = NewRequestId();
     record->request_id.assign(id.data(), id.size());
   }
-  context.AddTrailingMetadata("x-request-id", record->request_id);
-  for (const grpc::string_ref& name : context.auth_context()->FindPropertyValues("x509_common_name")) {
-    record->certificate = View(name);
-  }
+  context.AddTrailingMetadata(kRequestIdHeader, record->request_id);
+  record->certificate = gate.origin.CertificateOf(context);
   return record;
 }
 
@@ -97,6 +91,39 @@ Call::Call(CallGate* gate, Method method, grpc::CallbackServerContext* context, 
   gate_->in_flight_of[static_cast<size_t>(method)].fetch_add(1, std::memory_order_relaxed);
   gate_->num_arrived.fetch_add(1, std::memory_order_relaxed);
   if (AuditOf(method) != Audit::kNone) audit_ = NewAuditRecord(*gate, method, *context);
+  ReadMetadata();
+}
+
+// Most calls have hardly any metadata.
+void Call::ReadMetadata() {
+  for (const auto& [name, value] : context_->client_metadata()) {
+    if (name == kTraceParentHeader || name == kRequestIdHeader || name == kServerTimingRequestHeader) {
+      notes_.asked = true;
+    }
+  }
+  if (!notes_.asked) return;
+  if (const auto parent = ParseTraceParent(Header(*context_, kTraceParentHeader)); parent.has_value()) {
+    notes_.trace_id = parent->trace_id;
+  }
+  if (const std::string_view id = Header(*context_, kRequestIdHeader); IsRequestId(id)) {
+    notes_.given_request_id = id;
+  }
+  notes_.wants_timing = Header(*context_, kServerTimingRequestHeader) == "1";
+}
+
+std::string_view Call::request_id() const {
+  if (!notes_.request_id.empty()) return notes_.request_id;
+  if (!notes_.given_request_id.empty()) return notes_.given_request_id;
+  if (audit_ != nullptr) return audit_->request_id;
+  if (!notes_.has_own_id) notes_.own_id = NewRequestId();
+  notes_.has_own_id = true;
+  return {notes_.own_id.data(), notes_.own_id.size()};
+}
+
+void Call::Passed(Stage stage, Clock::duration took) const {
+  const absl::Duration duration = absl::FromChrono(took);
+  metrics().ObserveStage(stage, duration);
+  notes_.stages[static_cast<size_t>(stage)] = static_cast<float>(absl::ToDoubleSeconds(duration));
 }
 
 absl::Status Call::Refused(Refusal reason, absl::Status status) const {
@@ -108,19 +135,19 @@ absl::Status Call::Admit() const {
   if (gate_->draining.load(std::memory_order_relaxed)) {
     return Refused(Refusal::kShuttingDown, absl::UnavailableError("the server is shutting down"));
   }
-  const AdmissionOptions& options = gate_->options;
   gate_->metrics->ObserveQueue(absl::FromChrono(queued_.waited));
   if (!gate_->queue.Admit(queued_.num_behind, queued_.waited, start_) && !IsAdministration(method_)) {
     return Refused(Refusal::kQueueLimit,
                    absl::ResourceExhaustedError("too many calls wait for a thread, retry later"));
   }
-  if (gate_->in_flight.load(std::memory_order_relaxed) > options.max_in_flight) {
-    return Refused(Refusal::kConcurrency, absl::ResourceExhaustedError(absl::StrCat(
-                                              "limits.max_concurrent_requests: ", options.max_in_flight,
-                                              " requests are in progress, retry later")));
+  if (const int64_t most = gate_->max_in_flight.load(std::memory_order_relaxed);
+      gate_->in_flight.load(std::memory_order_relaxed) > most) {
+    return Refused(Refusal::kConcurrency,
+                   absl::ResourceExhaustedError(absl::StrCat("limits.max_concurrent_requests: ", most,
+                                                             " requests are in progress, retry later")));
   }
   const size_t m = static_cast<size_t>(method_);
-  if (const int64_t most = options.max_in_flight_of[m];
+  if (const int64_t most = gate_->max_in_flight_of[m].load(std::memory_order_relaxed);
       most > 0 && gate_->in_flight_of[m].load(std::memory_order_relaxed) > most) {
     return Refused(Refusal::kMethodLimit,
                    absl::ResourceExhaustedError(absl::StrCat("limits.methods: ", most, " calls of ",
@@ -134,15 +161,18 @@ void Call::Note(std::string_view field, std::string_view value) const {
   if (audit_ != nullptr) audit_->what.emplace_back(field, value);
 }
 
-absl::Status Call::CheckAlive() const {
+absl::Status Call::CheckWanted() const {
   if (context_->deadline() <= std::chrono::system_clock::now()) {
-    return Refused(Refusal::kDeadlinePassed,
-                   absl::DeadlineExceededError("the deadline passed before the work was done"));
+    return absl::DeadlineExceededError("the deadline passed before the work was done");
   }
-  if (context_->IsCancelled()) {
-    return Refused(Refusal::kCancelled, absl::CancelledError("the caller cancelled"));
-  }
-  return absl::OkStatus();
+  return context_->IsCancelled() ? absl::CancelledError("the caller cancelled") : absl::OkStatus();
+}
+
+absl::Status Call::CheckAlive() const {
+  absl::Status status = CheckWanted();
+  if (status.ok()) return status;
+  return Refused(absl::IsCancelled(status) ? Refusal::kCancelled : Refusal::kDeadlinePassed,
+                 std::move(status));
 }
 
 absl::Status Call::CheckDeadline(absl::Duration wait) const {
@@ -169,6 +199,14 @@ void CallPool::Ran(Call::Clock::duration time) {
   mean_ns_.store(mean == 0 ? ns : mean + (ns - mean) / kMemory, std::memory_order_relaxed);
 }
 
+void CallGate::SetAdmission(const AdmissionOptions& options) {
+  max_in_flight.store(options.max_in_flight, std::memory_order_relaxed);
+  for (size_t m = 0; m < kNumMethods; ++m) {
+    max_in_flight_of[m].store(options.max_in_flight_of[m], std::memory_order_relaxed);
+  }
+  queue.SetOptions(options.queue);
+}
+
 void CallGate::Hold() {
   MutexLock lock(mu);
   holding = draining.load();
@@ -187,8 +225,10 @@ void CallGate::Release() {
 void Call::Refuse(const absl::Status& error) const {
   if (gate_->draining.load(std::memory_order_relaxed)) {
     MutexLock lock(gate_->mu);
-    if (gate_->holding && static_cast<int64_t>(gate_->held.size()) < gate_->options.max_in_flight) {
+    if (gate_->holding && static_cast<int64_t>(gate_->held.size()) < gate_->max_in_flight.load()) {
       gate_->held.push_back({*this, error});
+      Notes& notes = gate_->held.back().call.notes_;
+      notes.request_id = notes.user = {};  // of a request that is gone by then
       return;
     }
   }
@@ -211,16 +251,36 @@ void Call::Finish(std::string_view response) const {
 }
 
 void Call::FinishWith(grpc::Status status) const {
-  gate_->metrics->CountRequest(method_, static_cast<absl::StatusCode>(status.error_code()),
-                               absl::FromChrono(Clock::now() - start_));
-  if (audit_ != nullptr) {
-    gate_->audit->Write(
-        *audit_, absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message()),
-        absl::FromChrono(Clock::now() - start_));
-  }
+  const absl::Duration took = absl::FromChrono(Clock::now() - start_);
+  const auto code = static_cast<absl::StatusCode>(status.error_code());
+  gate_->metrics->CountRequest(method_, code, took);
+  if (audit_ != nullptr) gate_->audit->Write(*audit_, absl::Status(code, status.error_message()), took);
+  if (notes_.asked || !status.ok() || gate_->log.Keeps(method_, code, took)) Tell(status, took);
   gate_->in_flight.fetch_sub(1, std::memory_order_relaxed);
   gate_->in_flight_of[static_cast<size_t>(method_)].fetch_sub(1, std::memory_order_relaxed);
   reactor_->Finish(std::move(status));
+}
+
+void Call::Tell(const grpc::Status& status, absl::Duration took) const {
+  const auto code = static_cast<absl::StatusCode>(status.error_code());
+  const std::string_view id = request_id();
+  if (audit_ == nullptr && (notes_.asked || !status.ok()) && IsRequestId(id)) {  // an audited call has it
+    context_->AddTrailingMetadata(kRequestIdHeader, std::string(id));
+  }
+  const bool logged = gate_->log.Keeps(method_, code, took);
+  if (!logged && !notes_.wants_timing) return;
+  std::string trace_id(notes_.trace_id);
+  if (trace_id.empty()) trace_id = audit_ != nullptr ? audit_->trace_id : NewTraceId();
+  const CallSummary summary = {.method = method_,
+                               .result = absl::Status(code, status.error_message()),
+                               .took = took,
+                               .queued = absl::FromChrono(queued_.waited),
+                               .stages = notes_.stages,
+                               .request_id = id,
+                               .trace_id = trace_id,
+                               .user = notes_.user};
+  if (notes_.wants_timing) context_->AddTrailingMetadata(kServerTimingHeader, ServerTiming(summary));
+  if (logged) gate_->log.Write(summary);
 }
 
 absl::Status ParseRequest(const grpc::ByteBuffer& bytes, google::protobuf::MessageLite* request) {

@@ -32,6 +32,8 @@
 #include "google/protobuf/message_lite.h"
 #include "server/arrivals.h"
 #include "server/call_arena.h"
+#include "server/call_log.h"
+#include "server/call_origin.h"
 #include "server/config.h"
 #include "server/metrics.h"
 #include "server/queue_limit.h"
@@ -48,12 +50,18 @@ struct CallGate;
 absl::Status Authorize(const CallGate& gate, Method method, const grpc::CallbackServerContext& context,
                        AuditRecord* record);
 // Of a call that the audit log keeps; null for others. Tells the caller its request id: that of the metadata
-// "x-request-id", else a new one, as trailing metadata of that name.
+// "x-request-id", else a new one, as trailing metadata of that name. Its trace is that of the metadata
+// "traceparent", else a new one.
 std::shared_ptr<AuditRecord> NewAuditRecord(const CallGate& gate, Method method,
                                             grpc::CallbackServerContext& context);
 
 // A handle, cheap to copy; the copies are one call. Exactly one Finish on every path; nothing of the call,
 // the request included, may be touched afterwards.
+//
+// A call has a request id: that of the request (SetRequestId), else that of the metadata "x-request-id", else
+// a new one; and a trace: that of the metadata "traceparent", else a new one. Lines of the log about it name
+// both. A caller who sent any metadata of trace_context.h, and one whose call fails, gets the request id as
+// trailing metadata "x-request-id"; one who sent "x-server-timing: 1" gets "server-timing".
 class Call {
  public:
   using Clock = std::chrono::steady_clock;
@@ -67,10 +75,19 @@ class Call {
   absl::Status Admit() const;
   // For the audit log: a field of the request. Nothing for calls that it does not keep.
   void Note(std::string_view field, std::string_view value) const;
-  // DEADLINE_EXCEEDED or CANCELLED when nobody waits for the answer any more.
+  // DEADLINE_EXCEEDED or CANCELLED when nobody waits for the answer any more: before there was any work,
+  // which is counted, and while it goes on.
   absl::Status CheckAlive() const;
+  absl::Status CheckWanted() const;
   // RESOURCE_EXHAUSTED when the deadline would pass before a call that waits this long is started.
   absl::Status CheckDeadline(absl::Duration wait) const;
+
+  // What a handler knows; a copy has what was known when it was made. Both must live until Finish.
+  void SetRequestId(std::string_view given) const { notes_.request_id = given; }
+  void SetUser(std::string_view user_id) const { notes_.user = user_id; }
+  std::string_view request_id() const;
+  // A stage took this long: for the metrics, the caller who asks, and the log of slow calls.
+  void Passed(Stage stage, Clock::duration took) const;
 
   void Finish(const absl::Status& error) const;
   void Finish(const google::protobuf::MessageLite& response) const;
@@ -82,8 +99,23 @@ class Call {
   ServerMetrics& metrics() const;
 
  private:
+  // Of one copy.
+  struct Notes {
+    std::string_view request_id, user;  // by the handler
+    // By the caller's metadata, into which they point. trace_id: empty when it has none, or no valid one.
+    std::string_view given_request_id, trace_id;
+    bool asked = false;         // any metadata of trace_context.h
+    bool wants_timing = false;  // "server-timing"
+    bool has_own_id = false;    // own_id is one, as there was none when somebody asked
+    std::array<char, 16> own_id;
+    StageTimes stages = {};
+  };
+
   // `status` says whether out_ has the response.
   void FinishWith(grpc::Status status) const;
+  void ReadMetadata();
+  // Trailing metadata and lines of the log.
+  void Tell(const grpc::Status& status, absl::Duration took) const;
   absl::Status Refused(Refusal reason, absl::Status status) const;
 
   CallGate* gate_;
@@ -94,6 +126,7 @@ class Call {
   Method method_;
   Arrivals::Wait queued_;
   std::shared_ptr<AuditRecord> audit_;  // null: the call is not audited
+  mutable Notes notes_;
 };
 
 // Calls that run on a thread pool. Thread-safe.
@@ -128,7 +161,13 @@ class CallPool {
 // What all calls share. Thread-safe.
 struct CallGate {
   CallGate(const AdmissionOptions& options, ServerMetrics* metrics, ThreadPool* workers, ThreadPool* readers)
-      : options(options), queue(options.queue), metrics(metrics), workers(workers), readers(readers) {}
+      : queue(options.queue), metrics(metrics), workers(workers), readers(readers) {
+    SetAdmission(options);
+  }
+
+  // For calls from now on.
+  void SetAdmission(const AdmissionOptions& options);
+  void SetSlowRequests(absl::Duration slow, bool with_users) { log.SetSlowRequests(slow, with_users); }
 
   // Until Release, calls that are refused are kept unanswered, so that callers who would call again at once
   // wait instead. Only while draining.
@@ -136,9 +175,13 @@ struct CallGate {
   // Answers the calls that are held, and holds no more.
   void Release() ABSL_LOCKS_EXCLUDED(mu);
 
-  const AdmissionOptions options;
+  // AdmissionOptions; of one method 0: no limit of its own.
+  std::atomic<int64_t> max_in_flight{0};
+  std::array<std::atomic<int64_t>, kNumMethods> max_in_flight_of = {};
   AccessControl* access = nullptr;  // null: everybody may call; set before calls arrive, outlives them
   AuditLog* audit = nullptr;        // null: none
+  const CallOrigin origin;          // of calls over HTTP
+  CallLog log;
   QueueLimit queue;
   ServerMetrics* const metrics;  // outlives this
   CallPool workers;              // for what may block
@@ -155,7 +198,7 @@ struct CallGate {
   };
   Mutex mu;
   bool holding ABSL_GUARDED_BY(mu) = false;
-  std::vector<HeldCall> held ABSL_GUARDED_BY(mu);  // at most options.max_in_flight
+  std::vector<HeldCall> held ABSL_GUARDED_BY(mu);  // at most max_in_flight
 };
 
 inline ServerMetrics& Call::metrics() const { return *gate_->metrics; }

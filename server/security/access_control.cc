@@ -79,11 +79,29 @@ absl::Status AccessDecision::ToStatus(Method method) const {
 }
 
 AccessControl::AccessControl(AccessOptions options, std::function<int64_t()> now_ms)
-    : options_(std::move(options)), now_ms_(std::move(now_ms)), peers_(options_.rate_limit) {
+    : tokens_(options.tokens),
+      now_ms_(std::move(now_ms)),
+      peers_(options.rate_limit),
+      rate_limit_(options.rate_limit),
+      client_limits_(std::move(options.client_limits)) {
   SetTokens({});
 }
 
 AccessControl::~AccessControl() = default;
+
+RateLimit AccessControl::LimitOf(const std::string& client) const {
+  const auto own = client_limits_.find(client);
+  return own == client_limits_.end() ? rate_limit_ : own->second;
+}
+
+void AccessControl::SetLimits(const RateLimit& rate_limit,
+                              std::map<std::string, RateLimit, std::less<>> client_limits) {
+  peers_.SetLimit(rate_limit);
+  MutexLock lock(mu_);
+  rate_limit_ = rate_limit;
+  client_limits_ = std::move(client_limits);
+  for (const auto& [name, client] : clients_) client->bucket.SetLimit(LimitOf(name));
+}
 
 void AccessControl::SetTokens(const std::vector<TokenEntry>& tokens) {
   static std::atomic<uint64_t> last_id{0};
@@ -92,9 +110,7 @@ void AccessControl::SetTokens(const std::vector<TokenEntry>& tokens) {
   for (const TokenEntry& token : tokens) {
     std::unique_ptr<Client>& client = clients_[token.name];
     if (client == nullptr) {
-      const auto own = options_.client_limits.find(token.name);
-      client = std::make_unique<Client>(
-          token.name, own == options_.client_limits.end() ? options_.rate_limit : own->second);
+      client = std::make_unique<Client>(token.name, LimitOf(token.name));
     }
     table->by_front[Front(token.digest)].push_back({.digest = token.digest,
                                                     .client = client.get(),
@@ -122,7 +138,7 @@ AccessDecision AccessControl::Decide(Method method, std::string_view authorizati
                                      int64_t now_ns) {
   AccessDecision decision;
   int64_t wait_ns = 0;
-  if (options_.tokens) {
+  if (tokens_) {
     if (authorization.empty()) {
       decision.denial = AccessDenial::kNoToken;
       return decision;
@@ -144,7 +160,7 @@ AccessDecision AccessControl::Decide(Method method, std::string_view authorizati
       return decision;
     }
     wait_ns = token->client->bucket.Take(now_ns);
-  } else if (options_.rate_limit.limits()) {
+  } else if (peers_.limits()) {
     wait_ns = peers_.Take(PeerKey(peer), now_ns);
   }
   if (wait_ns > 0) {

@@ -62,14 +62,17 @@ class AccessControl {
 
   // Replaces all tokens, for calls from now on. A client that stays (by name) keeps its rate limit's state.
   void SetTokens(const std::vector<TokenEntry>& tokens) ABSL_LOCKS_EXCLUDED(mu_);
+  // Replaces the limits of AccessOptions, for calls from now on; those that were made count on.
+  void SetLimits(const RateLimit& rate_limit, std::map<std::string, RateLimit, std::less<>> client_limits)
+      ABSL_LOCKS_EXCLUDED(mu_);
 
   // authorization: the value of the HTTP header or metadata of that name, "" when there is none.
   // peer: as gRPC names it ("ipv4:10.0.0.7:4711"); only looked at when looks_at_peers().
   // now_ns: of a steady clock.
   AccessDecision Decide(Method method, std::string_view authorization, std::string_view peer, int64_t now_ns);
 
-  bool asks_for_tokens() const { return options_.tokens; }
-  bool looks_at_peers() const { return !options_.tokens && options_.rate_limit.limits(); }
+  bool asks_for_tokens() const { return tokens_; }
+  bool looks_at_peers() const { return !tokens_ && peers_.limits(); }
 
  private:
   struct Client;
@@ -77,12 +80,16 @@ class AccessControl {
 
   const Table& Current() ABSL_LOCKS_EXCLUDED(mu_);
 
-  const AccessOptions options_;
+  RateLimit LimitOf(const std::string& client) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  const bool tokens_;
   const std::function<int64_t()> now_ms_;
   RateBuckets peers_;
 
   std::atomic<uint64_t> table_id_{0};  // of table_; differs between all tables of the process
   Mutex mu_;
+  RateLimit rate_limit_ ABSL_GUARDED_BY(mu_);
+  std::map<std::string, RateLimit, std::less<>> client_limits_ ABSL_GUARDED_BY(mu_);
   std::shared_ptr<const Table> table_ ABSL_GUARDED_BY(mu_);
   // Of every name that there ever was: decisions and tables point to them.
   std::map<std::string, std::unique_ptr<Client>> clients_ ABSL_GUARDED_BY(mu_);

@@ -66,6 +66,7 @@ void AuditLog::Write(const AuditRecord& record, const absl::Status& result, absl
   line["result"] = absl::StatusCodeToString(result.code());
   line["error"] = std::string(result.message());
   line["request_id"] = record.request_id;
+  line["trace_id"] = record.trace_id;
   line["ms"] = std::round(absl::ToDoubleMilliseconds(took) * 1000) / 1000;
   if (absl::IsUnauthenticated(result) || absl::IsPermissionDenied(result)) {
     const int64_t now_ns = std::chrono::steady_clock::now().time_since_epoch().count();

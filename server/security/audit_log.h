@@ -1,7 +1,7 @@
 // The audit log: who did what an admin may do, and how it ended. One JSON object a line:
 //
 //   {"time":"2024-05-01T12:00:00.123Z","method":"DeleteUser","client":"ops","certificate":"","peer":"ipv4:10.0.0.7:4711",
-//    "what":{"user_id":"u42"},"result":"OK","error":"","request_id":"5f0c...","ms":1.7}
+//    "what":{"user_id":"u42"},"result":"OK","error":"","request_id":"5f0c...","trace_id":"0af7...","ms":1.7}
 //
 // client: the name of the token; "" without one. certificate: the common name of the client's certificate.
 // what: the request, as far as it was read; {} when the call was refused before.
@@ -28,7 +28,7 @@ namespace swiftlet {
 // One call. Filled in while it runs.
 struct AuditRecord {
   Method method = Method::kGetStatus;
-  std::string client, certificate, peer, request_id;
+  std::string client, certificate, peer, request_id, trace_id;
   std::vector<std::pair<std::string, std::string>> what;  // fields of the request
 };
 

@@ -70,13 +70,22 @@ FileWatch::~FileWatch() {
   thread_.join();
 }
 
+void FileWatch::Hurry() {
+  {
+    MutexLock lock(mu_);
+    hurry_ = true;
+  }
+  wake_.NotifyAll();
+}
+
 void FileWatch::Run() {
   for (;;) {
     {
       const absl::Time next = absl::Now() + interval_;
       MutexLock lock(mu_);
-      while (!stopping_ && absl::Now() < next) wake_.WaitFor(mu_, next - absl::Now());
+      while (!stopping_ && !hurry_ && absl::Now() < next) wake_.WaitFor(mu_, next - absl::Now());
       if (stopping_) return;
+      hurry_ = false;
     }
     for (Watched& each : watched_) {
       absl::StatusOr<std::vector<std::string>> now = ReadFiles(each.files.paths);

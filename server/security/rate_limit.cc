@@ -11,25 +11,30 @@ namespace swiftlet {
 
 int64_t TakeCall(const RateLimit& limit, int64_t now_ns, int64_t* full_at_ns) {
   const int64_t interval = limit.interval_ns();
-  const int64_t full_at = std::max(*full_at_ns, now_ns);
+  // No emptier than empty: a limit that was raised meanwhile has smaller buckets in time.
+  const int64_t full_at = std::clamp(*full_at_ns, now_ns, now_ns + limit.burst * interval);
   // A bucket that is full in `burst` intervals is empty.
   const int64_t wait = full_at + interval - limit.burst * interval - now_ns;
-  if (wait > 0) return wait;
-  *full_at_ns = full_at + interval;
-  return 0;
+  *full_at_ns = wait > 0 ? full_at : full_at + interval;
+  return std::max<int64_t>(wait, 0);
 }
 
 int64_t RateBucket::Take(int64_t now_ns) {
-  if (!limit_.limits()) return 0;
+  const RateLimit limit = limit_.Load();
+  if (!limit.limits()) return 0;
   int64_t seen = full_at_ns_.load(std::memory_order_relaxed);
   for (;;) {
     int64_t full_at = seen;
-    if (const int64_t wait = TakeCall(limit_, now_ns, &full_at); wait > 0) return wait;
-    if (full_at_ns_.compare_exchange_weak(seen, full_at, std::memory_order_relaxed)) return 0;
+    const int64_t wait = TakeCall(limit, now_ns, &full_at);
+    if (full_at == seen || full_at_ns_.compare_exchange_weak(seen, full_at, std::memory_order_relaxed)) {
+      return wait;
+    }
   }
 }
 
 int64_t RateBuckets::Take(std::string_view key, int64_t now_ns) {
+  const RateLimit limit = limit_.Load();
+  if (!limit.limits()) return 0;
   const absl::string_view name(key.data(), key.size());
   Shard& shard = shards_[absl::HashOf(name) % kNumShards];
   MutexLock lock(shard.mu);
@@ -38,7 +43,7 @@ int64_t RateBuckets::Take(std::string_view key, int64_t now_ns) {
     if (shard.full_at_ns.size() >= kMaxClients / kNumShards) MakeRoom(shard, now_ns);
     it = shard.full_at_ns.emplace(std::string(key), 0).first;
   }
-  return TakeCall(limit_, now_ns, &it->second);
+  return TakeCall(limit, now_ns, &it->second);
 }
 
 void RateBuckets::MakeRoom(Shard& shard, int64_t now_ns) {

@@ -26,8 +26,27 @@ struct RateLimit {
 };
 
 // Takes one call out of a bucket that is full at `*full_at_ns`, at the time `now_ns` of any steady clock.
-// Returns 0, or after how many nanoseconds there will be a call in it, and leaves the bucket alone.
+// Returns 0, or after how many nanoseconds there will be a call in it, and takes nothing.
 int64_t TakeCall(const RateLimit& limit, int64_t now_ns, int64_t* full_at_ns);
+
+// A limit that may change while calls are made: one that comes in between may see half of the change.
+// Thread-safe, without locks.
+class LiveRateLimit {
+ public:
+  explicit LiveRateLimit(const RateLimit& limit) { Store(limit); }
+  void Store(const RateLimit& limit) {
+    calls_per_second_.store(limit.calls_per_second, std::memory_order_relaxed);
+    burst_.store(limit.burst, std::memory_order_relaxed);
+  }
+  RateLimit Load() const {
+    return {.calls_per_second = calls_per_second_.load(std::memory_order_relaxed),
+            .burst = burst_.load(std::memory_order_relaxed)};
+  }
+
+ private:
+  std::atomic<double> calls_per_second_{0};
+  std::atomic<int32_t> burst_{1};
+};
 
 // One client's. Thread-safe, without locks.
 class RateBucket {
@@ -35,9 +54,11 @@ class RateBucket {
   explicit RateBucket(const RateLimit& limit) : limit_(limit) {}
   // As TakeCall. Always 0 when nothing is limited.
   int64_t Take(int64_t now_ns);
+  // For calls from now on; those that were taken count on.
+  void SetLimit(const RateLimit& limit) { limit_.Store(limit); }
 
  private:
-  const RateLimit limit_;
+  LiveRateLimit limit_;
   std::atomic<int64_t> full_at_ns_{0};
 };
 
@@ -48,7 +69,11 @@ class RateBuckets {
   static constexpr size_t kMaxClients = size_t{1} << 16;
 
   explicit RateBuckets(const RateLimit& limit) : limit_(limit) {}
+  // Always 0 when nothing is limited.
   int64_t Take(std::string_view key, int64_t now_ns);
+  // As RateBucket's.
+  void SetLimit(const RateLimit& limit) { limit_.Store(limit); }
+  bool limits() const { return limit_.Load().limits(); }
   size_t size() const;
 
  private:
@@ -59,7 +84,7 @@ class RateBuckets {
   };
   static void MakeRoom(Shard& shard, int64_t now_ns) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mu);
 
-  const RateLimit limit_;
+  LiveRateLimit limit_;
   std::array<Shard, kNumShards> shards_;
 };
 

@@ -5,7 +5,7 @@
 //   ingest      RecordEvents, LoadEvents, UpsertItems, DeleteItems, GetItems
 //   admin       everything: besides the above GetUser, ExportUser and DeleteUser (what is known about a
 //   person),
-//               ListSnapshots, LoadSnapshot and GetStatus
+//               ListSnapshots, LoadSnapshot, GetStatus, CreateBackup, ListBackups and VerifyBackup
 //
 // grpc.health.v1 asks for no token: load balancers and probes have none. Reflection tells what the API looks
 // like and asks for none either; where tokens are asked for, it is off unless the configuration turns it on.
@@ -84,6 +84,9 @@ constexpr RoleSet RolesThatMay(Method method) {
     case Method::kListSnapshots:
     case Method::kLoadSnapshot:
     case Method::kGetStatus:
+    case Method::kCreateBackup:
+    case Method::kListBackups:
+    case Method::kVerifyBackup:
       return RoleSet::Of(Role::kAdmin);
   }
   return {};  // no method: nobody
@@ -97,8 +100,9 @@ enum class Audit : uint8_t {
 };
 constexpr Audit AuditOf(Method method) {
   if (RolesThatMay(method) != RoleSet::Of(Role::kAdmin)) return Audit::kNone;
-  const bool reads =
-      method == Method::kGetUser || method == Method::kListSnapshots || method == Method::kGetStatus;
+  const bool reads = method == Method::kGetUser || method == Method::kListSnapshots ||
+                     method == Method::kGetStatus || method == Method::kListBackups ||
+                     method == Method::kVerifyBackup;
   return reads ? Audit::kRead : Audit::kChange;
 }
 

@@ -64,9 +64,7 @@ absl::StatusOr<std::unique_ptr<ServerSecurity>> ServerSecurity::Create(const Sec
   AccessOptions access = {.tokens = !options.token_file.empty(),
                           .rate_limit = options.rate_limit,
                           .client_limits = options.client_rate_limits};
-  if (access.tokens || access.rate_limit.limits()) {
-    security->access_ = std::make_unique<AccessControl>(std::move(access), std::move(now_ms));
-  }
+  security->access_ = std::make_unique<AccessControl>(std::move(access), std::move(now_ms));
   SWIFTLET_ASSIGN_OR_RETURN(security->audit_, AuditLog::Open(options.audit_log));
   std::vector<WatchedFiles> files;
   if (!options.tls_certificate.empty()) {
@@ -85,6 +83,11 @@ absl::StatusOr<std::unique_ptr<ServerSecurity>> ServerSecurity::Create(const Sec
                                        std::string(result.message()));
                        }));
   return security;
+}
+
+void ServerSecurity::Reload(const SecurityOptions& options) {
+  access_->SetLimits(options.rate_limit, options.client_rate_limits);
+  if (watch_ != nullptr) watch_->Hurry();
 }
 
 std::shared_ptr<grpc::ServerCredentials> ServerSecurity::MakeCredentials() const {

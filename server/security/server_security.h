@@ -27,10 +27,14 @@ class ServerSecurity {
                                                                 ServerMetrics* metrics,
                                                                 std::function<int64_t()> now_ms);
 
-  // Null: everybody may make any call, as often as they like.
+  // Takes up rate limits, and looks at the files now.
+  void Reload(const SecurityOptions& options);
+
   AccessControl* access() const { return access_.get(); }
   AuditLog* audit() const { return audit_.get(); }
-  // For the server's one TCP port; without TLS where none is configured.
+  // Null: there is no TLS.
+  std::shared_ptr<const TlsCertificates> certificates() const { return certificates_; }
+  // For gRPC's one TCP port; without TLS where none is configured.
   std::shared_ptr<grpc::ServerCredentials> MakeCredentials() const;
   // When the certificate expires, in seconds since 1970; 0: there is none.
   int64_t certificate_expiry_seconds() const;

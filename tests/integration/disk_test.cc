@@ -218,5 +218,30 @@ TEST(DataDirectory, DeletedWhileRunningRefusesWritesAndServesReads) {
   EXPECT_EQ(answer.items_size(), 5);
 }
 
+TEST(Backups, AFullDiskOfTheirsHarmsNothingElse) {
+  TempDir dir;
+  SmallDisk disk(dir.File("disk"), "size=8m");
+  if (!disk.ok()) GTEST_SKIP() << "cannot mount a file system here";
+  ServerProcess server(
+      {.dir = dir.path(), .config = "backup { directory: \"" + dir.File("disk") + "/backups\" }\n"});
+  ASSERT_TRUE(server.running());
+  Recorder recorder;
+  for (int i = 0; i < 5; ++i) ASSERT_OK(recorder.Record(server));
+  const auto admin = v1::AdminService::NewStub(server.channel());
+  const auto create = [&] {
+    grpc::ClientContext context;
+    v1::CreateBackupResponse response;
+    return admin->CreateBackup(&context, {}, &response);
+  };
+  disk.LeaveFree(8192);
+  EXPECT_CODE(create(), grpc::StatusCode::RESOURCE_EXHAUSTED, dir.File("disk") + "/backups");
+  EXPECT_EQ(server.Metric("swiftlet_backups_total{result=\"failed\"}"), 1);
+  EXPECT_EQ(server.Metric("swiftlet_storage_writable"), 1);
+  ASSERT_OK(recorder.Record(server));
+  recorder.ExpectAllThere(server);
+  disk.Free();
+  EXPECT_OK(create());
+}
+
 }  // namespace
 }  // namespace swiftlet::testing

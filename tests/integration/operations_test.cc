@@ -88,6 +88,11 @@ TEST(CommandLine, TheDoctorEndsAsItFinds) {
                        "off", "--data-dir", dir.path() + "/data", "--model-dir", dir.path() + "/models"});
   EXPECT_EQ(ill.exit_code, 1) << ill.out << ill.err;
   EXPECT_THAT(ill.out, HasSubstr("\"about\": \"listen_address\""));
+  // What a server would refuse to start with, the doctor says, too.
+  const ProgramResult open = RunServerBinary({"--doctor", "--json", "--listen", "0.0.0.0:0"});
+  EXPECT_EQ(open.exit_code, 1) << open.out << open.err;
+  EXPECT_THAT(open.out, HasSubstr("\"about\": \"configuration\""));
+  EXPECT_THAT(open.out, HasSubstr("other machines reach"));
 }
 
 TEST(Configuration, ErrorsNameFileLineColumnAndReason) {

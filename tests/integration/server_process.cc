@@ -120,10 +120,12 @@ ServerProcess::ServerProcess(const Options& options)
     }
     return false;
   });
-  if (!started || pid_ < 0 || !(std::ifstream(port_path) >> grpc_port_ >> metrics_port_)) {
+  std::ifstream ports(port_path);
+  if (!started || pid_ < 0 || !(ports >> grpc_port_ >> metrics_port_)) {
     ADD_FAILURE() << "the server did not start:\n" << Log();
     return;
   }
+  if (!(ports >> http_port_)) http_port_ = 0;
   channel_ = NewChannel();
   recommendation_ = v1::RecommendationService::NewStub(channel_);
   event_ = v1::EventService::NewStub(channel_);

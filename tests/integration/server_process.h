@@ -64,6 +64,7 @@ class ServerProcess {
 
   int grpc_port() const { return grpc_port_; }
   int metrics_port() const { return metrics_port_; }
+  int http_port() const { return http_port_; }  // 0: without --http-listen
   std::string model_dir() const { return options_.dir + "/models"; }
   std::string data_dir() const { return options_.dir + "/data"; }
   // A new connection of its own.
@@ -106,6 +107,7 @@ class ServerProcess {
   pid_t pid_ = -1;
   int grpc_port_ = 0;
   int metrics_port_ = 0;
+  int http_port_ = 0;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::RecommendationService::Stub> recommendation_;
   std::unique_ptr<v1::EventService::Stub> event_;

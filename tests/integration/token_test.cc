@@ -44,7 +44,8 @@ const std::map<Method, std::string> kServiceOf = {
     {Method::kGetItems, "CatalogService"},          {Method::kGetUser, "UserService"},
     {Method::kDeleteUser, "UserService"},           {Method::kExportUser, "UserService"},
     {Method::kListSnapshots, "AdminService"},       {Method::kLoadSnapshot, "AdminService"},
-    {Method::kGetStatus, "AdminService"},
+    {Method::kGetStatus, "AdminService"},           {Method::kCreateBackup, "AdminService"},
+    {Method::kListBackups, "AdminService"},         {Method::kVerifyBackup, "AdminService"},
 };
 
 template <typename Condition>

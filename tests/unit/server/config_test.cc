@@ -92,6 +92,8 @@ TEST(Config, TheShippedFileSaysWhatTheDefaultsAre) {
   EXPECT_EQ(shipped->idempotency_window_ms, defaults->idempotency_window_ms);
   EXPECT_EQ(shipped->snapshot_poll_interval, defaults->snapshot_poll_interval);
   EXPECT_EQ(shipped->keep_versions, defaults->keep_versions);
+  EXPECT_EQ(shipped->huge_pages, defaults->huge_pages);
+  EXPECT_EQ(shipped->snapshot_read_bytes_per_second, defaults->snapshot_read_bytes_per_second);
   EXPECT_EQ(shipped->num_worker_threads, defaults->num_worker_threads);
   EXPECT_EQ(shipped->num_io_threads, defaults->num_io_threads);
   EXPECT_EQ(shipped->drain_timeout, defaults->drain_timeout);
@@ -149,6 +151,31 @@ TEST(Config, SecurityIsCheckedAsAWhole) {
       HasSubstr("a has a limit already"));
   EXPECT_THAT(ErrorOf("security { reflection: \"maybe\" }"), HasSubstr("is not one of auto, on, off"));
   EXPECT_THAT(ErrorOf("limits { max_connections: -1 }"), HasSubstr("limits.max_connections: -1"));
+}
+
+TEST(Config, HttpIsOffUntilItHasAnAddress) {
+  const auto resolve = [](const std::string& text) { return ResolveConfig(*ParseConfig(text, "c")); };
+  EXPECT_EQ(resolve("")->http.listen_address, "");
+  EXPECT_EQ(resolve("http { listen_address: \"off\" }")->http.listen_address, "");
+  const absl::StatusOr<ServerOptions> options = resolve(
+      "http { listen_address: \"127.0.0.1:0\" num_threads: 3 max_connections: 7 request_timeout_ms: 50 "
+      "idle_timeout_ms: 60 call_timeout_ms: 70 }");
+  ASSERT_TRUE(options.ok()) << options.status();
+  EXPECT_EQ(options->http.listen_address, "127.0.0.1:0");
+  EXPECT_EQ(options->http.num_threads, 3);
+  EXPECT_EQ(options->http.max_connections, 7);
+  EXPECT_EQ(options->http.request_timeout, absl::Milliseconds(50));
+  EXPECT_EQ(options->http.idle_timeout, absl::Milliseconds(60));
+  EXPECT_EQ(options->http.call_timeout, absl::Milliseconds(70));
+  EXPECT_THAT(ErrorOf("http { listen_address: \"8080\" }"),
+              HasSubstr("c.textproto:1:8: http.listen_address: \"8080\" is not host:port"));
+  EXPECT_THAT(ErrorOf("http { num_threads: 17 }"), HasSubstr("17 is not in [1, 16]"));
+  EXPECT_THAT(ErrorOf("http { request_timeout_ms: 9 }"), HasSubstr("9 is not in [10, 600000]"));
+  const std::string open = "http { listen_address: \"0.0.0.0:80\" } ";
+  EXPECT_THAT(std::string(resolve(open).status().message()),
+              HasSubstr("http.listen_address: other machines reach \"0.0.0.0:80\""));
+  EXPECT_TRUE(resolve(open + "security { insecure_listen: true }").ok());
+  EXPECT_TRUE(resolve(open + "security { tls_certificate: \"c\" tls_private_key: \"k\" }").ok());
 }
 
 TEST(Config, UnknownAndBadFieldsAreRefusedWithLineAndColumn) {
@@ -226,6 +253,21 @@ TEST(Config, AMemoOfNoBytesIsNotTheDefault) {
   EXPECT_EQ(bytes(""), 16 << 20);
   EXPECT_EQ(bytes("storage { user_vector_memo_bytes: 0 }"), 0);
   EXPECT_EQ(bytes("storage { user_vector_memo_bytes: 5000 }"), 5000);
+}
+
+TEST(Config, HowSnapshotsAreRead) {
+  const auto rate = [](const std::string& text) {
+    return ResolveConfig(ParseConfig(text, "c").value()).value().snapshot_read_bytes_per_second;
+  };
+  EXPECT_EQ(rate(""), 256 << 20);
+  EXPECT_EQ(rate("snapshots { read_bytes_per_second: 0 }"), 0);
+  EXPECT_EQ(rate("snapshots { read_bytes_per_second: 1048576 }"), 1048576);
+  EXPECT_THAT(ErrorOf("snapshots { read_bytes_per_second: 1048575 }"),
+              HasSubstr("snapshots.read_bytes_per_second: 1048575 is not in"));
+  EXPECT_THAT(ErrorOf("snapshots { read_bytes_per_second: -1 }"),
+              HasSubstr("snapshots.read_bytes_per_second: -1 is not in"));
+  EXPECT_TRUE(ResolveConfig(ParseConfig("", "c").value()).value().huge_pages);
+  EXPECT_FALSE(ResolveConfig(ParseConfig("snapshots { huge_pages: false }", "c").value()).value().huge_pages);
 }
 
 TEST(Config, RetrievalSettings) {

@@ -9,7 +9,10 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/snapshot/model_directory.h"
+#include "server/security/token_file.h"
+#include "storage/backup.h"
 #include "storage/database.h"
+#include "tests/testing/certificates.h"
 #include "tests/testing/random_snapshot.h"
 #include "tests/testing/temp_dir.h"
 
@@ -94,6 +97,77 @@ TEST_F(DoctorTest, WhatARestoreLeftIsNotADatabase) {
   fs::remove(options_.data_dir + "/restoring");
   fs::create_directory(options_.data_dir + "/lost+found");
   EXPECT_THAT(Look(), Contains(Found(Verdict::kOk, "data_dir", "is empty")));
+}
+
+TEST_F(DoctorTest, AWholeDatabaseBesideWhatARestoreLeftIsOne) {
+  MakeDatabase().reset();
+  fs::create_directories(options_.data_dir + "/restoring");
+  EXPECT_THAT(Look(), Contains(Found(Verdict::kOk, "data_dir", "holds a database")));
+  EXPECT_FALSE(HasProblem(Look()));
+}
+
+TEST_F(DoctorTest, CertificatesAndTokensAreLookedInto) {
+  const testing::TestAuthority authority("Test CA");
+  const auto write = [&](const std::string& name, const std::string& text) {
+    std::ofstream(dir_.File(name)) << text;
+    return dir_.File(name);
+  };
+  const auto use = [&](const testing::TestCertificate& certificate) {
+    options_.security.tls_certificate = write("cert.pem", certificate.certificate);
+    options_.security.tls_private_key = write("key.pem", certificate.key);
+  };
+  const long year = 365 * 24 * 3600;
+  use(authority.Issue({.common_name = "server", .not_after_seconds = year}));
+  options_.security.token_file = write(
+      "tokens", FormatToken({.name = "shop", .roles = RoleSet::Of(Role::kRecommend), .digest = Sha256("s")}));
+  EXPECT_THAT(Look(), Contains(Found(Verdict::kOk, "security.tls_certificate", "cert.pem is valid until ")));
+  EXPECT_THAT(Look(), Contains(Found(Verdict::kOk, "security.token_file", "tokens has 1 token")));
+  EXPECT_FALSE(HasProblem(Look()));
+
+  use(authority.Issue({.common_name = "server", .not_after_seconds = 3600}));
+  EXPECT_THAT(Look(), Contains(Found(Verdict::kAdvice, "security.tls_certificate", "is valid until ")));
+  write("key.pem", authority.Issue({.common_name = "other"}).key);
+  EXPECT_THAT(Look(), Contains(Found(Verdict::kProblem, "security.tls_certificate", "")));
+  options_.security.tls_private_key = dir_.File("nowhere.pem");
+  EXPECT_THAT(Look(),
+              Contains(Found(Verdict::kProblem, "security.tls_certificate", "nowhere.pem: cannot read")));
+  write("tokens", "shop nonsense\n");
+  EXPECT_THAT(Look(), Contains(Found(Verdict::kProblem, "security.token_file", "tokens:1: ")));
+  write("tokens", FormatToken({.name = "shop",
+                               .roles = RoleSet::Of(Role::kRecommend),
+                               .digest = Sha256("s"),
+                               .expires_ms = 1000}));
+  EXPECT_THAT(Look(), Contains(Found(Verdict::kAdvice, "security.token_file", "1 of them expired")));
+}
+
+TEST_F(DoctorTest, WhoReachesTheServerIsMentioned) {
+  EXPECT_THAT(Look(), Not(Contains(Field(&Finding::about, "security"))));
+  options_.listen_address = "0.0.0.0:0";  // by insecure_listen
+  EXPECT_THAT(Look(),
+              Contains(Found(Verdict::kAdvice, "security",
+                             "whoever reaches 0.0.0.0:0 may call everything and read what others say")));
+  EXPECT_FALSE(HasProblem(Look()));
+}
+
+TEST_F(DoctorTest, AConfigurationThatIsRefusedIsAProblem) {
+  const std::vector<Finding> findings = ConfigurationProblems("a:1:2: b: is bad\nc: is worse");
+  ASSERT_EQ(findings.size(), 2u);
+  EXPECT_THAT(findings, Contains(Found(Verdict::kProblem, "configuration", "c: is worse")));
+}
+
+TEST_F(DoctorTest, BackupsAreLookedFor) {
+  EXPECT_THAT(Look(), Contains(Found(Verdict::kAdvice, "backup.directory", "no backups are made")));
+  options_.backup.directory = dir_.File("backups");
+  EXPECT_THAT(Look(), Contains(Found(Verdict::kAdvice, "backup.directory", "is not there")));
+  const auto database = MakeDatabase();
+  ASSERT_TRUE(database->CreateBackup({.directory = options_.backup.directory}).ok());
+  EXPECT_THAT(Look(), Contains(Found(Verdict::kOk, "backup.directory", "1 backup, the newest (1) of ")));
+  options_.backup.expected_every = absl::Nanoseconds(1);
+  EXPECT_THAT(Look(), Contains(Found(Verdict::kAdvice, "backup.directory", "older than")));
+  fs::create_directory(dir_.File("foreign"));
+  std::ofstream(dir_.File("foreign/thesis.tex")) << "x";
+  options_.backup.directory = dir_.File("foreign");
+  EXPECT_THAT(Look(), Contains(Found(Verdict::kProblem, "backup.directory", "holds other things")));
 }
 
 TEST_F(DoctorTest, OtherPeoplesDirectoriesAreNotTaken) {

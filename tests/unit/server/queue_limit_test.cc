@@ -53,6 +53,18 @@ TEST_F(QueueLimitTest, ComesBackToTheCeilingWhenNobodyWaits) {
   EXPECT_LT(windows, 100) << "5 seconds";
 }
 
+TEST_F(QueueLimitTest, NewOptionsOfTheSameRangeKeepWhatWasLearnt) {
+  for (int i = 0; i < 3; ++i) Window(limit_, milliseconds(400));
+  const int64_t learnt = limit_.limit();
+  ASSERT_LT(learnt, 1000);
+  limit_.SetOptions({.min_limit = 10, .max_limit = 1000, .target_wait = absl::Milliseconds(30)});
+  EXPECT_EQ(limit_.limit(), learnt);
+  limit_.SetOptions({.min_limit = learnt + 1, .max_limit = 1000, .target_wait = absl::Milliseconds(30)});
+  EXPECT_EQ(limit_.limit(), learnt + 1);
+  limit_.SetOptions({.min_limit = 10, .max_limit = 2000, .target_wait = absl::Milliseconds(30)});
+  EXPECT_EQ(limit_.limit(), 2000);
+}
+
 // A server whose callers wait for as many calls as the limit admits, 100 us each.
 TEST_F(QueueLimitTest, SettlesWhereTheWaitIsTheTarget) {
   double sum = 0;

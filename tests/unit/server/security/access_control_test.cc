@@ -82,6 +82,35 @@ TEST_F(AccessControlTest, TokensAreReplacedWhileCallsRun) {
   EXPECT_EQ(Decide("Bearer t").denial, AccessDenial::kNone);
 }
 
+TEST_F(AccessControlTest, LimitsChangeWithoutNewTokens) {
+  access_.SetTokens(
+      {Entry("shop", "s", RoleSet::Of(Role::kRecommend)), Entry("feed", "f", RoleSet::Of(Role::kRecommend))});
+  for (int i = 0; i < 10; ++i) ASSERT_EQ(Decide("Bearer s").denial, AccessDenial::kNone);
+  access_.SetLimits({.calls_per_second = 1, .burst = 2}, {{"feed", {.calls_per_second = 1, .burst = 5}}});
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(Decide("Bearer s").denial, AccessDenial::kNone);
+  EXPECT_EQ(Decide("Bearer s").denial, AccessDenial::kRateLimit);
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(Decide("Bearer f").denial, AccessDenial::kNone);
+  EXPECT_EQ(Decide("Bearer f").denial, AccessDenial::kRateLimit);
+  // Of clients who come later, too.
+  access_.SetTokens({Entry("new", "n", RoleSet::Of(Role::kRecommend))});
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(Decide("Bearer n").denial, AccessDenial::kNone);
+  EXPECT_EQ(Decide("Bearer n").denial, AccessDenial::kRateLimit);
+  access_.SetLimits({}, {});
+  EXPECT_EQ(Decide("Bearer n").denial, AccessDenial::kNone);
+}
+
+TEST(AccessWithoutTokens, PeersAreLimitedFromThenOn) {
+  AccessControl access({.tokens = false, .rate_limit = {}, .client_limits = {}}, [] { return 0; });
+  EXPECT_FALSE(access.looks_at_peers());
+  EXPECT_EQ(access.Decide(Method::kRecommend, "", "", kNowNs).denial, AccessDenial::kNone);
+  access.SetLimits({.calls_per_second = 1, .burst = 1}, {});
+  EXPECT_TRUE(access.looks_at_peers());
+  EXPECT_EQ(access.Decide(Method::kRecommend, "", "ipv4:10.0.0.7:1", kNowNs).denial, AccessDenial::kNone);
+  EXPECT_EQ(access.Decide(Method::kRecommend, "", "ipv4:10.0.0.7:2", kNowNs).denial,
+            AccessDenial::kRateLimit);
+  EXPECT_EQ(access.Decide(Method::kRecommend, "", "ipv4:10.0.0.8:1", kNowNs).denial, AccessDenial::kNone);
+}
+
 TEST_F(AccessControlTest, TwoInOneProcessDoNotSeeEachOthersTokens) {
   AccessControl other({.tokens = true, .rate_limit = {}, .client_limits = {}}, [] { return int64_t{0}; });
   access_.SetTokens({Entry("a", "s", RoleSet::Of(Role::kAdmin))});

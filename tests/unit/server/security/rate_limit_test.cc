@@ -30,6 +30,39 @@ TEST(RateBucketTest, NoLimitIsNoLimit) {
   for (int i = 0; i < 1000; ++i) ASSERT_EQ(bucket.Take(kSecond), 0);
 }
 
+TEST(RateBucketTest, ALimitChangesForTheCallsFromThenOn) {
+  RateBucket bucket({.calls_per_second = 1, .burst = 1});
+  EXPECT_EQ(bucket.Take(5 * kSecond), 0);
+  EXPECT_GT(bucket.Take(5 * kSecond), 0);
+  bucket.SetLimit({.calls_per_second = 1, .burst = 3});
+  EXPECT_EQ(bucket.Take(5 * kSecond), 0) << "two more of the larger burst";
+  EXPECT_EQ(bucket.Take(5 * kSecond), 0);
+  EXPECT_GT(bucket.Take(5 * kSecond), 0) << "what was taken counts on";
+  bucket.SetLimit({});
+  for (int i = 0; i < 100; ++i) ASSERT_EQ(bucket.Take(5 * kSecond), 0);
+}
+
+TEST(RateBucketTest, WhoUsedUpASlowBucketIsNotMadeToWaitForItByAFasterOne) {
+  RateBucket bucket({.calls_per_second = 1, .burst = 20});
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(bucket.Take(5 * kSecond), 0);
+  bucket.SetLimit({.calls_per_second = 1000, .burst = 1000});
+  EXPECT_EQ(bucket.Take(5 * kSecond), kSecond / 1000) << "empty, as it was";
+  EXPECT_EQ(bucket.Take(5 * kSecond + kSecond / 1000), 0);
+}
+
+TEST(RateBucketsTest, ALimitBeginsAndEnds) {
+  RateBuckets buckets({});
+  EXPECT_FALSE(buckets.limits());
+  for (int i = 0; i < 100; ++i) ASSERT_EQ(buckets.Take("a", kSecond), 0);
+  EXPECT_EQ(buckets.size(), 0u) << "nobody is kept where nothing is limited";
+  buckets.SetLimit({.calls_per_second = 1, .burst = 1});
+  EXPECT_TRUE(buckets.limits());
+  EXPECT_EQ(buckets.Take("a", kSecond), 0);
+  EXPECT_GT(buckets.Take("a", kSecond), 0);
+  buckets.SetLimit({});
+  EXPECT_EQ(buckets.Take("a", kSecond), 0);
+}
+
 TEST(RateBucketTest, ThreadsShareIt) {
   RateBucket bucket({.calls_per_second = 1, .burst = 500});
   std::atomic<int> taken{0};
