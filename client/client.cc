@@ -4,6 +4,7 @@
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/impl/codegen/client_unary_call.h>
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -64,7 +65,8 @@ std::string DefaultServiceConfig(int max_attempts) {
       {"service": "swiftlet.v1.UserService", "method": "GetUser"},
       {"service": "swiftlet.v1.UserService", "method": "DeleteUser"},
       {"service": "swiftlet.v1.AdminService", "method": "ListSnapshots"},
-      {"service": "swiftlet.v1.AdminService", "method": "GetStatus"}
+      {"service": "swiftlet.v1.AdminService", "method": "GetStatus"},
+      {"service": "swiftlet.v1.AdminService", "method": "ListBackups"}
     ],
     "retryPolicy": {
       "maxAttempts": )",
@@ -100,7 +102,31 @@ struct Client::Impl {
                          absl::ToChronoMicroseconds(std::min(timeout, kMaxTimeout)));
     context.set_wait_for_ready(call.wait_for_ready.value_or(options.wait_for_ready));
     AddToken(context);
+    // Other bytes than these gRPC would send as an error of its own.
+    for (const auto& [name, value] :
+         {std::pair("traceparent", &call.traceparent), {"x-request-id", &call.request_id}}) {
+      if (value->empty()) continue;
+      const bool printable =
+          std::all_of(value->begin(), value->end(), [](char c) { return c > ' ' && c <= '~'; });
+      if (value->size() > 128 || !printable) {
+        return absl::InvalidArgumentError(
+            absl::StrCat(name, ": is not 1 to 128 printable ASCII characters without spaces [", method, "]"));
+      }
+      context.AddMetadata(name, *value);
+    }
+    if (call.server_timing) context.AddMetadata("x-server-timing", "1");
     return absl::OkStatus();
+  }
+
+  static void ReadInfo(const grpc::ClientContext& context, const CallOptions& call) {
+    if (call.info == nullptr) return;
+    const auto find = [&](const char* name) {
+      const auto it = context.GetServerTrailingMetadata().find(name);
+      return it == context.GetServerTrailingMetadata().end()
+                 ? std::string()
+                 : std::string(it->second.data(), it->second.size());
+    };
+    *call.info = {.request_id = find("x-request-id"), .server_timing = find("server-timing")};
   }
 
   // As metadata of each call: gRPC's own credentials of calls need TLS, and a Unix domain socket has none.
@@ -116,6 +142,7 @@ struct Client::Impl {
     if (absl::Status status = Prepare(call, method, context); !status.ok()) return status;
     Response response;
     const grpc::Status status = (stub.*rpc)(&context, request, &response);
+    ReadInfo(context, call);
     if (!status.ok()) return FromGrpcStatus(status, method, options.address);
     return response;
   }
@@ -276,6 +303,21 @@ absl::StatusOr<v1::LoadSnapshotResponse> Client::LoadSnapshot(const v1::LoadSnap
 absl::StatusOr<v1::GetStatusResponse> Client::GetStatus(const CallOptions& call) {
   return impl_->Call(*impl_->admin, &v1::AdminService::Stub::GetStatus, "GetStatus", v1::GetStatusRequest(),
                      call);
+}
+
+absl::StatusOr<v1::CreateBackupResponse> Client::CreateBackup(const CallOptions& call) {
+  return impl_->Call(*impl_->admin, &v1::AdminService::Stub::CreateBackup, "CreateBackup",
+                     v1::CreateBackupRequest(), call);
+}
+
+absl::StatusOr<v1::ListBackupsResponse> Client::ListBackups(const CallOptions& call) {
+  return impl_->Call(*impl_->admin, &v1::AdminService::Stub::ListBackups, "ListBackups",
+                     v1::ListBackupsRequest(), call);
+}
+
+absl::StatusOr<v1::VerifyBackupResponse> Client::VerifyBackup(const v1::VerifyBackupRequest& request,
+                                                              const CallOptions& call) {
+  return impl_->Call(*impl_->admin, &v1::AdminService::Stub::VerifyBackup, "VerifyBackup", request, call);
 }
 
 absl::StatusOr<ServingStatus> Client::CheckHealth(std::string_view service, const CallOptions& call) {

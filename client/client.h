@@ -12,8 +12,9 @@
 //
 // Every call has a deadline, which includes its retries. Calls that are idempotent are retried by the channel
 // when the server is unavailable or at its limit, as its gRPC service config says (see DefaultServiceConfig);
-// LoadSnapshot and ExportUser never are, and LoadEvents goes on by itself (EventLoad). RecordEvents gives an
-// id to every event that has none before the first attempt, so that a retry never counts an event twice.
+// LoadSnapshot, CreateBackup, VerifyBackup and ExportUser never are, and LoadEvents goes on by itself
+// (EventLoad). RecordEvents gives an id to every event that has none before the first attempt, so that a
+// retry never counts an event twice.
 //
 // An error keeps the server's code and message; the method and the address are appended in brackets
 // (ServerMessage in client/rpc_status.h takes them off again).
@@ -60,12 +61,27 @@ struct ClientOptions {
   ChannelSecurity security = {};
 };
 
+// What the server says of a call at its end.
+struct CallInfo {
+  std::string request_id;  // what its log calls it; empty unless it was asked or the call failed
+  std::string
+      server_timing;  // "queue;dur=0.013, ..., total;dur=0.133", in milliseconds, when it was asked for
+};
+
 // Overrides of one call.
 struct CallOptions {
   // Unset: the client's default_timeout. Must be positive.
   std::optional<absl::Duration> timeout = {};
   // Unset: the client's wait_for_ready.
   std::optional<bool> wait_for_ready = {};
+  // What this call is a part of: the header "traceparent" of W3C Trace Context, and what the server's log
+  // calls it, 1 to 128 printable ASCII characters without spaces (empty: the server makes one). Not of
+  // streams.
+  std::string traceparent = {};
+  std::string request_id = {};
+  // Ask for CallInfo::server_timing.
+  bool server_timing = false;
+  CallInfo* info = nullptr;  // filled when the call ends, also by an error, where there was an answer
 };
 
 // What grpc.health.v1 says of a service.
@@ -75,8 +91,9 @@ std::string_view ServingStatusName(ServingStatus status);
 
 // The gRPC service config of a client: `max_attempts` attempts (1 to 5) on UNAVAILABLE and
 // RESOURCE_EXHAUSTED, with a random pause of up to 50 ms before the second, doubling up to 1 s, for every
-// method but AdminService.LoadSnapshot, UserService.ExportUser and EventService.LoadEvents; a client whose
-// calls mostly fail stops retrying until calls succeed again (retryThrottling).
+// method but AdminService.LoadSnapshot, CreateBackup and VerifyBackup, UserService.ExportUser and
+// EventService.LoadEvents; a client whose calls mostly fail stops retrying until calls succeed again
+// (retryThrottling).
 std::string DefaultServiceConfig(int max_attempts);
 
 // Thread-safe. One connection, which is made by the first call and made again when it breaks; share one
@@ -133,6 +150,12 @@ class Client {
   absl::StatusOr<v1::LoadSnapshotResponse> LoadSnapshot(const v1::LoadSnapshotRequest& request,
                                                         const CallOptions& call = {});
   absl::StatusOr<v1::GetStatusResponse> GetStatus(const CallOptions& call = {});
+  // Creating and verifying a backup takes as long as reading everything: give it a timeout of hours. When the
+  // deadline passes, the server stops.
+  absl::StatusOr<v1::CreateBackupResponse> CreateBackup(const CallOptions& call = {});
+  absl::StatusOr<v1::ListBackupsResponse> ListBackups(const CallOptions& call = {});
+  absl::StatusOr<v1::VerifyBackupResponse> VerifyBackup(const v1::VerifyBackupRequest& request,
+                                                        const CallOptions& call = {});
 
   // grpc.health.v1.Health.Check of a service such as "swiftlet.v1.RecommendationService"; "" is the whole
   // server. A service that the server does not know is kServiceUnknown, not an error.

@@ -57,18 +57,30 @@ int Run(std::vector<std::string> args, CliIo& io) {
   app.add_option(
          "--timeout", session.timeout,
          "How long a call may take, retries included: 500ms, 2s, 1m, or seconds (default 5s; 2m to load a "
-         "snapshot)")
+         "snapshot, 24h to make or verify a backup)")
       ->check([](const std::string& text) {
         const absl::StatusOr<absl::Duration> timeout = ParseTimeout(text);
         return timeout.ok() ? std::string() : std::string(timeout.status().message());
       });
   app.add_flag("--json", session.json, "Print one JSON object for programs instead of text for people")
       ->default_str("");
+  app.add_option("--traceparent", session.traceparent,
+                 "The trace that the call is a part of (W3C Trace Context); the server's log names it")
+      ->envname("TRACEPARENT")
+      ->default_str("");
+  app.add_option("--request-id", session.request_id,
+                 "What the server's log calls the call; default: it makes one")
+      ->type_name("ID")
+      ->default_str("");
+  app.add_flag("--server-timing", session.server_timing,
+               "Say on standard error what the call was called, and where its time went in the server")
+      ->default_str("");
   AddRecommendationCommands(app, session);
   AddEventCommands(app, session);
   AddItemCommands(app, session);
   AddUserCommands(app, session);
   AddAdminCommands(app, session);
+  AddBackupCommands(app, session);
   AddTokenCommands(app, session);
   AddDoctorCommand(app, session);
   AddHammerCommand(app, session);
@@ -84,6 +96,10 @@ int Run(std::vector<std::string> args, CliIo& io) {
   }
   const int code = session.command();
   io.out.flush();
+  if (session.server_timing && !session.info.request_id.empty()) {
+    io.err << "request " << Printable(session.info.request_id) << ": "
+           << Printable(session.info.server_timing) << " (milliseconds)\n";
+  }
   if (!io.out) {
     io.err << "swiftlet: cannot write the output\n";
     return kFailed;

@@ -32,13 +32,19 @@ std::unique_ptr<Client> Session::Connect(std::string_view command_name) {
 }
 
 CallOptions Session::Call(absl::Duration fallback) const {
-  return {.timeout = timeout.empty() ? fallback : ParseTimeout(timeout).value_or(fallback)};
+  return {.timeout = timeout.empty() ? fallback : ParseTimeout(timeout).value_or(fallback),
+          .traceparent = traceparent,
+          .request_id = request_id,
+          .server_timing = server_timing,
+          .info = &info};
 }
 
 int Session::Fail(std::string_view command_name, const absl::Status& status) const {
   const bool unreached = absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
   const std::string message = unreached ? std::string(status.message()) : ServerMessage(status);
+  const bool in_log = absl::IsInternal(status) || absl::IsUnknown(status) || absl::IsDataLoss(status);
   io.err << "swiftlet: " << command_name << ": " << CodeName(status.code()) << ": " << Printable(message)
+         << (in_log && !info.request_id.empty() ? " (request " + Printable(info.request_id) + ")" : "")
          << "\n";
   return kFailed;
 }

@@ -29,6 +29,9 @@ struct Session {
   ChannelSecurityFiles security;
   std::string timeout;
   bool json = false;
+  std::string traceparent, request_id;
+  bool server_timing = false;
+  mutable CallInfo info;  // of the call that ended last
   // Set by the command that the arguments chose; called after parsing.
   std::function<int()> command;
 
@@ -37,7 +40,7 @@ struct Session {
   // Deadline of one call: --timeout, else `fallback`.
   CallOptions Call(absl::Duration fallback = absl::Seconds(5)) const;
   // Writes "swiftlet: <command>: INVALID_ARGUMENT: <message>" and returns kFailed. Where the server was not
-  // reached the address is part of the message.
+  // reached the address is part of the message; where it is at fault, the id by which its log names the call.
   int Fail(std::string_view command_name, const absl::Status& status) const;
   // Writes "swiftlet: <command>: <message>" and returns kUsage.
   int Usage(std::string_view command_name, std::string_view message) const;
@@ -76,6 +79,7 @@ void AddEventCommands(CLI::App& app, Session& session);
 void AddItemCommands(CLI::App& app, Session& session);
 void AddUserCommands(CLI::App& app, Session& session);
 void AddAdminCommands(CLI::App& app, Session& session);
+void AddBackupCommands(CLI::App& app, Session& session);
 void AddTokenCommands(CLI::App& app, Session& session);
 void AddHammerCommand(CLI::App& app, Session& session);
 void AddDoctorCommand(CLI::App& app, Session& session);

@@ -1,6 +1,7 @@
 #include "client/load/load.h"
 
 #include <algorithm>
+#include <memory>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -33,76 +34,88 @@ constexpr char kFooter[] =
     "Every command explains itself: swiftlet-load COMMAND --help. Ctrl-C ends a run with what was measured.\n"
     "Exit code: 0 done, 1 a call failed or an answer was wrong, 2 the arguments make no sense.";
 
-CLI::App* AddCommand(CLI::App& app, Context& context, const std::string& name, const std::string& description,
-                     int (*run)(Context&)) {
+struct Command {
+  CLI::App* app;
+  Flags& flags;  // as long as `app`
+};
+
+// Each command has flags of its own: CLI11 takes variables of the environment for the options of every
+// command, also of those that the arguments did not choose.
+Command AddCommand(CLI::App& app, Context& context, const std::string& name, const std::string& description,
+                   int (*run)(Context&)) {
   CLI::App* command = app.add_subcommand(name, description);
   command->option_defaults()->always_capture_default();
-  command->callback([&context, name, run] {
+  const auto flags = std::make_shared<Flags>();
+  command->callback([&context, name, run, flags] {
     context.name = name;
+    context.flags = *flags;
     context.command = [&context, run] { return run(context); };
   });
-  return command;
+  return {command, *flags};
 }
 
 void AddCommands(CLI::App& app, Context& context, NullFlags& null_flags) {
-  Flags& flags = context.flags;
-  CLI::App* run = AddCommand(app, context, "run", "One window of load on one server", RunRun);
-  AddServerFlags(run, flags);
-  run->add_flag("--null", flags.null, "Start a null server and call that instead");
-  AddLoadFlags(run, flags);
-  run->add_option("--swap-versions", flags.swap_versions,
+  const auto [run, run_flags] = AddCommand(app, context, "run", "One window of load on one server", RunRun);
+  AddServerFlags(run, run_flags);
+  run->add_flag("--null", run_flags.null, "Start a null server and call that instead");
+  AddLoadFlags(run, run_flags);
+  run->add_option("--swap-versions", run_flags.swap_versions,
                   "Swap the server's snapshots during the run: these versions, round and round")
       ->delimiter(',')
       ->type_name("VERSION,...")
       ->default_str("");
-  run->add_option("--swap-every", flags.swap_every, "Seconds between swaps")->check(cli::PositiveSeconds());
-  run->add_option("--swaps", flags.swaps, "Number of swaps; 0: until the end")->check(cli::WholeNumber(0));
-  AddWorkloadFlags(run, flags);
-  AddOutputFlags(run, flags);
+  run->add_option("--swap-every", run_flags.swap_every, "Seconds between swaps")
+      ->check(cli::PositiveSeconds());
+  run->add_option("--swaps", run_flags.swaps, "Number of swaps; 0: until the end")
+      ->check(cli::WholeNumber(0));
+  AddWorkloadFlags(run, run_flags);
+  AddOutputFlags(run, run_flags);
 
-  CLI::App* saturate =
+  const auto [saturate, saturate_flags] =
       AddCommand(app, context, "saturate",
                  "The most good calls a second: closed loop with 1, 2, 4, ... calls in flight, a window each",
                  RunSaturate);
-  AddServerFlags(saturate, flags);
-  saturate->add_flag("--null", flags.null, "Start a null server and call that instead");
-  AddLoadFlags(saturate, flags);
-  AddWorkloadFlags(saturate, flags);
-  AddOutputFlags(saturate, flags);
+  AddServerFlags(saturate, saturate_flags);
+  saturate->add_flag("--null", saturate_flags.null, "Start a null server and call that instead");
+  AddLoadFlags(saturate, saturate_flags);
+  AddWorkloadFlags(saturate, saturate_flags);
+  AddOutputFlags(saturate, saturate_flags);
 
-  CLI::App* compare = AddCommand(
+  const auto [compare, compare_flags] = AddCommand(
       app, context, "compare",
       "A server against one that does nothing (same gRPC set-up), in windows that take turns", RunCompare);
-  AddServerFlags(compare, flags);
-  AddLoadFlags(compare, flags);
-  AddWorkloadFlags(compare, flags);
-  AddOutputFlags(compare, flags);
+  AddServerFlags(compare, compare_flags);
+  AddLoadFlags(compare, compare_flags);
+  AddWorkloadFlags(compare, compare_flags);
+  AddOutputFlags(compare, compare_flags);
 
-  CLI::App* ab =
+  const auto [ab, ab_flags] =
       AddCommand(app, context, "ab",
                  "Two servers against each other, in windows in the order A B B A; both are started", RunAb);
   ab->option_defaults()->group("Server");
-  ab->add_option("--server-a", flags.server_a, "swiftlet-server A")
+  ab->add_option("--server-a", ab_flags.server_a, "swiftlet-server A")
       ->required()
       ->type_name("FILE")
       ->default_str("");
-  ab->add_option("--server-b", flags.server_b, "swiftlet-server B; may be the same, with other arguments")
+  ab->add_option("--server-b", ab_flags.server_b, "swiftlet-server B; may be the same, with other arguments")
       ->required()
       ->type_name("FILE")
       ->default_str("");
-  AddStartFlags(ab, flags);
-  ab->add_option("--model-dir-b", flags.model_dir_b, "Snapshots of B, where they are others")
+  AddStartFlags(ab, ab_flags);
+  ab->add_option("--model-dir-b", ab_flags.model_dir_b, "Snapshots of B, where they are others")
       ->type_name("DIR");
   for (const bool b : {false, true}) {
-    ab->add_option(b ? "--server-arg-b" : "--server-arg-a", b ? flags.server_args_b : flags.server_args_a,
+    ab->add_option(b ? "--server-arg-b" : "--server-arg-a",
+                   b ? ab_flags.server_args_b : ab_flags.server_args_a,
                    b ? "One more argument of B (repeatable)" : "One more argument of A (repeatable)")
         ->allow_extra_args(false)
         ->default_str("");
   }
-  AddLoadFlags(ab, flags);
-  AddWorkloadFlags(ab, flags);
-  AddOutputFlags(ab, flags);
-  for (CLI::App* command : {run, saturate, compare, ab}) {
+  AddLoadFlags(ab, ab_flags);
+  AddWorkloadFlags(ab, ab_flags);
+  AddOutputFlags(ab, ab_flags);
+  for (const auto& [command, flags] : {Command{run, run_flags}, Command{saturate, saturate_flags},
+                                       Command{compare, compare_flags}, Command{ab, ab_flags}}) {
     command->option_defaults()->group("Load");
     if (command != run && command != saturate) {
       command->add_option("--rounds", flags.rounds, "Rounds of four windows: A B B A")

@@ -3,10 +3,14 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "client/load/workload.h"
 
 namespace swiftlet::load {
 namespace {
+
+constexpr absl::Duration kPause = absl::Milliseconds(50);
+constexpr uint64_t kMaxTouched = 200'000;
 
 // New items that upserts write, in turn: as many as a server's catalogue can take without being another one.
 constexpr uint64_t kUpsertedItems = 1000;
@@ -210,12 +214,13 @@ Verdict NullSource::OnAnswer(Call& call, absl::StatusCode code, std::string_view
   return {.version = ranked_.snapshot_version};
 }
 
-HistorySource::HistorySource(Workload* workload, bool cold, int batch)
+HistorySource::HistorySource(Workload* workload, bool cold, int batch, absl::Duration patience)
     : workload_(*workload),
       cold_(cold),
       batch_(batch),
       num_events_((cold ? workload->options().num_cold_users : workload->options().num_users) *
-                  static_cast<uint64_t>(workload->options().history_events)) {}
+                  static_cast<uint64_t>(workload->options().history_events)),
+      patience_(patience) {}
 
 bool HistorySource::Next(Call& call) {
   if (next_ >= num_events_ || failed_) return false;
@@ -239,12 +244,21 @@ Verdict HistorySource::OnAnswer(Call& call, absl::StatusCode code, std::string_v
       (!ParseCounts(answer, counts) || counts.first != static_cast<int64_t>(call.user))) {
     verdict = Wrong(absl::StrCat("stored ", counts.first, " of ", call.user));
   }
+  if (code == absl::StatusCode::kResourceExhausted) {
+    refused_since_ = std::min(refused_since_, absl::Now());
+    if (absl::Now() - refused_since_ < patience_) {
+      absl::SleepFor(kPause);
+      verdict.follow_up = true;
+      return verdict;
+    }
+  }
   if (code != absl::StatusCode::kOk || !verdict.wrong.empty()) failed_ = true;
+  refused_since_ = absl::InfiniteFuture();
   return verdict;
 }
 
 bool TouchSource::Next(Call& call) {
-  if (next_ >= workload_.options().num_users) return false;
+  if (next_ >= std::min(workload_.options().num_users, kMaxTouched)) return false;
   call.kind = Kind::kRecommend;
   call.request.clear();
   Workload::UserId(next_++, /*cold=*/false, id_);

@@ -143,7 +143,8 @@ absl::Status Subject::Prepare(const SubjectOptions& options, const Progress& pro
                      cli::WithThousands(static_cast<int64_t>(n)), cold ? " cold users" : " users");
     if (progress) progress(what);
     HistorySource source(workload_.get(), cold, kPrepareBatch);
-    SWIFTLET_RETURN_IF_ERROR(RunToEnd(source, kPrepareCalls, what));
+    const absl::Status status = RunToEnd(source, kPrepareCalls, what);
+    if (absl::IsCancelled(status) || source.failed()) return status;  // others were sent again
   }
   return absl::OkStatus();
 }

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "client/load/call.h"
 #include "client/load/random.h"
 #include "client/load/wire.h"
@@ -172,9 +173,11 @@ class NullSource final : public CallSource {
 };
 
 // Records the histories of users [0, n), in calls of up to `batch` events. Several workers may share one.
+// What the server refuses with RESOURCE_EXHAUSTED, since its disk is behind, is sent again after a pause, and
+// fails after `patience` without an answer that is one.
 class HistorySource final : public CallSource {
  public:
-  HistorySource(Workload* workload, bool cold, int batch);
+  HistorySource(Workload* workload, bool cold, int batch, absl::Duration patience = absl::Minutes(2));
   bool Next(Call& call) override;
   Verdict OnAnswer(Call& call, absl::StatusCode code, std::string_view answer) override;
   // The first failure, if any: there are no more calls then.
@@ -185,12 +188,15 @@ class HistorySource final : public CallSource {
   const bool cold_;
   const int batch_;
   const uint64_t num_events_;
+  const absl::Duration patience_;
   uint64_t next_ = 0;
   std::string id_;
+  absl::Time refused_since_ = absl::InfiniteFuture();
   std::atomic<bool> failed_{false};
 };
 
-// Asks once for each of the users [0, n), so that they are in the server's cache.
+// Asks once for each of the users [0, n), so that they are in the server's cache; of very many, for those
+// that are asked for most often.
 class TouchSource final : public CallSource {
  public:
   explicit TouchSource(Workload* workload) : workload_(*workload) {}

@@ -147,17 +147,62 @@ class RetryTest(WithServer):
             "DeleteUser": lambda: client.delete_user("u"),
             "ListSnapshots": lambda: client.list_snapshots(),
             "GetStatus": lambda: client.get_status(),
+            "ListBackups": lambda: client.list_backups(),
         }.items():
             with self.subTest(name):
                 self.server.answers[name].append(UNAVAILABLE)
                 call()
                 self.assertEqual(len(self.server.requests[name]), 2)
 
-    def test_load_snapshot_is_not_retried(self):
-        self.server.answers["LoadSnapshot"].append(UNAVAILABLE)
-        with self.assertRaises(swiftlet.Unavailable):
-            self.client().load_snapshot(1)
-        self.assertEqual(len(self.server.requests["LoadSnapshot"]), 1)
+    def test_what_is_not_idempotent_or_long_is_not_retried(self):
+        client = self.client()
+        for name, call in {
+            "LoadSnapshot": lambda: client.load_snapshot(1),
+            "CreateBackup": lambda: client.create_backup(),
+            "VerifyBackup": lambda: client.verify_backup(3),
+        }.items():
+            with self.subTest(name):
+                self.server.answers[name].append(UNAVAILABLE)
+                with self.assertRaises(swiftlet.Unavailable):
+                    call()
+                self.assertEqual(len(self.server.requests[name]), 1)
+        self.assertEqual(self.server.requests["VerifyBackup"][0].id, 3)
+        self.assertGreater(self.server.seconds_left["CreateBackup"][0], 80_000)
+
+    def test_a_trace_is_sent_and_what_the_server_says_is_kept(self):
+        def answer(request, context):
+            context.set_trailing_metadata((("x-request-id", "r-1"), ("server-timing", "queue;dur=0.5, total;dur=2")))
+            return (grpc.StatusCode.NOT_FOUND, "nobody") if request.k == 2 else None
+        parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        client = self.client()
+        self.server.answers["Recommend"].extend([answer, answer])
+        with swiftlet.trace(traceparent=parent, request_id="mine", server_timing=True) as trace:
+            client.recommend("u", k=1)
+            self.assertEqual(trace.last_request_id, "r-1")
+            self.assertEqual(trace.last_server_timing, {"queue": 0.5, "total": 2.0})
+            trace.last_request_id = ""
+            with self.assertRaises(swiftlet.NotFound) as caught:
+                client.recommend("u", k=2)
+            self.assertEqual(trace.last_request_id, "r-1")
+        self.assertEqual(caught.exception.request_id, "r-1")
+        client.recommend("u", k=3)
+        sent = self.server.metadata["Recommend"]
+        for metadata in sent[:2]:
+            self.assertEqual(metadata["traceparent"], parent)
+            self.assertEqual((metadata["x-request-id"], metadata["x-server-timing"]), ("mine", "1"))
+        self.assertEqual({"traceparent", "x-request-id", "x-server-timing"} & set(sent[2]), set())
+
+    def test_traces_that_are_none_are_refused(self):
+        for arguments in (
+            {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"},
+            {"traceparent": "00-00000000000000000000000000000000-b7ad6b7169203331-01"},
+            {"traceparent": "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
+            {"request_id": "two words"},
+            {"request_id": "x" * 129},
+        ):
+            with self.subTest(arguments), self.assertRaises(ValueError):
+                with swiftlet.trace(**arguments):
+                    self.fail("entered")
 
     def test_other_errors_are_not_retried(self):
         self.server.answers["Recommend"].append((grpc.StatusCode.INVALID_ARGUMENT, "k: 0 is not in [1, 1000]"))

@@ -35,5 +35,6 @@ class ReadmeTest(unittest.TestCase):
         self.assertRegex(printed[0], r"^i\d+ -?[\d.]+ Title \d+\n")
         self.assertIn('title: "Something new"', printed[1])
         self.assertEqual(printed[3], "k: 0 is not in [1, 1000]\nno events yet\n")
-        self.assertEqual(printed[4], "1000 stored\n")
-        self.assertIn("num_recorded=20000, num_duplicates=0", printed[5])
+        self.assertRegex(printed[4], r"^[0-9a-f]{16} \{'queue': [\d.]+, .*'total': [\d.]+\}\n$")
+        self.assertEqual(printed[5], "1000 stored\n")
+        self.assertIn("num_recorded=20000, num_duplicates=0", printed[6])

@@ -99,6 +99,15 @@ class EveryMethodTest(Both, unittest.TestCase):
         with self.assertRaises(swiftlet.NotFound):
             self.client.load_snapshot(99)
 
+    def test_traces(self):
+        with swiftlet.trace(server_timing=True) as trace:
+            answer = self.client.recommend("nobody", k=1)
+        self.assertEqual(trace.last_request_id, answer.request_id)
+        self.assertIn("encode_retrieve", trace.last_server_timing)
+        with self.assertRaises(swiftlet.FailedPrecondition) as caught:
+            self.client.create_backup()  # it is not configured
+        self.assertRegex(caught.exception.request_id, "^[0-9a-f]{16}$")
+
     def test_health(self):
         self.assertEqual(self.client.check_health(), swiftlet.ServingStatus.SERVING)
         self.assertEqual(

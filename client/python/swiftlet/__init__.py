@@ -14,6 +14,7 @@ all of them are in swiftlet.v1.
 from swiftlet._api import ServingStatus, event, item, new_event_id
 from swiftlet._load import LoadResult
 from swiftlet._options import ClientOptions, Tls, security_from_environment
+from swiftlet._trace import Trace, trace
 from swiftlet._version import __version__
 from swiftlet.aio import AsyncClient
 from swiftlet.batcher import AsyncEventBatcher, EventBatcher
@@ -80,6 +81,7 @@ __all__ = [
     "SimilarItemsResponse",
     "SwiftletError",
     "Tls",
+    "Trace",
     "Unauthenticated",
     "Unavailable",
     "Unimplemented",
@@ -88,4 +90,5 @@ __all__ = [
     "item",
     "new_event_id",
     "security_from_environment",
+    "trace",
 ]

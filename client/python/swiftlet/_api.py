@@ -60,6 +60,9 @@ EXPORT_USER = Method(_USER, "ExportUser", user_pb2.ExportUserRequest, user_pb2.E
 LIST_SNAPSHOTS = Method(_ADMIN, "ListSnapshots", admin_pb2.ListSnapshotsRequest, admin_pb2.ListSnapshotsResponse)
 LOAD_SNAPSHOT = Method(_ADMIN, "LoadSnapshot", admin_pb2.LoadSnapshotRequest, admin_pb2.LoadSnapshotResponse)
 GET_STATUS = Method(_ADMIN, "GetStatus", admin_pb2.GetStatusRequest, admin_pb2.GetStatusResponse)
+CREATE_BACKUP = Method(_ADMIN, "CreateBackup", admin_pb2.CreateBackupRequest, admin_pb2.CreateBackupResponse)
+LIST_BACKUPS = Method(_ADMIN, "ListBackups", admin_pb2.ListBackupsRequest, admin_pb2.ListBackupsResponse)
+VERIFY_BACKUP = Method(_ADMIN, "VerifyBackup", admin_pb2.VerifyBackupRequest, admin_pb2.VerifyBackupResponse)
 # The messages of grpc.health.v1 are, on the wire, exactly these two.
 CHECK_HEALTH: Method[Any, Any] = Method(
     "grpc.health.v1.Health", "Check", wrappers_pb2.StringValue, wrappers_pb2.Int32Value
@@ -79,6 +82,9 @@ UNARY: tuple[Method[Any, Any], ...] = (
     LIST_SNAPSHOTS,
     LOAD_SNAPSHOT,
     GET_STATUS,
+    CREATE_BACKUP,
+    LIST_BACKUPS,
+    VERIFY_BACKUP,
     CHECK_HEALTH,
 )
 

@@ -141,8 +141,8 @@ def check_timeout(timeout: float, name: str) -> None:
 def default_service_config(max_attempts: int) -> str:
     """The gRPC service config of a client: `max_attempts` attempts (1 to 5) on UNAVAILABLE and
     RESOURCE_EXHAUSTED, with a random pause of up to 50 ms before the second, doubling up to 1 s, for every
-    method but LoadSnapshot (not idempotent), ExportUser and LoadEvents (load_events() goes on by itself); a client whose
-    calls mostly fail stops retrying until calls succeed again.
+    method but LoadSnapshot, CreateBackup and VerifyBackup (not idempotent, or long), ExportUser and LoadEvents
+    (load_events() goes on by itself); a client whose calls mostly fail stops retrying until calls succeed again.
     """
     if max_attempts < 2:  # gRPC asks for at least two attempts in a retryPolicy
         return "{}"
@@ -154,6 +154,7 @@ def default_service_config(max_attempts: int) -> str:
         {"service": "swiftlet.v1.UserService", "method": "DeleteUser"},
         {"service": "swiftlet.v1.AdminService", "method": "ListSnapshots"},
         {"service": "swiftlet.v1.AdminService", "method": "GetStatus"},
+        {"service": "swiftlet.v1.AdminService", "method": "ListBackups"},
     ]
     policy = {
         "maxAttempts": max_attempts,

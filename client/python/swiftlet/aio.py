@@ -9,7 +9,7 @@ from typing import Any, AsyncGenerator, AsyncIterable, AsyncIterator, Callable, 
 import grpc
 import grpc.aio
 
-from swiftlet import _api, errors
+from swiftlet import _api, _trace, errors
 from swiftlet._api import Method, Request, Response, ServingStatus
 from swiftlet._load import LoadResult, LoadState
 from swiftlet._options import ClientOptions, Tls
@@ -103,14 +103,20 @@ class AsyncClient:
     ) -> Response:
         if self._closed:
             raise RuntimeError(f"{method.name}: the client is closed")
+        trace = _trace.current()
         try:
-            response: Response = await self._calls[method.path](
+            call = self._calls[method.path](
                 request,
                 timeout=self.options.call_timeout(timeout),
-                metadata=self.options.call_metadata(),
+                metadata=self.options.call_metadata() + (trace.metadata() if trace else ()),
                 wait_for_ready=self.options.wait_for_ready if wait_for_ready is None else wait_for_ready,
             )
+            response: Response = await call
+            if trace:
+                trace.ended(await call.trailing_metadata())
         except grpc.RpcError as error:
+            if trace:
+                trace.ended(errors.trailing_metadata(error))
             raise errors.from_rpc_error(error, method.name, self.options.address) from None
         return response
 
@@ -413,6 +419,25 @@ class AsyncClient:
     ) -> admin_pb2.GetStatusResponse:
         """What the server serves, how, and since when."""
         return await self._call(_api.GET_STATUS, admin_pb2.GetStatusRequest(), timeout, wait_for_ready)
+
+    async def create_backup(
+        self, *, timeout: Optional[float] = 86400.0, wait_for_ready: Optional[bool] = None
+    ) -> admin_pb2.CreateBackupResponse:
+        """Backs the server's data up, while it serves, in the directory that it is configured with. When the time is
+        over the server stops. Never retried."""
+        return await self._call(_api.CREATE_BACKUP, admin_pb2.CreateBackupRequest(), timeout, wait_for_ready)
+
+    async def list_backups(
+        self, *, timeout: Optional[float] = None, wait_for_ready: Optional[bool] = None
+    ) -> admin_pb2.ListBackupsResponse:
+        """The backups in the server's directory, newest first, and what is being done there."""
+        return await self._call(_api.LIST_BACKUPS, admin_pb2.ListBackupsRequest(), timeout, wait_for_ready)
+
+    async def verify_backup(
+        self, id: int = 0, *, timeout: Optional[float] = 86400.0, wait_for_ready: Optional[bool] = None
+    ) -> admin_pb2.VerifyBackupResponse:
+        """Reads a backup (0: the newest) and compares checksums; raises DataLoss when it is damaged. Never retried."""
+        return await self._call(_api.VERIFY_BACKUP, admin_pb2.VerifyBackupRequest(id=id), timeout, wait_for_ready)
 
     async def check_health(
         self, service: str = "", *, timeout: Optional[float] = None, wait_for_ready: Optional[bool] = None

@@ -8,7 +8,7 @@ from typing import Any, Callable, Iterable, Iterator, Mapping, Optional
 
 import grpc
 
-from swiftlet import _api, errors
+from swiftlet import _api, _trace, errors
 from swiftlet._api import Method, Request, Response, ServingStatus
 from swiftlet._load import LoadResult, LoadState
 from swiftlet._options import ClientOptions, Tls
@@ -115,15 +115,21 @@ class Client:
     ) -> Response:
         if self._closed:
             raise RuntimeError(f"{method.name}: the client is closed")
+        trace = _trace.current()
         try:
-            response: Response = self._calls[method.path](
+            response: Response
+            response, call = self._calls[method.path].with_call(
                 request,
                 timeout=self.options.call_timeout(timeout),
-                metadata=self.options.call_metadata(),
+                metadata=self.options.call_metadata() + (trace.metadata() if trace else ()),
                 wait_for_ready=self.options.wait_for_ready if wait_for_ready is None else wait_for_ready,
             )
         except grpc.RpcError as error:
+            if trace:
+                trace.ended(errors.trailing_metadata(error))
             raise errors.from_rpc_error(error, method.name, self.options.address) from None
+        if trace:
+            trace.ended(call.trailing_metadata())
         return response
 
     def recommend(
@@ -417,6 +423,25 @@ class Client:
     ) -> admin_pb2.GetStatusResponse:
         """What the server serves, how, and since when."""
         return self._call(_api.GET_STATUS, admin_pb2.GetStatusRequest(), timeout, wait_for_ready)
+
+    def create_backup(
+        self, *, timeout: Optional[float] = 86400.0, wait_for_ready: Optional[bool] = None
+    ) -> admin_pb2.CreateBackupResponse:
+        """Backs the server's data up, while it serves, in the directory that it is configured with. When the time is
+        over the server stops. Never retried."""
+        return self._call(_api.CREATE_BACKUP, admin_pb2.CreateBackupRequest(), timeout, wait_for_ready)
+
+    def list_backups(
+        self, *, timeout: Optional[float] = None, wait_for_ready: Optional[bool] = None
+    ) -> admin_pb2.ListBackupsResponse:
+        """The backups in the server's directory, newest first, and what is being done there."""
+        return self._call(_api.LIST_BACKUPS, admin_pb2.ListBackupsRequest(), timeout, wait_for_ready)
+
+    def verify_backup(
+        self, id: int = 0, *, timeout: Optional[float] = 86400.0, wait_for_ready: Optional[bool] = None
+    ) -> admin_pb2.VerifyBackupResponse:
+        """Reads a backup (0: the newest) and compares checksums; raises DataLoss when it is damaged. Never retried."""
+        return self._call(_api.VERIFY_BACKUP, admin_pb2.VerifyBackupRequest(id=id), timeout, wait_for_ready)
 
     def check_health(
         self, service: str = "", *, timeout: Optional[float] = None, wait_for_ready: Optional[bool] = None

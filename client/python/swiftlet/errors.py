@@ -25,10 +25,12 @@ class SwiftletError(Exception):
     method, address: which call, and of whom.
     debug: gRPC's account of it, for bug reports. May be empty.
     load_result: of load_events(): what was stored before.
+    request_id: what the server's log calls it. Empty where the server was not reached.
     """
 
     code = "UNKNOWN"
     load_result: Optional[LoadResult] = None
+    request_id = ""
 
     def __init__(self, message: str, method: str = "", address: str = "", code: str = "", debug: str = ""):
         # One argument: subclasses are also OSErrors, which take a second one for something else.
@@ -140,4 +142,12 @@ def from_rpc_error(error: Any, method: str, address: str) -> SwiftletError:
     code = status.name if isinstance(status, grpc.StatusCode) else "UNKNOWN"
     details = error.details() if callable(getattr(error, "details", None)) else str(error)
     debug = error.debug_error_string() if callable(getattr(error, "debug_error_string", None)) else ""
-    return _CLASSES.get(code, SwiftletError)(details or "", method, address, code, debug or "")
+    raised = _CLASSES.get(code, SwiftletError)(details or "", method, address, code, debug or "")
+    raised.request_id = str(dict(trailing_metadata(error)).get("x-request-id", ""))
+    return raised
+
+
+def trailing_metadata(error: Any) -> list[tuple[str, Any]]:
+    """Of a grpc.RpcError of a call, synchronous or not."""
+    metadata = error.trailing_metadata() if callable(getattr(error, "trailing_metadata", None)) else None
+    return [(key, value) for key, value in metadata or ()]

@@ -73,6 +73,10 @@ TEST(CliTest, EveryCommandExplainsItselfWithAnExample) {
                                       {"snapshot", "list"},
                                       {"snapshot", "load"},
                                       {"snapshot", "follow"},
+                                      {"backup"},
+                                      {"backup", "create"},
+                                      {"backup", "list"},
+                                      {"backup", "verify"},
                                       {"status"},
                                       {"doctor"},
                                       {"hammer"}};
@@ -105,6 +109,8 @@ TEST(CliTest, UsageErrorsExitWithTwo) {
                                    {"user", "delete", "u"},
                                    {"snapshot", "load"},
                                    {"snapshot", "load", "-1"},
+                                   {"backup"},
+                                   {"backup", "verify", "newest"},
                                    {"hammer"},
                                    {"--timeout", "0", "status"},
                                    {"--timeout", "soon", "status"}};
@@ -475,6 +481,65 @@ TEST(CliTest, Snapshots) {
   ASSERT_EQ(loads.size(), 3u);
   EXPECT_EQ(loads[0].version(), 3);
   EXPECT_EQ(loads[1].version(), 0);
+}
+
+TEST(CliTest, Backups) {
+  FakeServer server;
+  server.admin.CreateBackupMethod.handler = [](grpc::ServerContext& context, const auto&, auto& response) {
+    // As long as it takes.
+    EXPECT_GT(absl::FromChrono(context.deadline()) - absl::Now(), absl::Hours(23));
+    response.mutable_backup()->set_id(3);
+    response.mutable_backup()->set_created_ms(1700000000000);
+    response.mutable_backup()->set_size_bytes(2048);
+    response.mutable_backup()->set_num_files(4);
+    response.set_seconds(1.5);
+    return grpc::Status::OK;
+  };
+  const CliResult created = RunCli(server, {"backup", "create"});
+  EXPECT_EQ(created.code, kOk) << created.err;
+  EXPECT_EQ(created.out, "Backup 3, made 2023-11-14 22:13:20 UTC: 2.0 KiB, 4 files, in 1.50 s.\n");
+  const auto object = nlohmann::json::parse(RunCli(server, {"--json", "backup", "create"}).out);
+  EXPECT_EQ(object["backup"]["size_bytes"], "2048");
+
+  EXPECT_THAT(RunCli(server, {"backup", "list"}).out, HasSubstr("No backups in "));
+  server.admin.ListBackupsMethod.handler = [](auto&, const auto&, auto& response) {
+    v1::BackupInfo* damaged = response.add_backups();
+    damaged->set_id(12);
+    damaged->set_damaged(true);
+    v1::BackupInfo* good = response.add_backups();
+    good->set_id(11);
+    good->set_created_ms(1700000000000);
+    good->set_size_bytes(3 << 20);
+    good->set_num_files(1234);
+    response.set_directory("/backup");
+    response.mutable_running()->set_kind("create");
+    response.mutable_running()->set_start_time_ms(1700000000000);
+    response.mutable_running()->set_num_bytes(1024);
+    response.set_last_error("the disk is full");
+    return grpc::Status::OK;
+  };
+  const CliResult list = RunCli(server, {"backup", "list"});
+  EXPECT_EQ(list.code, kOk) << list.err;
+  EXPECT_EQ(list.out,
+            "Backup  Made (UTC)              Size  Files\n"
+            "    12  -                        0 B      0\n"
+            "    damaged: it cannot be restored\n"
+            "    11  2023-11-14 22:13:20  3.0 MiB  1,234\n"
+            "\nIn /backup of the server. Of a stopped one: swiftlet-server --restore.\n"
+            "A backup is being made since 2023-11-14 22:13:20 UTC: 1.0 KiB so far.\n"
+            "The last attempt failed: the disk is full\n");
+
+  server.admin.VerifyBackupMethod.handler = [](auto&, const auto& request, auto& response) {
+    if (request.id() == 12) return grpc::Status(grpc::StatusCode::DATA_LOSS, "backup 12 is damaged");
+    response.mutable_backup()->set_id(11);
+    return grpc::Status::OK;
+  };
+  const CliResult damaged = RunCli(server, {"backup", "verify", "12"});
+  EXPECT_EQ(damaged.code, kFailed);
+  EXPECT_EQ(damaged.err, "swiftlet: backup verify: DATA_LOSS: backup 12 is damaged\n");
+  const CliResult whole = RunCli(server, {"backup", "verify"});
+  EXPECT_EQ(whole.code, kOk) << whole.err;
+  EXPECT_THAT(whole.out, HasSubstr("Every file is as it was written."));
 }
 
 TEST(CliTest, StatusExitsWithZeroOnlyWhenRecommendationsAreServed) {

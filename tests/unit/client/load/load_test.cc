@@ -111,6 +111,15 @@ TEST(LoadTest, ArgumentsThatMakeNoSenseAreRefusedWithAReason) {
   }
 }
 
+TEST(LoadTest, TheFlagComesBeforeTheEnvironment) {
+  ASSERT_EQ(setenv("SWIFTLET_SERVER", "127.0.0.1:2", 1), 0);
+  const Result by_flag = RunLoad({"run", "--server", "127.0.0.1:1", "-q"});
+  const Result by_environment = RunLoad({"run", "-q"});
+  unsetenv("SWIFTLET_SERVER");
+  EXPECT_THAT(by_flag.err, HasSubstr("127.0.0.1:1"));
+  EXPECT_THAT(by_environment.err, HasSubstr("127.0.0.1:2"));
+}
+
 TEST(LoadTest, AnUnreachableServerIsSaid) {
   const Result result = RunLoad({"run", "--server", "127.0.0.1:1", "-q"});
   EXPECT_EQ(result.code, cli::kFailed);

@@ -107,6 +107,30 @@ TEST(WorkloadTest, AFailureEndsTheRecordingOfHistories) {
   EXPECT_FALSE(source.Next(call));
 }
 
+TEST(WorkloadTest, WhatTheServerHasNoRoomForIsSentAgain) {
+  const auto workload = MakeWorkload(Options("recommend=1"));
+  const auto stored = [](const Call& call) {
+    v1::RecordEventsResponse answer;
+    answer.set_num_recorded(static_cast<int64_t>(call.user));
+    return answer.SerializeAsString();
+  };
+  HistorySource source(workload.get(), /*cold=*/false, /*batch=*/10);
+  Call call;
+  ASSERT_TRUE(source.Next(call));
+  const std::string request = call.request;
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_TRUE(source.OnAnswer(call, absl::StatusCode::kResourceExhausted, "").follow_up);
+    EXPECT_EQ(call.request, request);
+  }
+  EXPECT_FALSE(source.OnAnswer(call, absl::StatusCode::kOk, stored(call)).follow_up);
+  EXPECT_TRUE(source.Next(call));
+  EXPECT_FALSE(source.failed());
+  HistorySource impatient(workload.get(), /*cold=*/false, /*batch=*/10, absl::ZeroDuration());
+  ASSERT_TRUE(impatient.Next(call));
+  EXPECT_FALSE(impatient.OnAnswer(call, absl::StatusCode::kResourceExhausted, "").follow_up);
+  EXPECT_TRUE(impatient.failed());
+}
+
 TEST(MixSourceTest, WrongAnswersAreFound) {
   const auto workload = MakeWorkload(Options("recommend=1"));
   MixSource source(workload.get(), 1);
