@@ -3,11 +3,14 @@
 # What a build needs, from Debian's packages alone.
 build_packages=(g++ cmake ninja-build mold pkg-config libgrpc++-dev protobuf-compiler-grpc protobuf-compiler
   libprotobuf-dev libabsl-dev libeigen3-dev libopenblas-dev librocksdb-dev libspdlog-dev prometheus-cpp-dev libhwy-dev libcli11-dev
-  nlohmann-json3-dev libxxhash-dev zlib1g-dev libjemalloc-dev libssl-dev)
+  nlohmann-json3-dev libxxhash-dev zlib1g-dev libjemalloc-dev libssl-dev libboost-dev)
 # What trains transformers: some 630 MB, so that a quickstart does without.
 torch_packages=(libtorch-dev)
 # What the tests need besides.
-test_packages=(libgtest-dev libgmock-dev python3 python3-pip python3-grpcio python3-protobuf python3-yaml)
+test_packages=(libgtest-dev libgmock-dev python3 python3-pip python3-grpcio python3-protobuf python3-yaml python3-jsonschema
+  openapi-specification openssl curl)
+# A browser, for the tests of the console: 340 MB (110 MB to fetch) and its libraries, so that tests/run installs it only when asked to.
+browser_packages=(chromium python3-websocket)
 # What unpacks and converts the demonstration data.
 data_packages=(r-base-core)
 

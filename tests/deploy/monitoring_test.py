@@ -133,7 +133,7 @@ class Files(unittest.TestCase):
             self.assertEqual(anchor, name.lower())
         # Commands.
         commands = set(re.findall(r"`(?:swiftlet --server \$S |(?=swiftlet-trainer ))"
-                                  r"((?:swiftlet-trainer )?[a-z]+(?: (?:list|load|follow|add))?)", text))
+                                  r"((?:swiftlet-trainer )?[a-z]+(?: (?:list|load|follow|add|create|verify))?)", text))
         self.assertGreaterEqual(commands, {"status", "snapshot load", "swiftlet-trainer inspect"})
         for command in commands:
             words = command.split() if command.startswith("swiftlet-trainer") else ["swiftlet", *command.split()]
@@ -141,7 +141,7 @@ class Files(unittest.TestCase):
             self.assertEqual(result.returncode, 0, f"{command}: {result.stdout}")
         # Settings.
         sample = read(os.path.join(ROOT, "deploy/swiftlet.textproto"))
-        settings = re.findall(r"`(limits|storage|snapshots|retrieval)(?:\.(\w+)| \{ (\w+): )", text)
+        settings = re.findall(r"`(limits|storage|snapshots|retrieval|backup|security|log)(?:\.(\w+)| \{ (\w+): )", text)
         self.assertGreater(len(settings), 4)
         for section, *names in settings:
             block = re.search(rf"^{section} \{{\n(.*?)^\}}", sample, re.M | re.S)
