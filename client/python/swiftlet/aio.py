@@ -11,13 +11,13 @@ import grpc.aio
 
 from swiftlet import _api, _trace, errors
 from swiftlet._api import Method, Request, Response, ServingStatus
+from swiftlet._base import BaseClient
 from swiftlet._load import LoadResult, LoadState
-from swiftlet._options import ClientOptions, Tls
 from swiftlet.batcher import AsyncEventBatcher
 from swiftlet.v1 import admin_pb2, catalog_pb2, event_pb2, recommendation_pb2, types_pb2, user_pb2
 
 
-class AsyncClient:
+class AsyncClient(BaseClient):
     """Client for asyncio: the same methods, options and errors, to be awaited. For one event loop.
 
         async with swiftlet.AsyncClient("127.0.0.1:50051") as client:
@@ -25,60 +25,7 @@ class AsyncClient:
             answer = await client.recommend("u42", k=10)
     """
 
-    def __init__(
-        self,
-        address: str = "127.0.0.1:50051",
-        *,
-        timeout: float = 5.0,
-        wait_for_ready: bool = False,
-        max_attempts: int = 4,
-        user_agent: str = "",
-        tls: Optional[Tls] = None,
-        token: str = "",
-        service_config_json: str = "",
-        max_receive_bytes: int = 64 << 20,
-    ) -> None:
-        self.options = ClientOptions(
-            address,
-            timeout,
-            wait_for_ready,
-            max_attempts,
-            user_agent,
-            tls,
-            token,
-            service_config_json,
-            max_receive_bytes,
-        )
-        arguments, credentials = self.options.channel_arguments(), self.options.credentials()
-        self._channel: Any = (
-            grpc.aio.insecure_channel(address, arguments)
-            if credentials is None
-            else grpc.aio.secure_channel(address, credentials, arguments)
-        )
-        self._closed = False
-        self._calls: dict[str, Any] = {
-            method.path: self._channel.unary_unary(
-                method.path,
-                request_serializer=method.request.SerializeToString,
-                response_deserializer=method.response.FromString,
-            )
-            for method in _api.UNARY
-        }
-        self._export_user: Any = self._channel.unary_stream(
-            _api.EXPORT_USER.path,
-            request_serializer=user_pb2.ExportUserRequest.SerializeToString,
-            response_deserializer=user_pb2.ExportUserResponse.FromString,
-        )
-        self._load_events: Any = self._channel.stream_stream(
-            _api.LOAD_EVENTS.path,
-            request_serializer=event_pb2.LoadEventsRequest.SerializeToString,
-            response_deserializer=event_pb2.LoadEventsProgress.FromString,
-        )
-
-    @property
-    def channel(self) -> Any:
-        """The grpc.aio.Channel, for the stubs in swiftlet.v1.*_pb2_grpc."""
-        return self._channel
+    _transport = grpc.aio
 
     async def close(self) -> None:
         """Cuts off the calls that are running. May be called again."""
@@ -91,9 +38,6 @@ class AsyncClient:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.options.address!r}{', closed' if self._closed else ''})"
-
     async def _call(
         self,
         method: Method[Request, Response],
@@ -101,15 +45,11 @@ class AsyncClient:
         timeout: Optional[float],
         wait_for_ready: Optional[bool],
     ) -> Response:
-        if self._closed:
-            raise RuntimeError(f"{method.name}: the client is closed")
+        self._check_open(method)
         trace = _trace.current()
         try:
             call = self._calls[method.path](
-                request,
-                timeout=self.options.call_timeout(timeout),
-                metadata=self.options.call_metadata() + (trace.metadata() if trace else ()),
-                wait_for_ready=self.options.wait_for_ready if wait_for_ready is None else wait_for_ready,
+                request, **self._call_options(timeout, wait_for_ready, trace)
             )
             response: Response = await call
             if trace:
@@ -266,8 +206,7 @@ class AsyncClient:
         `events` may be asynchronous; what it raises ends the load after what came before is stored.
         timeout: for the whole load.
         """
-        if self._closed:
-            raise RuntimeError("LoadEvents: the client is closed")
+        self._check_open(_api.LOAD_EVENTS)
         deadline = time.monotonic() + self.options.call_timeout(timeout)
         state = LoadState(batch_size)
         source = _Source(state, _aiter(events))
@@ -313,12 +252,7 @@ class AsyncClient:
                 yield batch
                 number += 1
 
-        call = self._load_events(
-            requests(),
-            timeout=max(deadline - time.monotonic(), 0.001),
-            metadata=self.options.call_metadata(),
-            wait_for_ready=self.options.wait_for_ready,
-        )
+        call = self._load_events(requests(), **self._call_options(max(deadline - time.monotonic(), 0.001)))
         try:
             async for message in call:
                 state.progress(message)
@@ -383,14 +317,8 @@ class AsyncClient:
         self, user_id: str, *, timeout: Optional[float] = 600.0
     ) -> AsyncGenerator[user_pb2.ExportUserResponse, None]:
         """Everything that the server stores about a user, part by part. Never retried."""
-        if self._closed:
-            raise RuntimeError("ExportUser: the client is closed")
-        call = self._export_user(
-            user_pb2.ExportUserRequest(user_id=user_id),
-            timeout=self.options.call_timeout(timeout),
-            metadata=self.options.call_metadata(),
-            wait_for_ready=self.options.wait_for_ready,
-        )
+        self._check_open(_api.EXPORT_USER)
+        call = self._export_user(user_pb2.ExportUserRequest(user_id=user_id), **self._call_options(timeout))
         try:
             async for part in call:
                 yield part

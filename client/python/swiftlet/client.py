@@ -10,13 +10,13 @@ import grpc
 
 from swiftlet import _api, _trace, errors
 from swiftlet._api import Method, Request, Response, ServingStatus
+from swiftlet._base import BaseClient
 from swiftlet._load import LoadResult, LoadState
-from swiftlet._options import ClientOptions, Tls
 from swiftlet.batcher import EventBatcher
 from swiftlet.v1 import admin_pb2, catalog_pb2, event_pb2, recommendation_pb2, types_pb2, user_pb2
 
 
-class Client:
+class Client(BaseClient):
     """Calls a Swiftlet server. Thread-safe: share one between threads. Make it after forking, not before.
 
         with swiftlet.Client("127.0.0.1:50051") as client:
@@ -37,60 +37,7 @@ class Client:
     service_config_json: replaces the retry policy by another gRPC service config.
     """
 
-    def __init__(
-        self,
-        address: str = "127.0.0.1:50051",
-        *,
-        timeout: float = 5.0,
-        wait_for_ready: bool = False,
-        max_attempts: int = 4,
-        user_agent: str = "",
-        tls: Optional[Tls] = None,
-        token: str = "",
-        service_config_json: str = "",
-        max_receive_bytes: int = 64 << 20,
-    ) -> None:
-        self.options = ClientOptions(
-            address,
-            timeout,
-            wait_for_ready,
-            max_attempts,
-            user_agent,
-            tls,
-            token,
-            service_config_json,
-            max_receive_bytes,
-        )
-        arguments, credentials = self.options.channel_arguments(), self.options.credentials()
-        self._channel: Any = (
-            grpc.insecure_channel(address, arguments)
-            if credentials is None
-            else grpc.secure_channel(address, credentials, arguments)
-        )
-        self._closed = False
-        self._calls: dict[str, Any] = {
-            method.path: self._channel.unary_unary(
-                method.path,
-                request_serializer=method.request.SerializeToString,
-                response_deserializer=method.response.FromString,
-            )
-            for method in _api.UNARY
-        }
-        self._export_user: Any = self._channel.unary_stream(
-            _api.EXPORT_USER.path,
-            request_serializer=user_pb2.ExportUserRequest.SerializeToString,
-            response_deserializer=user_pb2.ExportUserResponse.FromString,
-        )
-        self._load_events: Any = self._channel.stream_stream(
-            _api.LOAD_EVENTS.path,
-            request_serializer=event_pb2.LoadEventsRequest.SerializeToString,
-            response_deserializer=event_pb2.LoadEventsProgress.FromString,
-        )
-
-    @property
-    def channel(self) -> Any:
-        """The grpc.Channel, for the stubs in swiftlet.v1.*_pb2_grpc."""
-        return self._channel
+    _transport = grpc
 
     def close(self) -> None:
         """Cuts off the calls that are running. May be called again."""
@@ -103,9 +50,6 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.options.address!r}{', closed' if self._closed else ''})"
-
     def _call(
         self,
         method: Method[Request, Response],
@@ -113,16 +57,12 @@ class Client:
         timeout: Optional[float],
         wait_for_ready: Optional[bool],
     ) -> Response:
-        if self._closed:
-            raise RuntimeError(f"{method.name}: the client is closed")
+        self._check_open(method)
         trace = _trace.current()
         try:
             response: Response
             response, call = self._calls[method.path].with_call(
-                request,
-                timeout=self.options.call_timeout(timeout),
-                metadata=self.options.call_metadata() + (trace.metadata() if trace else ()),
-                wait_for_ready=self.options.wait_for_ready if wait_for_ready is None else wait_for_ready,
+                request, **self._call_options(timeout, wait_for_ready, trace)
             )
         except grpc.RpcError as error:
             if trace:
@@ -278,8 +218,7 @@ class Client:
         `events` is read in a thread of gRPC's; what it raises ends the load after what came before is stored.
         timeout: for the whole load.
         """
-        if self._closed:
-            raise RuntimeError("LoadEvents: the client is closed")
+        self._check_open(_api.LOAD_EVENTS)
         state, lock = LoadState(batch_size), threading.Lock()
         source = _Source(state, lock, iter(events))
         deadline = time.monotonic() + self.options.call_timeout(timeout)
@@ -316,12 +255,7 @@ class Client:
                 yield batch
                 number += 1
 
-        call = self._load_events(
-            requests(),
-            timeout=max(deadline - time.monotonic(), 0.001),
-            metadata=self.options.call_metadata(),
-            wait_for_ready=self.options.wait_for_ready,
-        )
+        call = self._load_events(requests(), **self._call_options(max(deadline - time.monotonic(), 0.001)))
         try:
             for message in call:
                 with lock:
@@ -388,14 +322,8 @@ class Client:
         self, user_id: str, *, timeout: Optional[float] = 600.0
     ) -> Iterator[user_pb2.ExportUserResponse]:
         """Everything that the server stores about a user, part by part. Never retried."""
-        if self._closed:
-            raise RuntimeError("ExportUser: the client is closed")
-        call = self._export_user(
-            user_pb2.ExportUserRequest(user_id=user_id),
-            timeout=self.options.call_timeout(timeout),
-            metadata=self.options.call_metadata(),
-            wait_for_ready=self.options.wait_for_ready,
-        )
+        self._check_open(_api.EXPORT_USER)
+        call = self._export_user(user_pb2.ExportUserRequest(user_id=user_id), **self._call_options(timeout))
         try:
             yield from call
         except grpc.RpcError as error:
