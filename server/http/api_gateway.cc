@@ -14,6 +14,7 @@
 #include "server/http/error_body.h"
 #include "server/http/openapi.h"
 #include "server/http/passed_call.h"
+#include "server/method.h"
 #include "server/security/listen_rule.h"
 #include "server/trace_context.h"
 #include "server/version.h"
@@ -107,7 +108,8 @@ absl::StatusOr<std::unique_ptr<ApiGateway>> ApiGateway::Create(ApiGatewayOptions
 ApiGateway::ApiGateway(ApiGatewayOptions options, std::unique_ptr<const ApiMethods> api)
     : options_(std::move(options)),
       api_(std::move(api)),
-      openapi_(options_.documented ? OpenApiDocument(*api_, kServerVersion, options_.tokens) : std::string()),
+      openapi_(options_.documented ? OpenApiDocument(*api_, kServerVersion, asks_for_tokens())
+                                   : std::string()),
       stub_(options_.channel) {}
 
 HttpResponse ApiGateway::BadRequest(int status, std::string_view why) {
@@ -127,7 +129,7 @@ std::optional<HttpResponse> ApiGateway::CheckOrigin(const HttpRequest& head) con
   // A page whose own name was made to mean this machine has the right origin, by a wrong name.
   const bool with_port = host.find(':', host.rfind(']') == host.npos ? 0 : host.rfind(']')) != host.npos;
   // Browsers do not say where a page is from that reads /metrics of its own server.
-  if ((from_browser || head.path() == "/metrics") && options_.local && !options_.tokens && !host.empty() &&
+  if ((from_browser || head.path() == "/metrics") && options_.local && !asks_for_tokens() && !host.empty() &&
       !IsLocalAddress(with_port ? std::string(host) : absl::StrCat(View(host), ":80"))) {
     return ErrorResponse(421, absl::StatusCode::kPermissionDenied,
                          absl::StrCat("this server is not ", Quoted(host), ": it only serves this machine"));
@@ -194,6 +196,15 @@ std::optional<HttpResponse> ApiGateway::CheckHead(const HttpRequest& head) {
                                     options_.documented ? ", and /docs lists them" : ""));
 }
 
+bool ApiGateway::WantsBody(const HttpRequest& head) {
+  if (!asks_for_tokens()) return true;
+  const ApiMethod* const method = api_->Find(head.path());
+  const std::optional<Method> known =
+      method == nullptr ? std::nullopt : MethodByName(method->descriptor->name());
+  return !known.has_value() ||
+         options_.access->Check(*known, head.Header("authorization")).denial == AccessDenial::kNone;
+}
+
 void ApiGateway::Handle(HttpRequest request, std::shared_ptr<HttpReply> reply) {
   const bool metrics = request.path() == "/metrics";
   const ApiMethod* const method = api_->Find(metrics ? kStatusPath : request.path());
@@ -213,9 +224,11 @@ void ApiGateway::Handle(HttpRequest request, std::shared_ptr<HttpReply> reply) {
     context->AddMetadata(name, value);
   }
   options_.origin->Tell(request.peer, request.certificate, context.get());
-  // Who has no token is refused whatever the request is.
-  const bool refused = options_.tokens && request.Header("authorization").empty();
-  absl::StatusOr<std::string> wire = metrics || refused ? std::string() : api_->ToWire(*method, request.body);
+  // Without its body the call is refused, counted and audited as any other: but for a token that came into
+  // force since.
+  absl::StatusOr<std::string> wire =
+      !request.body_read ? absl::UnavailableError("the tokens have just changed: send it again")
+                         : (metrics ? std::string() : api_->ToWire(*method, request.body));
   request.body = std::string();
   PassedCall call = {.api = *api_,
                      .method = *method,

@@ -9,7 +9,8 @@
 //   GET  /console                 a page to watch and operate the server; it calls the API
 //   GET  /docs, /openapi.json     what the API looks like
 //
-// Who may call, and how much, is decided where gRPC's calls are: it is the same call.
+// Who may call, and how much, is decided where gRPC's calls are: it is the same call. Of callers who may not,
+// it is known before: neither their bodies are read nor their JSON.
 #ifndef SWIFTLET_SERVER_HTTP_API_GATEWAY_H_
 #define SWIFTLET_SERVER_HTTP_API_GATEWAY_H_
 
@@ -27,6 +28,7 @@
 #include "server/call_origin.h"
 #include "server/http/api_methods.h"
 #include "server/http/http_message.h"
+#include "server/security/access_control.h"
 
 namespace swiftlet {
 
@@ -34,9 +36,9 @@ struct ApiGatewayOptions {
   std::shared_ptr<grpc::Channel> channel;  // to the services
   const CallOrigin* origin = nullptr;      // outlives the gateway
   absl::Duration call_timeout = absl::Seconds(60);
-  bool documented = true;  // /docs and /openapi.json
-  bool tokens = false;     // calls need one
-  bool local = false;      // only this machine reaches the address
+  bool documented = true;           // /docs and /openapi.json
+  AccessControl* access = nullptr;  // outlives the gateway; null: everybody may call
+  bool local = false;               // only this machine reaches the address
   std::function<bool()> healthy = [] { return true; };
   std::function<std::string()> metrics = [] { return std::string(); };
 };
@@ -47,6 +49,7 @@ class ApiGateway final : public HttpHandler {
   static absl::StatusOr<std::unique_ptr<ApiGateway>> Create(ApiGatewayOptions options);
 
   std::optional<HttpResponse> CheckHead(const HttpRequest& head) override;
+  bool WantsBody(const HttpRequest& head) override;
   void Handle(HttpRequest request, std::shared_ptr<HttpReply> reply) override;
   HttpResponse BadRequest(int status, std::string_view why) override;
 
@@ -55,6 +58,7 @@ class ApiGateway final : public HttpHandler {
   // The answer to a page of another site that a browser shows, and that means to call this one.
   std::optional<HttpResponse> CheckOrigin(const HttpRequest& head) const;
   std::optional<HttpResponse> Page(std::string_view path) const;
+  bool asks_for_tokens() const { return options_.access != nullptr && options_.access->asks_for_tokens(); }
 
   const ApiGatewayOptions options_;
   const std::unique_ptr<const ApiMethods> api_;

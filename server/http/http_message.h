@@ -19,6 +19,7 @@ struct HttpRequest {
   std::string target;   // path, and query if any, as sent
   HttpHeaders headers;  // names in lower case, in the order in which they were sent
   std::string body;
+  bool body_read = true;    // else it was not wanted, and `body` is empty
   std::string peer;         // as gRPC names it: "ipv4:10.0.0.7:4711"
   std::string certificate;  // the common name of the client's; empty without one
 
@@ -66,6 +67,9 @@ class HttpHandler {
   virtual ~HttpHandler() = default;
   // A look at a request whose body has not been read: an answer, which makes an end of it, or nothing.
   virtual std::optional<HttpResponse> CheckHead(const HttpRequest& head) = 0;
+  // Whether Handle needs the body of such a request. Else the connection ends with the answer if there is
+  // one.
+  virtual bool WantsBody(const HttpRequest& head) = 0;
   // Answers now or later.
   virtual void Handle(HttpRequest request, std::shared_ptr<HttpReply> reply) = 0;
   // The answer to what is no proper request: too large, or not HTTP.

@@ -22,7 +22,7 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(
                                                 .origin = origin,
                                                 .call_timeout = options.http.call_timeout,
                                                 .documented = options.security.reflection,
-                                                .tokens = !options.security.token_file.empty(),
+                                                .access = security->access(),
                                                 .local = IsLocalAddress(options.http.listen_address),
                                                 .healthy = std::move(healthy),
                                                 .metrics = [metrics] { return metrics->Text(); }}));

@@ -134,32 +134,44 @@ const AccessControl::Table& AccessControl::Current() {
   return *cached.table;
 }
 
+AccessDecision AccessControl::Check(Method method, std::string_view authorization) {
+  Client* client = nullptr;
+  return Check(method, authorization, &client);
+}
+
+AccessDecision AccessControl::Check(Method method, std::string_view authorization, Client** client) {
+  AccessDecision decision;
+  if (!tokens_) return decision;
+  if (authorization.empty()) {
+    decision.denial = AccessDenial::kNoToken;
+    return decision;
+  }
+  const std::string_view secret = BearerToken(authorization);
+  const Table::Token* token = secret.empty() ? nullptr : Current().Find(Sha256(secret));
+  if (token == nullptr) {
+    decision.denial = AccessDenial::kUnknownToken;
+    return decision;
+  }
+  decision.client = &token->client->name;
+  decision.roles = token->roles;
+  if (token->expires_ms != 0 && token->expires_ms <= now_ms_()) {
+    decision.denial = AccessDenial::kExpiredToken;
+  } else if (!token->roles.Meets(RolesThatMay(method))) {
+    decision.denial = AccessDenial::kRole;
+  } else {
+    *client = token->client;
+  }
+  return decision;
+}
+
 AccessDecision AccessControl::Decide(Method method, std::string_view authorization, std::string_view peer,
                                      int64_t now_ns) {
-  AccessDecision decision;
+  Client* client = nullptr;
+  AccessDecision decision = Check(method, authorization, &client);
   int64_t wait_ns = 0;
-  if (tokens_) {
-    if (authorization.empty()) {
-      decision.denial = AccessDenial::kNoToken;
-      return decision;
-    }
-    const std::string_view secret = BearerToken(authorization);
-    const Table::Token* token = secret.empty() ? nullptr : Current().Find(Sha256(secret));
-    if (token == nullptr) {
-      decision.denial = AccessDenial::kUnknownToken;
-      return decision;
-    }
-    decision.client = &token->client->name;
-    decision.roles = token->roles;
-    if (token->expires_ms != 0 && token->expires_ms <= now_ms_()) {
-      decision.denial = AccessDenial::kExpiredToken;
-      return decision;
-    }
-    if (!token->roles.Meets(RolesThatMay(method))) {
-      decision.denial = AccessDenial::kRole;
-      return decision;
-    }
-    wait_ns = token->client->bucket.Take(now_ns);
+  if (decision.denial != AccessDenial::kNone) return decision;
+  if (client != nullptr) {
+    wait_ns = client->bucket.Take(now_ns);
   } else if (peers_.limits()) {
     wait_ns = peers_.Take(PeerKey(peer), now_ns);
   }

@@ -70,6 +70,8 @@ class AccessControl {
   // peer: as gRPC names it ("ipv4:10.0.0.7:4711"); only looked at when looks_at_peers().
   // now_ns: of a steady clock.
   AccessDecision Decide(Method method, std::string_view authorization, std::string_view peer, int64_t now_ns);
+  // The same, but for the rate: does not count as a call.
+  AccessDecision Check(Method method, std::string_view authorization);
 
   bool asks_for_tokens() const { return tokens_; }
   bool looks_at_peers() const { return !tokens_ && peers_.limits(); }
@@ -79,6 +81,8 @@ class AccessControl {
   struct Table;
 
   const Table& Current() ABSL_LOCKS_EXCLUDED(mu_);
+  // client: whose token it is, when the call may be made.
+  AccessDecision Check(Method method, std::string_view authorization, Client** client);
 
   RateLimit LimitOf(const std::string& client) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 

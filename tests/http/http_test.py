@@ -385,6 +385,30 @@ class SecurityTest(HttpCase):
         self.assertEqual(line["trace_id"], "0af7651916cd43dd8448eb211c80319c")
         self.assertEqual(line["peer"], f"ipv4:127.0.0.1:{connection.sock.getsockname()[1]}")
 
+    def test_bodies_of_callers_who_may_not_are_not_waited_for(self):
+        tokens = {role: self.token(role, role) for role in ("recommend", "admin")}
+        self.start("--token-file", "tokens", "--audit-log", "audit")
+
+        def head(token):
+            return (f"POST /v1/UserService/DeleteUser HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                    f"Authorization: Bearer {token}\r\nContent-Length: 1000000\r\n\r\n").encode()
+
+        for token, status in (("wrong", b"401"), (tokens["recommend"], b"403")):
+            for body in (b"", b"{" * 999_999):
+                answer = self.read_all(self.raw(head(token) + body))
+                self.assertTrue(answer.startswith(b"HTTP/1.1 " + status), answer)
+                self.assertIn(b"Connection: close", answer)
+        # They are counted and audited as calls are.
+        self.assertEqual(self.metric('swiftlet_refused_total{method="DeleteUser",reason="unknown_token"}'), 2)
+        self.assertEqual(self.metric('swiftlet_refused_total{method="DeleteUser",reason="role"}'), 2)
+        lines = [json.loads(line) for line in (self.made.dir / "audit").read_text().splitlines()]
+        self.assertEqual([line["result"] for line in lines], ["UNAUTHENTICATED"] * 2 + ["PERMISSION_DENIED"] * 2)
+        # Of who may call, all of it is read.
+        connection = self.raw(head(tokens["admin"]))
+        connection.settimeout(0.2)
+        with self.assertRaises(TimeoutError):
+            connection.recv(1)
+
     def test_reflection_tells_what_the_api_looks_like(self):
         self.token("a", "admin")
         self.start("--token-file", "tokens", config='security { reflection: "on" }')

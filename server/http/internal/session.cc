@@ -252,6 +252,11 @@ class StreamSession final : public Session, public std::enable_shared_from_this<
       if (!parser_->is_done()) unread_body_ = true, keep_alive_ = false;
       return Send(*std::move(answer));
     }
+    if (!parser_->is_done() && !sessions_->handler->WantsBody(request_)) {
+      unread_body_ = true, keep_alive_ = false;
+      request_.body_read = false;
+      return Handle();
+    }
     if (parser_->is_done() || request_.Header("expect") != "100-continue") return ReadBody();
     static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
     asio::async_write(stream_, asio::buffer(kContinue.data(), kContinue.size()),
@@ -264,11 +269,14 @@ class StreamSession final : public Session, public std::enable_shared_from_this<
   void ReadBody() {
     http::async_read(stream_, buffer_, *parser_, Then([](StreamSession& self, error_code error, size_t) {
                        if (error) return self.Fail(error);
-                       self.lowest().expires_never();
                        self.request_.body = std::move(self.parser_->get().body());
-                       self.sessions_->handler->Handle(std::move(self.request_),
-                                                       std::make_shared<Reply>(self.shared_from_this()));
+                       self.Handle();
                      }));
+  }
+
+  void Handle() {
+    lowest().expires_never();
+    sessions_->handler->Handle(std::move(request_), std::make_shared<Reply>(this->shared_from_this()));
   }
 
   // What could not be read as a request.

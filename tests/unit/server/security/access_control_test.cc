@@ -56,6 +56,19 @@ TEST_F(AccessControlTest, ATokenMayHaveSeveralRoles) {
               HasSubstr("ExportUser needs one of the roles admin; the token of both has recommend,ingest"));
 }
 
+TEST_F(AccessControlTest, AsksAreNoCalls) {
+  access_.SetTokens({Entry("shop", "s", RoleSet::Of(Role::kRecommend))});
+  access_.SetLimits({.calls_per_second = 1, .burst = 2}, {});
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_EQ(access_.Check(Method::kRecommend, "Bearer s").denial, AccessDenial::kNone);
+    EXPECT_EQ(access_.Check(Method::kGetStatus, "Bearer s").denial, AccessDenial::kRole);
+    EXPECT_EQ(access_.Check(Method::kRecommend, "Bearer t").denial, AccessDenial::kUnknownToken);
+    EXPECT_EQ(access_.Check(Method::kRecommend, "").denial, AccessDenial::kNoToken);
+  }
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(Decide("Bearer s").denial, AccessDenial::kNone);
+  EXPECT_EQ(Decide("Bearer s").denial, AccessDenial::kRateLimit);
+}
+
 TEST_F(AccessControlTest, TokensAreReplacedWhileCallsRun) {
   access_.SetTokens({Entry("a", "s", RoleSet::Of(Role::kRecommend))});
   std::atomic<bool> stop{false};
