@@ -9,12 +9,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <fstream>
 #include <memory>
 #include <random>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "tests/integration/server_process.h"
@@ -84,24 +82,8 @@ int NumDescriptors(const ServerProcess& server) {
   return static_cast<int>(server.Metric("process_open_fds"));
 }
 
-template <typename Condition>
-bool Eventually(const Condition& condition) {
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > end) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
-  return true;
-}
-
 // Over a new connection.
-grpc::Status NewCall(const ServerProcess& server) {
-  const auto stub = v1::AdminService::NewStub(server.NewChannel());
-  grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
-  v1::GetStatusResponse response;
-  return stub->GetStatus(&context, {}, &response);
-}
+grpc::Status NewCall(const ServerProcess& server) { return CallOver(server.NewChannel()); }
 
 // The most descriptors that this process may have, up to `wanted`.
 rlim_t RaiseDescriptors(rlim_t wanted) {
@@ -163,11 +145,8 @@ TEST(Abuse, MessagesAndMetadataHaveALimit) {
             grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_EQ(server.CallRaw(path, std::string(50'000, '\x0a'), &answer).error_code(),
             grpc::StatusCode::INVALID_ARGUMENT);
-  const auto stub = v1::AdminService::NewStub(server.channel());
-  grpc::ClientContext context;
-  context.AddMetadata("authorization", "Bearer " + std::string(100'000, 'x'));
-  v1::GetStatusResponse response;
-  EXPECT_EQ(stub->GetStatus(&context, {}, &response).error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(CallOver(server.channel(), "Bearer " + std::string(100'000, 'x')).error_code(),
+            grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_OK(NewCall(server));
 }
 

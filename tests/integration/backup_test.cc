@@ -6,7 +6,6 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
-#include <functional>
 #include <random>
 #include <sstream>
 #include <string>
@@ -25,14 +24,6 @@ using ::testing::HasSubstr;
 
 std::string Config(const std::string& directory, const std::string& more = "") {
   return "backup { directory: \"" + directory + "\" " + more + " }\n";
-}
-
-bool WaitFor(const std::function<bool()>& condition) {
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
-  while (!condition() && std::chrono::steady_clock::now() < end) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  return condition();
 }
 
 // A server and the calls that are about backups.
@@ -132,7 +123,7 @@ TEST(Backup, OneThatIsMadeUnderLoadHoldsWhatWasAcknowledgedBefore) {
       writers.back()->Start();
     }
     for (const auto& writer : writers) {
-      ASSERT_TRUE(WaitFor([&] { return writer->acknowledged() > 2 * Writer::kEventsOfUser; }));
+      ASSERT_TRUE(Eventually([&] { return writer->acknowledged() > 2 * Writer::kEventsOfUser; }));
       before.push_back(writer->acknowledged());
     }
     v1::CreateBackupResponse created;
@@ -143,7 +134,7 @@ TEST(Backup, OneThatIsMadeUnderLoadHoldsWhatWasAcknowledgedBefore) {
     // Writes go on beside it, and after it.
     for (size_t w = 0; w < writers.size(); ++w) {
       const int now = writers[w]->acknowledged();
-      EXPECT_TRUE(WaitFor([&] { return writers[w]->acknowledged() > now + 20; }));
+      EXPECT_TRUE(Eventually([&] { return writers[w]->acknowledged() > now + 20; }));
     }
     EXPECT_EQ(server.Kill(), 128 + SIGKILL);
     for (const auto& writer : writers) writer->Stop();
@@ -172,7 +163,7 @@ TEST(Backup, OneThatIsMadeUnderLoadHoldsWhatWasAcknowledgedBefore) {
     EXPECT_EQ(response.num_duplicates(), before[w]);
     Writer more(&server, std::string(name) + "2");
     more.Start();
-    EXPECT_TRUE(WaitFor([&] { return more.acknowledged() > 20; }));
+    EXPECT_TRUE(Eventually([&] { return more.acknowledged() > 20; }));
     more.Stop();
     ++w;
   }
@@ -218,7 +209,7 @@ TEST(Backup, TheNewestAreKeptAndTheMetricsTell) {
   }
   ServerProcess server(options);
   ASSERT_TRUE(server.running());
-  EXPECT_TRUE(WaitFor([&] {
+  EXPECT_TRUE(Eventually([&] {
     return server.Metric("swiftlet_backup_last_success_timestamp_seconds") == made;
   })) << "it is known after a restart, too";
 }
@@ -269,7 +260,7 @@ TEST(Backup, OneAtATimeAndOnlyWhileSomebodyWaits) {
     v1::CreateBackupResponse created;
     result = backups.Create(&created, &context);
   });
-  EXPECT_TRUE(WaitFor([&] { return backups.List().running().num_bytes() > 0; }));
+  EXPECT_TRUE(Eventually([&] { return backups.List().running().num_bytes() > 0; }));
   EXPECT_EQ(backups.List().running().kind(), "create");
   EXPECT_EQ(server.Metric("swiftlet_backup_running"), 1);
   v1::CreateBackupResponse created;
@@ -282,7 +273,7 @@ TEST(Backup, OneAtATimeAndOnlyWhileSomebodyWaits) {
   context.TryCancel();
   creator.join();
   EXPECT_EQ(result.error_code(), grpc::StatusCode::CANCELLED);
-  EXPECT_TRUE(WaitFor([&] { return !backups.List().has_running(); })) << "the server stops, too";
+  EXPECT_TRUE(Eventually([&] { return !backups.List().has_running(); })) << "the server stops, too";
   EXPECT_EQ(server.Metric("swiftlet_backups_total{result=\"stopped\"}"), 1);
   EXPECT_EQ(server.Metric("swiftlet_backups_total{result=\"failed\"}"), 0);
   EXPECT_EQ(backups.List().backups_size(), 0);
@@ -296,7 +287,7 @@ TEST(Backup, OneAtATimeAndOnlyWhileSomebodyWaits) {
     grpc::ClientContext own;
     result = backups.Create(&response, &own);
   });
-  EXPECT_TRUE(WaitFor([&] { return backups.List().has_running(); }));
+  EXPECT_TRUE(Eventually([&] { return backups.List().has_running(); }));
   const auto start = std::chrono::steady_clock::now();
   EXPECT_EQ(server.Terminate(), 0);
   another.join();

@@ -6,12 +6,10 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <functional>
 #include <string>
-#include <thread>
 
 #include "tests/integration/server_process.h"
 #include "tests/testing/random_snapshot.h"
@@ -55,14 +53,6 @@ class SmallDisk {
   const std::string path_;
   bool mounted_ = false;
 };
-
-bool WaitFor(const std::function<bool()>& condition) {
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
-  while (!condition() && std::chrono::steady_clock::now() < end) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  }
-  return condition();
-}
 
 // Records events of one user, each with an item and an event id of its own.
 class Recorder {
@@ -128,7 +118,7 @@ TEST_P(FullDiskTest, WritesAreRefusedReadsGoOnAndItRecoversWithoutARestart) {
   // Less room than the largest memtable could need, but enough for what there is.
   disk.Free();
   disk.LeaveFree(8 << 20);
-  EXPECT_TRUE(WaitFor([&] { return server->Metric("swiftlet_storage_writable") == 1; })) << server->Log();
+  EXPECT_TRUE(Eventually([&] { return server->Metric("swiftlet_storage_writable") == 1; })) << server->Log();
   for (int i = 0; i < 10; ++i) ASSERT_OK(recorder.Record(*server));
   recorder.ExpectAllThere(*server);
   EXPECT_EQ(server->Kill(), 128 + SIGKILL);

@@ -4,9 +4,7 @@
 #include <signal.h>
 
 #include <atomic>
-#include <chrono>
 #include <fstream>
-#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -24,14 +22,6 @@ using ::testing::Not;
 constexpr char kOk[] = "swiftlet_reloads_total{result=\"ok\",what=\"configuration\"}";
 constexpr char kFailed[] = "swiftlet_reloads_total{result=\"failed\",what=\"configuration\"}";
 
-bool WaitFor(const std::function<bool()>& condition) {
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
-  while (!condition() && std::chrono::steady_clock::now() < end) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  return condition();
-}
-
 class ReloadTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -46,10 +36,10 @@ class ReloadTest : public ::testing::Test {
     const size_t logged = server_->Log().size();
     const double before = server_->Metric(kOk) + server_->Metric(kFailed);
     server_->Signal(SIGHUP);
-    EXPECT_TRUE(WaitFor([&] { return server_->Metric(kOk) + server_->Metric(kFailed) > before; }));
+    EXPECT_TRUE(Eventually([&] { return server_->Metric(kOk) + server_->Metric(kFailed) > before; }));
     // The count comes before the last line.
-    EXPECT_TRUE(
-        WaitFor([&] { return server_->Log().substr(logged).find("configuration: ") != std::string::npos; }));
+    EXPECT_TRUE(Eventually(
+        [&] { return server_->Log().substr(logged).find("configuration: ") != std::string::npos; }));
     return server_->Log().substr(logged);
   }
   grpc::Status Recommend() {
@@ -101,7 +91,8 @@ TEST_F(ReloadTest, ABadFileChangesNothing) {
   EXPECT_EQ(server_->Metric(kFailed), 3);
   EXPECT_EQ(std::remove((dir_.path() + "/server.textproto").c_str()), 0);
   server_->Signal(SIGHUP);
-  EXPECT_TRUE(WaitFor([&] { return server_->Metric(kFailed) == 4; })) << "no file is no configuration either";
+  EXPECT_TRUE(Eventually([&] { return server_->Metric(kFailed) == 4; }))
+      << "no file is no configuration either";
   EXPECT_OK(Recommend());
   EXPECT_EQ(server_->Terminate(), 0);
 }
@@ -112,7 +103,7 @@ TEST_F(ReloadTest, FieldsThatNeedARestartAreNamedEachTime) {
         "snapshots { poll_interval_ms: 10 keep_versions: 3 } log { slow_request_ms: 0 }\n"
         "limits { max_k: 7 queue_target_us: 5000 } num_worker_threads: 2\n");
     EXPECT_THAT(log, HasSubstr("differs from that of the start in: limits.queue_target_us"));
-    EXPECT_TRUE(WaitFor([&] {
+    EXPECT_TRUE(Eventually([&] {
       return server_->Log().find(
                  "need a restart: limits.max_k, snapshots.keep_versions, num_worker_threads") !=
              std::string::npos;
@@ -135,7 +126,7 @@ TEST_F(ReloadTest, UnderLoadNoCallFails) {
     Reload(i % 2 == 0 ? "retrieval { mode: \"approximate\" budget_rows: 500 } drain_timeout_ms: 500"
                       : "limits { max_concurrent_requests: 10 min_queued_calls: 4 max_queued_calls: 8 }");
   }
-  EXPECT_TRUE(WaitFor([&] { return answered.load() > 50; }));
+  EXPECT_TRUE(Eventually([&] { return answered.load() > 50; }));
   stop.store(true);
   caller.join();
   EXPECT_EQ(failed.load(), 0);

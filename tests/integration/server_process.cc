@@ -70,9 +70,10 @@ grpc::Status Call(Stub& stub, grpc::Status (Stub::*method)(grpc::ClientContext*,
   return (stub.*method)(&context, request, response);
 }
 
-template <typename Condition>
-bool WaitUntil(const Condition& condition) {
-  const auto end = std::chrono::steady_clock::now() + kTimeout;
+}  // namespace
+
+bool Eventually(const std::function<bool()>& condition, std::chrono::seconds at_most) {
+  const auto end = std::chrono::steady_clock::now() + at_most;
   while (!condition()) {
     if (std::chrono::steady_clock::now() > end) return false;
     std::this_thread::sleep_for(kPoll);
@@ -80,7 +81,13 @@ bool WaitUntil(const Condition& condition) {
   return true;
 }
 
-}  // namespace
+grpc::Status CallOver(const std::shared_ptr<grpc::Channel>& channel, const std::string& authorization) {
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + kTimeout);
+  if (!authorization.empty()) context.AddMetadata("authorization", authorization);
+  v1::GetStatusResponse response;
+  return v1::AdminService::NewStub(channel)->GetStatus(&context, {}, &response);
+}
 
 ProgramResult RunServerBinary(const std::vector<std::string>& args) {
   char directory[] = "/tmp/swiftlet_run_XXXXXX";
@@ -111,7 +118,7 @@ ServerProcess::ServerProcess(const Options& options)
   args.insert(args.end(), options.args.begin(), options.args.end());
   pid_ = Spawn(args, log_path_, log_path_, options.max_descriptors);
   if (!options.wait) return;
-  const bool started = WaitUntil([&] {
+  const bool started = Eventually([&] {
     if (access(port_path.c_str(), R_OK) == 0) return true;
     int status = 0;
     if (waitpid(pid_, &status, WNOHANG) == pid_) {
@@ -215,7 +222,7 @@ grpc::Status ServerProcess::LoadSnapshot(int64_t version, v1::LoadSnapshotRespon
   request.set_version(version);
   // A load of the server's own accord may be in progress.
   grpc::Status status;
-  WaitUntil([&] {
+  Eventually([&] {
     status = Call(*admin_, &v1::AdminService::Stub::LoadSnapshot, request, response);
     return status.error_code() != grpc::StatusCode::ABORTED;
   });
@@ -231,11 +238,11 @@ v1::GetStatusResponse ServerProcess::GetStatus() {
 }
 
 bool ServerProcess::WaitForVersion(int64_t version) {
-  return WaitUntil([&] { return GetStatus().serving().version() == version; });
+  return Eventually([&] { return GetStatus().serving().version() == version; });
 }
 
 bool ServerProcess::WaitForState(int64_t version, v1::SnapshotState state) {
-  return WaitUntil([&] {
+  return Eventually([&] {
     v1::ListSnapshotsResponse response;
     if (!ListSnapshots(&response).ok()) return false;
     for (const v1::SnapshotInfo& info : response.snapshots()) {

@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -31,6 +32,13 @@ struct ProgramResult {
 };
 // Runs swiftlet-server with these arguments to its end.
 ProgramResult RunServerBinary(const std::vector<std::string>& args);
+
+// Asks again and again, every 5 ms; false when it was not so for this long.
+bool Eventually(const std::function<bool()>& condition,
+                std::chrono::seconds at_most = std::chrono::seconds(60));
+
+// What a call of GetStatus over this channel gets, within 30 s. authorization: of its metadata; empty: none.
+grpc::Status CallOver(const std::shared_ptr<grpc::Channel>& channel, const std::string& authorization = "");
 
 class ServerProcess {
  public:

@@ -4,11 +4,9 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <cstdio>
 #include <fstream>
 #include <string>
-#include <thread>
 
 #include "tests/integration/server_process.h"
 #include "tests/testing/certificates.h"
@@ -24,17 +22,6 @@ constexpr int kUnavailable = -static_cast<int>(grpc::StatusCode::UNAVAILABLE);
 void Write(const std::string& path, const std::string& text) {
   std::ofstream(path + ".new", std::ios::binary) << text;
   ASSERT_EQ(std::rename((path + ".new").c_str(), path.c_str()), 0);
-}
-
-// Waits for what a thread of the server does within its reload interval, of 10 ms in these tests.
-template <typename Condition>
-bool Eventually(const Condition& condition) {
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > end) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
-  return true;
 }
 
 class TlsTest : public ::testing::Test {
@@ -59,11 +46,7 @@ class TlsTest : public ::testing::Test {
   }
   // What GetStatus says over a new connection: 0, or minus the code.
   static int Call(const ServerProcess& server, const std::shared_ptr<grpc::ChannelCredentials>& credentials) {
-    const auto stub = v1::AdminService::NewStub(server.NewChannel(credentials));
-    grpc::ClientContext context;
-    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
-    v1::GetStatusResponse response;
-    return -static_cast<int>(stub->GetStatus(&context, {}, &response).error_code());
+    return -static_cast<int>(CallOver(server.NewChannel(credentials)).error_code());
   }
   static double Reloads(const ServerProcess& server, const std::string& result) {
     return server.Metric("swiftlet_reloads_total{result=\"" + result + "\",what=\"tls\"}");
@@ -109,10 +92,7 @@ TEST_F(TlsTest, OnlyClientsThatSpeakItAndTrustTheServerGetThrough) {
   arguments.SetSslTargetNameOverride("elsewhere.example");
   const auto channel = grpc::CreateCustomChannel("127.0.0.1:" + std::to_string(server.grpc_port()),
                                                  Trusting(authority_), arguments);
-  const auto stub = v1::AdminService::NewStub(channel);
-  grpc::ClientContext context;
-  v1::GetStatusResponse response;
-  EXPECT_EQ(stub->GetStatus(&context, {}, &response).error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(CallOver(channel).error_code(), grpc::StatusCode::UNAVAILABLE);
   EXPECT_EQ(Call(server, Trusting(authority_)), 0);
   EXPECT_GT(server.Metric("swiftlet_tls_certificate_expiry_timestamp_seconds"), 1.7e9);
 }
@@ -190,18 +170,12 @@ TEST_F(TlsTest, ANewCertificateIsTakenUpAndABrokenOneIsNot) {
   EXPECT_EQ(failed, 6);
 
   // A connection that is there stays; new ones see the new certificate.
-  v1::GetStatusResponse response;
-  const auto old_connection = v1::AdminService::NewStub(server.channel());
-  {
-    grpc::ClientContext context;
-    ASSERT_OK(old_connection->GetStatus(&context, {}, &response));
-  }
+  ASSERT_OK(CallOver(server.channel()));
   Use(other_.Issue({.common_name = "server"}));
   ASSERT_TRUE(Eventually([&] { return Reloads(server, "ok") >= 1; })) << server.Log();
   EXPECT_EQ(Call(server, Trusting(other_)), 0);
   EXPECT_EQ(Call(server, Trusting(authority_)), kUnavailable);
-  grpc::ClientContext context;
-  EXPECT_OK(old_connection->GetStatus(&context, {}, &response));
+  EXPECT_OK(CallOver(server.channel()));
 }
 
 TEST_F(TlsTest, ItDoesNotStartWithoutAUsableCertificate) {

@@ -12,7 +12,6 @@
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "client/cli/cli.h"
@@ -47,16 +46,6 @@ const std::map<Method, std::string> kServiceOf = {
     {Method::kGetStatus, "AdminService"},           {Method::kCreateBackup, "AdminService"},
     {Method::kListBackups, "AdminService"},         {Method::kVerifyBackup, "AdminService"},
 };
-
-template <typename Condition>
-bool Eventually(const Condition& condition) {
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > end) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
-  return true;
-}
 
 class TokenTest : public ::testing::Test {
  protected:
