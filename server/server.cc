@@ -386,6 +386,7 @@ void Server::Impl::DrainCalls() {
   event_service->StopStreams();
   user_service->StopExports();
   backups->Stop();
+  snapshots->GiveUp();
   // Its calls are of this process: the gRPC server would cut them off at once.
   if (http != nullptr) http->Shutdown(options.drain_timeout / 2);
   wait_for_no_arrivals(absl::Milliseconds(50), /*at_most=*/absl::Seconds(2));

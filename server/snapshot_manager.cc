@@ -31,6 +31,8 @@ constexpr absl::Duration kMaxIdlePatience = absl::Seconds(20);
 // has time.
 constexpr absl::Duration kMaxIdlePatienceOfCommands = absl::Seconds(5);
 
+constexpr char kShuttingDown[] = "the server is shutting down";
+
 bool MayPass(const absl::Status& status) {
   return absl::IsUnavailable(status) || absl::IsResourceExhausted(status) || absl::IsInternal(status);
 }
@@ -64,12 +66,16 @@ absl::Status SnapshotManager::Start() {
   return absl::OkStatus();
 }
 
-void SnapshotManager::Stop() {
+void SnapshotManager::GiveUp() {
   {
     MutexLock lock(mu_);
     stopping_ = true;
   }
   wake_.NotifyAll();
+}
+
+void SnapshotManager::Stop() {
+  GiveUp();
   if (thread_.joinable()) thread_.join();
 }
 
@@ -88,7 +94,7 @@ void SnapshotManager::Run() {
       busy_ = command.has_value();
     }
     if (stopping) {
-      if (command.has_value()) command->done(absl::UnavailableError("the server is shutting down"));
+      if (command.has_value()) command->done(absl::UnavailableError(kShuttingDown));
       return;
     }
     FinishDraining();
@@ -96,6 +102,7 @@ void SnapshotManager::Run() {
       somebody_waits_ = true;
       absl::StatusOr<SnapshotSummary> result = Execute(command->version);
       somebody_waits_ = false;
+      if (absl::IsCancelled(result.status())) result = absl::UnavailableError(kShuttingDown);
       {
         // Before the answer: the caller's next command must not find this one.
         MutexLock lock(mu_);
@@ -474,7 +481,7 @@ void SnapshotManager::LoadSnapshot(int64_t version, Done done) {
   {
     MutexLock lock(mu_);
     if (stopping_) {
-      refused = absl::UnavailableError("the server is shutting down");
+      refused = absl::UnavailableError(kShuttingDown);
     } else if (busy_ || command_.has_value()) {
       refused = absl::AbortedError("another load is in progress");
     } else {

@@ -73,12 +73,15 @@ class SnapshotManager {
   // it can be loaded: the current one, or the newest that is valid. A snapshot that is refused is no error.
   // UNAVAILABLE when the directory cannot be created or read.
   absl::Status Start();
-  // Ends the thread. A load in progress is finished first; a waiting command gets UNAVAILABLE. Idempotent.
+  // Gives up a load in progress, and those to come: commands get UNAVAILABLE. Does not wait.
+  void GiveUp();
+  // GiveUp, and ends the thread. Idempotent.
   void Stop();
 
   // Loads and pins `version`, or with 0 unpins and follows the newest publication. Does not block: `done` is
   // called once, on the manager's thread or at once on this one, with the snapshot that serves then.
-  //   NOT_FOUND no such version, FAILED_PRECONDITION refused, ABORTED another load is in progress
+  //   NOT_FOUND no such version, FAILED_PRECONDITION refused, ABORTED another load is in progress,
+  //   UNAVAILABLE after GiveUp
   void LoadSnapshot(int64_t version, Done done);
 
   // Newest first. Reads manifests: blocks on disk.

@@ -214,6 +214,46 @@ TEST(Backup, TheNewestAreKeptAndTheMetricsTell) {
   })) << "it is known after a restart, too";
 }
 
+// Lists at the same time, and beside backups that are made: each has the three newest.
+TEST(Backup, EveryListIsWhole) {
+  TempDir dir;
+  ServerProcess server({.dir = dir.path(), .config = Config(dir.File("backups"), "keep: 3")});
+  ASSERT_TRUE(server.running());
+  Backups backups(server);
+  std::atomic<uint32_t> newest{0};  // of those that are acknowledged
+  const auto make_one = [&] {
+    v1::RecordEventsResponse recorded;
+    EXPECT_OK(server.RecordEvents(Batch({MakeEvent("u", "item")}), &recorded));
+    v1::CreateBackupResponse created;
+    EXPECT_OK(backups.Create(&created));
+    newest.store(created.backup().id());
+  };
+  for (int i = 0; i < 3; ++i) make_one();
+  std::atomic<bool> stop{false};
+  std::atomic<int> num_lists{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] {
+      Backups mine(server);
+      while (!stop.load()) {
+        const uint32_t at_least = newest.load();
+        const v1::ListBackupsResponse list = mine.List();
+        ++num_lists;
+        ASSERT_EQ(list.backups_size(), 3) << list.ShortDebugString();
+        ASSERT_GE(list.backups(0).id(), at_least);
+        for (int i = 0; i < 3; ++i) {
+          ASSERT_EQ(list.backups(i).id() + static_cast<uint32_t>(i), list.backups(0).id());
+          ASSERT_FALSE(list.backups(i).damaged());
+        }
+      }
+    });
+  }
+  EXPECT_TRUE(Eventually([&] { return num_lists.load() > 200 || HasFatalFailure(); }));
+  for (int i = 0; i < 20; ++i) make_one();
+  stop.store(true);
+  for (std::thread& thread : threads) thread.join();
+}
+
 TEST(Backup, DamageIsFound) {
   TempDir dir;
   ServerProcess server({.dir = dir.path(), .config = Config(dir.File("backups"))});
