@@ -128,6 +128,10 @@ absl::StatusOr<BackupInfo> BackupManager::MakeBackup(const BackupSettings& setti
                                                      const BackupProgress& progress) {
   MutexLock directory_lock(directory_mu_);
   SWIFTLET_ASSIGN_OR_RETURN(BackupList before, ReadList(settings.directory));
+  // Those that are too many go before the new one is made.
+  if (settings.keep > 0 && before.backups.size() > settings.keep) {
+    before.backups.erase(before.backups.begin(), before.backups.end() - settings.keep);
+  }
   {
     MutexLock lock(mu_);
     before_ = std::move(before);

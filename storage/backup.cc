@@ -250,6 +250,12 @@ absl::StatusOr<BackupInfo> Database::CreateBackup(const BackupOptions& options) 
   const std::unique_ptr<rocksdb::BackupEngine> engine(raw);
   ProgressWatch watch(options.progress);
   if (!watch.Add(0)) return watch.error();
+  const auto delete_old = [&]() -> absl::Status {
+    // Those that are damaged do not count.
+    return options.keep == 0 ? absl::OkStatus()
+                             : error(engine->PurgeOldBackups(options.keep), "cannot delete old backups");
+  };
+  SWIFTLET_RETURN_IF_ERROR(delete_old());
   rocksdb::CreateBackupOptions create;
   create.flush_before_backup = true;
   create.decrease_background_thread_cpu_priority = true;
@@ -267,9 +273,7 @@ absl::StatusOr<BackupInfo> Database::CreateBackup(const BackupOptions& options) 
   SWIFTLET_RETURN_IF_ERROR(SyncDirectory(options.directory));
   rocksdb::BackupInfo info;
   SWIFTLET_RETURN_IF_ERROR(error(engine->GetBackupInfo(id, &info), "cannot look at the new backup"));
-  if (options.keep > 0) {
-    SWIFTLET_RETURN_IF_ERROR(error(engine->PurgeOldBackups(options.keep), "cannot delete old backups"));
-  }
+  SWIFTLET_RETURN_IF_ERROR(delete_old());
   return ToInfo(info);
 }
 

@@ -32,7 +32,9 @@ struct BackupOptions {
   std::string directory;  // created when missing
   // Of reading and writing, so that requests keep the disk to themselves. 0: no limit.
   uint64_t bytes_per_second = 0;
-  uint32_t keep = 0;  // backups, the new one included: older ones are deleted afterwards. 0: all
+  // Backups that stay, the new one included: older ones are deleted afterwards. Where there are more before,
+  // as after `keep` was lowered on a full disk, these go first. 0: all.
+  uint32_t keep = 0;
   BackupProgress progress = nullptr;  // may be null
 };
 

@@ -233,5 +233,40 @@ TEST(Backups, AFullDiskOfTheirsHarmsNothingElse) {
   EXPECT_OK(create());
 }
 
+TEST(Backups, ALowerNumberToKeepMakesRoomOnAFullDisk) {
+  TempDir dir;
+  SmallDisk disk(dir.File("disk"), "size=8m");
+  if (!disk.ok()) GTEST_SKIP() << "cannot mount a file system here";
+  const auto config = [&](int keep) {
+    return "backup { directory: \"" + dir.File("disk") + "/backups\" keep: " + std::to_string(keep) + " }\n";
+  };
+  ServerProcess server({.dir = dir.path(), .config = config(4)});
+  ASSERT_TRUE(server.running());
+  Recorder recorder;
+  const auto admin = v1::AdminService::NewStub(server.channel());
+  const auto create = [&] {
+    EXPECT_OK(recorder.Record(server));
+    grpc::ClientContext context;
+    v1::CreateBackupResponse response;
+    return admin->CreateBackup(&context, {}, &response);
+  };
+  const auto num_backups = [&] {
+    grpc::ClientContext context;
+    v1::ListBackupsResponse response;
+    EXPECT_OK(admin->ListBackups(&context, {}, &response));
+    return response.backups_size();
+  };
+  for (int i = 0; i < 4; ++i) ASSERT_OK(create());
+  disk.LeaveFree(8192);
+  EXPECT_CODE(create(), grpc::StatusCode::RESOURCE_EXHAUSTED, dir.File("disk") + "/backups");
+  EXPECT_EQ(num_backups(), 4);
+  std::ofstream(dir.File("server.textproto")) << config(1);
+  server.Signal(SIGHUP);
+  ASSERT_TRUE(Eventually(
+      [&] { return server.Metric("swiftlet_reloads_total{result=\"ok\",what=\"configuration\"}") == 1; }));
+  EXPECT_OK(create());
+  EXPECT_EQ(num_backups(), 1);
+}
+
 }  // namespace
 }  // namespace swiftlet::testing

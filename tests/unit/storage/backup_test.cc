@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <iterator>
 #include <random>
+#include <set>
 #include <thread>
 
 #include "storage/database.h"
@@ -34,6 +36,15 @@ class BackupTest : public ::testing::Test {
   void Record(const std::string& user, int i) {
     ASSERT_OK(db_->RecordEvents({{Event(user, absl::StrCat("i", i), i, absl::StrCat(user, " ", i))}}, kNow)
                   .status());
+  }
+  // Some that no compression makes less.
+  void WriteMegabytes() {
+    std::mt19937_64 random(7);
+    for (int i = 0; i < 8; ++i) {
+      std::vector<float> vector(100'000);
+      for (float& f : vector) f = static_cast<float>(random()) / 1e19F;
+      ASSERT_OK(db_->WriteItems({{Item(absl::StrCat("item", i), "title", vector)}}));
+    }
   }
   BackupInfo Backup(uint32_t keep = 0) {
     const absl::StatusOr<BackupInfo> info = db_->CreateBackup({.directory = backups_, .keep = keep});
@@ -116,6 +127,39 @@ TEST_F(BackupTest, OldOnesAreDeletedAndNumbersGoOn) {
   EXPECT_FALSE(fs::exists(dir_.Path("other"))) << "nothing is made for a backup that is not there";
 }
 
+TEST_F(BackupTest, WhatIsTooManyGoesBeforeTheNextOneIsMadeButNeverTheNewestGoodOne) {
+  std::vector<std::set<std::string>> tables;
+  for (int i = 1; i <= 4; ++i) {
+    Record("u", i);
+    Backup();
+    tables.emplace_back();
+    for (const auto& entry : fs::recursive_directory_iterator(backups_)) {
+      if (entry.path().extension() == ".sst") tables.back().insert(entry.path());
+    }
+  }
+  WriteMegabytes();
+  const auto fail_to_make_one = [&](uint32_t keep, uint64_t after_bytes) {
+    const auto stop = [&](uint64_t num_bytes) {
+      return num_bytes >= after_bytes ? absl::CancelledError("enough") : absl::OkStatus();
+    };
+    EXPECT_THAT(db_->CreateBackup({.directory = backups_, .keep = keep, .progress = stop}).status(),
+                Fails(absl::StatusCode::kCancelled, "enough"));
+  };
+  fail_to_make_one(2, 0);
+  EXPECT_THAT(Ids(), ElementsAre(1, 2, 3, 4)) << "that nobody wants deletes nothing";
+  fail_to_make_one(3, 1);
+  EXPECT_THAT(Ids(), ElementsAre(2, 3, 4));
+  // Of the last one alone.
+  std::vector<std::string> last;
+  std::set_difference(tables[3].begin(), tables[3].end(), tables[2].begin(), tables[2].end(),
+                      std::back_inserter(last));
+  ASSERT_THAT(last, testing::Not(IsEmpty()));
+  fs::remove(last.front());
+  fail_to_make_one(1, 1);
+  EXPECT_THAT(Ids(), ElementsAre(3));
+  ASSERT_OK(VerifyBackup(backups_, 3).status());
+}
+
 TEST_F(BackupTest, IsWholeWhileWritesGoOn) {
   // Each call writes two events of two users: a backup has both or none.
   db_ = nullptr;
@@ -187,13 +231,7 @@ TEST_F(BackupTest, DamageIsFoundAndNotRestored) {
 }
 
 TEST_F(BackupTest, TellsHowFarItIsAndIsStopped) {
-  // Some megabytes that no compression makes less.
-  std::mt19937_64 random(7);
-  for (int i = 0; i < 8; ++i) {
-    std::vector<float> vector(100'000);
-    for (float& f : vector) f = static_cast<float>(random()) / 1e19F;
-    ASSERT_OK(db_->WriteItems({{Item(absl::StrCat("item", i), "title", vector)}}));
-  }
+  WriteMegabytes();
   std::vector<uint64_t> told;
   const auto tell = [&](uint64_t num_bytes) {
     told.push_back(num_bytes);
