@@ -231,8 +231,18 @@ absl::StatusOr<SnapshotSummary> SnapshotManager::Execute(int64_t version) {
                                             ", which has ",
                                             versions.empty() ? "none" : absl::StrJoin(versions, ", ")));
   }
+  const absl::StatusOr<std::optional<int64_t>> pinned = directory_.ReadPinned();
+  const bool is_pinned = pinned.ok() && *pinned == version;
+  if (!is_pinned) {
+    // Before the load: without its pin, the next look at the directory would take the snapshot away again.
+    if (absl::Status status = directory_.CheckWritable(); !status.ok()) {
+      return absl::Status(status.code(),
+                          absl::StrCat("snapshot ", version, " cannot be pinned in ", options_.model_dir,
+                                       ", so it was not loaded: ", status.message()));
+    }
+  }
   if (!Serves(version)) SWIFTLET_RETURN_IF_ERROR(Load(version));
-  SWIFTLET_RETURN_IF_ERROR(directory_.WritePinned(version));
+  if (!is_pinned) SWIFTLET_RETURN_IF_ERROR(directory_.WritePinned(version));
   registry_.SetPinned(version);
   spdlog::info("snapshot {} is pinned", version);
   return registry_.Summary(version);

@@ -82,6 +82,8 @@ class SnapshotManager {
   // called once, on the manager's thread or at once on this one, with the snapshot that serves then.
   //   NOT_FOUND no such version, FAILED_PRECONDITION refused, ABORTED another load is in progress,
   //   UNAVAILABLE after GiveUp
+  // A version that cannot be pinned is not loaded: FAILED_PRECONDITION where the directory is read-only,
+  // RESOURCE_EXHAUSTED where its disk is full.
   void LoadSnapshot(int64_t version, Done done);
 
   // Newest first. Reads manifests: blocks on disk.

@@ -231,11 +231,24 @@ absl::Status ModelDirectory::WritePinned(std::optional<int64_t> version) const {
     return ReplaceFile(path_, kPinned, NewStagingName(), absl::StrCat(*version, "\n"));
   }
   const std::string path = absl::StrCat(path_, "/", kPinned);
+  if (!Exists(path)) return absl::OkStatus();  // on a read-only file system, too
   if (::unlink(path.c_str()) != 0) {
     if (errno == ENOENT) return absl::OkStatus();
     return ErrnoStatus(errno, "remove", path);
   }
   return SyncPath(path_);
+}
+
+absl::Status ModelDirectory::CheckWritable() const {
+  const std::string path = absl::StrCat(path_, "/", NewStagingName());
+  const absl::Status status = [&]() -> absl::Status {
+    SWIFTLET_ASSIGN_OR_RETURN(const std::unique_ptr<OutputFile> file, OutputFile::Create(path));
+    SWIFTLET_RETURN_IF_ERROR(file->Append("0\n", 2));
+    return file->Sync();
+  }();
+  ::unlink(path.c_str());
+  if (status.ok() || absl::IsResourceExhausted(status)) return status;
+  return absl::FailedPreconditionError(status.message());
 }
 
 absl::StatusOr<std::vector<int64_t>> ModelDirectory::DeleteOld(int keep, const std::vector<int64_t>& never,

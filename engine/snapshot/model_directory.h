@@ -52,6 +52,9 @@ class ModelDirectory {
   absl::StatusOr<std::optional<int64_t>> ReadPinned() const;
   // version of nothing: unpin. Durable.
   absl::Status WritePinned(std::optional<int64_t> version) const;
+  // Whether WritePinned could write a version now: FAILED_PRECONDITION where the directory is read-only or
+  // another's, RESOURCE_EXHAUSTED where the disk is full.
+  absl::Status CheckWritable() const;
   // Deletes all but the newest `keep` versions, those in `never`, and those that CURRENT and PINNED name,
   // renaming each away first. Versions in `refused` are known to be of no use: they do not count toward
   // `keep`, and go first, the oldest before the others, while there are more than `keep` versions in all.

@@ -208,6 +208,59 @@ TEST(DataDirectory, DeletedWhileRunningRefusesWritesAndServesReads) {
   EXPECT_EQ(answer.items_size(), 5);
 }
 
+// `spoil` makes that nothing can be written there.
+void ExpectNoRollback(const std::function<void(const SmallDisk&)>& spoil, grpc::StatusCode code,
+                      const std::string& reason) {
+  TempDir dir;
+  SmallDisk disk(dir.File("models"), "size=4m");
+  if (!disk.ok()) GTEST_SKIP() << "cannot mount a file system here";
+  const ModelDirectory models(dir.File("models"));
+  for (const int64_t version : {1, 2}) {
+    ASSERT_TRUE(PublishRandomSnapshot(models, {.version = version}).ok());
+  }
+  ServerProcess server({.dir = dir.path()});
+  ASSERT_TRUE(server.WaitForVersion(2));
+  spoil(disk);
+  v1::LoadSnapshotResponse response;
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_CODE(server.LoadSnapshot(1, &response), code,
+                "snapshot 1 cannot be pinned in " + dir.File("models") + ", so it was not loaded: ");
+    EXPECT_CODE(server.LoadSnapshot(1, &response), code, reason);
+  }
+  EXPECT_EQ(server.Metric("swiftlet_snapshot_loads_total{result=\"ok\"}"), 1) << "that of the start";
+  EXPECT_EQ(server.GetStatus().serving().version(), 2);
+  // Where nothing is to be written, nothing fails.
+  ASSERT_OK(server.LoadSnapshot(0, &response));
+  EXPECT_EQ(response.snapshot().version(), 2);
+}
+
+TEST(ModelDisk, WhatCannotBePinnedOnAReadOnlyDiskIsNotLoaded) {
+  ExpectNoRollback([](const SmallDisk& disk) { ASSERT_TRUE(disk.MakeReadOnly()); },
+                   grpc::StatusCode::FAILED_PRECONDITION, "Read-only file system");
+}
+
+TEST(ModelDisk, WhatCannotBePinnedOnAFullDiskIsNotLoaded) {
+  ExpectNoRollback([](const SmallDisk& disk) { disk.LeaveFree(0); }, grpc::StatusCode::RESOURCE_EXHAUSTED,
+                   "No space left on device");
+}
+
+TEST(ModelDisk, APinThatIsThereIsLoadedFromAReadOnlyDiskToo) {
+  TempDir dir;
+  SmallDisk disk(dir.File("models"), "size=4m");
+  if (!disk.ok()) GTEST_SKIP() << "cannot mount a file system here";
+  const ModelDirectory models(dir.File("models"));
+  for (const int64_t version : {1, 2}) {
+    ASSERT_TRUE(PublishRandomSnapshot(models, {.version = version}).ok());
+  }
+  ASSERT_TRUE(models.WritePinned(1).ok());
+  ASSERT_TRUE(disk.MakeReadOnly());
+  ServerProcess server({.dir = dir.path()});
+  ASSERT_TRUE(server.WaitForVersion(1));
+  v1::LoadSnapshotResponse response;
+  ASSERT_OK(server.LoadSnapshot(1, &response));
+  EXPECT_TRUE(response.snapshot().pinned());
+}
+
 TEST(Backups, AFullDiskOfTheirsHarmsNothingElse) {
   TempDir dir;
   SmallDisk disk(dir.File("disk"), "size=8m");
