@@ -122,6 +122,7 @@ struct Server::Impl {
   std::unique_ptr<grpc::Server> grpc_server;
   std::unique_ptr<HttpServer> http;
   std::atomic<const HttpListener*> http_listener{nullptr};  // of `http`, once it listens
+  int64_t max_streams = 0;  // of a connection: gRPC does not change it while it runs
   int grpc_port = 0;
   int metrics_port = 0;
 
@@ -244,9 +245,8 @@ absl::Status Server::Impl::Listen() {
                                static_cast<int>(absl::ToInt64Milliseconds(options.max_idle)));
   }
   // More would be refused, or would wait for messages that never come.
-  builder.AddChannelArgument(
-      GRPC_ARG_MAX_CONCURRENT_STREAMS,
-      static_cast<int>(2 * (options.admission.max_in_flight + options.admission.queue.max_limit)));
+  max_streams = 2 * (options.admission.max_in_flight + options.admission.queue.max_limit);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, static_cast<int>(max_streams));
   builder.SetMaxReceiveMessageSize(static_cast<int>(options.max_message_bytes));
   builder.RegisterService(recommendation_service.get());
   builder.RegisterService(event_service.get());
@@ -456,6 +456,10 @@ void Server::Reload(const ServerOptions& options, const std::vector<std::string>
   for (const std::string& path : changed) {
     std::string& list = IsReloadable(path) ? taken_up : left;
     absl::StrAppend(&list, list.empty() ? "" : ", ", path);
+  }
+  if (options.admission.max_in_flight > impl_->max_streams) {
+    absl::StrAppend(&left, left.empty() ? "" : ", ", "limits.max_concurrent_requests (until then at most ",
+                    impl_->max_streams, " over one connection)");
   }
   spdlog::set_level(spdlog::level::from_str(options.log.level));
   CallGate& gate = impl_->core->gate;

@@ -113,6 +113,23 @@ TEST_F(ReloadTest, FieldsThatNeedARestartAreNamedEachTime) {
   EXPECT_OK(server_->Recommend(UserRequest("u", 8), &response));  // max_k is as it was
 }
 
+TEST_F(ReloadTest, AHigherLimitThanAConnectionHasRoomForNeedsARestart) {
+  // The defaults, 1,024 calls in progress and 1,024 that wait, leave room for twice as many.
+  EXPECT_THAT(Reload("snapshots { poll_interval_ms: 10 } log { slow_request_ms: 0 } limits { "
+                     "max_concurrent_requests: 4096 }"),
+              HasSubstr("reloaded; differs from that of the start in: limits.max_concurrent_requests"));
+  EXPECT_OK(Recommend());
+  EXPECT_THAT(server_->Log(), Not(HasSubstr("max_concurrent_requests (until")));
+  Reload(
+      "snapshots { poll_interval_ms: 10 } log { slow_request_ms: 0 } limits { max_concurrent_requests: 4097 "
+      "}");
+  EXPECT_TRUE(Eventually([&] {
+    return server_->Log().find(
+               "need a restart: limits.max_concurrent_requests (until then at most 4096 over one "
+               "connection)") != std::string::npos;
+  })) << server_->Log();
+}
+
 TEST_F(ReloadTest, UnderLoadNoCallFails) {
   std::atomic<bool> stop{false};
   std::atomic<int> failed{0}, answered{0};
