@@ -111,7 +111,8 @@ void SampleNegatives(size_t num_items, size_t count, std::mt19937_64* random, st
   for (const uint32_t item : *sample) (*taken)[item] = false;
 }
 
-// The running mean takes a step for as many of the optimizer's: it costs a pass over all parameters.
+// The running mean takes a step for as many of the optimizer's, or what is left at the end of an epoch: it
+// costs a pass over all parameters.
 constexpr uint64_t kStepsOfMean = 8;
 
 // mean = kept * mean + (1 - kept) * model; the classes' signs are no parameters.
@@ -262,7 +263,7 @@ absl::StatusOr<FitResult> FitAttention(const FitInput& training, const FitInput&
 
   AttentionModel mean;
   if (options.average_decay > 0) mean = *model;
-  const auto kept_by_mean = static_cast<float>(std::pow(double{options.average_decay}, kStepsOfMean));
+  uint64_t steps_of_mean = 0;  // that it has seen
 
   progress->Begin("attention epoch", options.max_epochs);
   for (uint32_t epoch = 1; epoch <= options.max_epochs; ++epoch) {
@@ -352,7 +353,12 @@ absl::StatusOr<FitResult> FitAttention(const FitInput& training, const FitInput&
       optimizer.scalars.Update(0, d_scalars, step, logit_rate, 0, scalars);
       model->long_term_logit = scalars[0];
       model->long_term_scale *= std::exp(scalars[1]);
-      if (options.average_decay > 0 && step % kStepsOfMean == 0) MoveMean(*model, kept_by_mean, &mean);
+      const bool is_last = begin + batch.size() == order.size();
+      if (options.average_decay > 0 && (is_last || step - steps_of_mean >= kStepsOfMean)) {
+        const auto steps = static_cast<double>(step - steps_of_mean);
+        MoveMean(*model, static_cast<float>(std::pow(double{options.average_decay}, steps)), &mean);
+        steps_of_mean = step;
+      }
     }
     result.epochs = epoch;
     loss /= static_cast<double>(order.size());

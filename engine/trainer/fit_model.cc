@@ -18,7 +18,14 @@ namespace swiftlet {
 namespace {
 
 // Of the attention fit, unless given.
-constexpr float kEventDropout = 0, kDropout = 0, kAverageDecay = 0;
+constexpr float kEventDropout = 0.1f, kDropout = 0.2f;
+// The running mean of the parameters looks back over about two epochs, but no more steps than this.
+constexpr size_t kMaxStepsOfMean = 500;
+
+float ChooseAverageDecay(size_t num_examples, const AttentionFitOptions& options) {
+  const size_t steps = 2 * ((num_examples + options.batch_size - 1) / options.batch_size);
+  return 1 - 1 / static_cast<float>(std::clamp<size_t>(steps, 1, kMaxStepsOfMean));
+}
 
 constexpr double kMeanStaleness = 1;  // events
 
@@ -130,7 +137,6 @@ absl::StatusOr<FittedModel> FitMarked(const Dataset& data, const std::vector<boo
   AttentionFitOptions attention = options.attention;
   if (attention.event_dropout < 0) attention.event_dropout = kEventDropout;
   if (attention.dropout < 0) attention.dropout = kDropout;
-  if (attention.average_decay < 0) attention.average_decay = kAverageDecay;
   if (epochs != 0) attention.max_epochs = epochs;
 
   const SparseRows positives = MakePositives(data, result.classes, marked);
@@ -148,6 +154,7 @@ absl::StatusOr<FittedModel> FitMarked(const Dataset& data, const std::vector<boo
 
   // A user's marked events are the last ones, so that the events before an example's are never marked.
   const std::vector<FitExample> examples = MakeExamples(data, result.classes, marked, attention);
+  if (attention.average_decay < 0) attention.average_decay = ChooseAverageDecay(examples.size(), attention);
   std::vector<FitExample> validation_examples;
   const size_t step = std::max<size_t>(1, (held_out.size() + attention.max_validation_users - 1) /
                                               std::max<size_t>(1, attention.max_validation_users));

@@ -269,15 +269,16 @@ void AddModelFlags(CLI::App* app, ModelOptions* o) {
       ->capture_default_str()
       ->group(group);
   app->add_option("--attention-dropout", attention.dropout,
-                  "Attention: share of the user vector's floats that a step leaves out")
+                  "Attention: share of the user vector's floats that a step leaves out (default: 0.2)")
       ->check(CLI::Range(0.0, 0.95))
       ->group(group);
   app->add_option("--event-dropout", attention.event_dropout,
-                  "Attention: share of a history's events that a step leaves out")
+                  "Attention: share of a history's events that a step leaves out (default: 0.1)")
       ->check(CLI::Range(0.0, 0.95))
       ->group(group);
   app->add_option("--attention-average", attention.average_decay,
-                  "Attention: share that the running mean of the parameters keeps at each step; 0: no mean")
+                  "Attention: share that the running mean of the parameters keeps at each step; 0: no mean "
+                  "(default: a mean over two epochs, 0.998 at most)")
       ->check(CLI::Range(0.0, 0.99999))
       ->group(group);
   AddTransformerFlags(app, &o->training.transformer);

@@ -271,6 +271,22 @@ TEST(AttentionFitTest, TheMeanOfTheParametersIsWhatIsValidatedAndReturned) {
   EXPECT_LT((quick.items - plain.items).norm(), (slow.items - plain.items).norm());
 }
 
+TEST(AttentionFitTest, TheMeanOfAnEpochOfFewStepsIsNotTheStart) {
+  Fixture f(CyclicData(60, 3, 12, 8, 9));
+  f.options.max_epochs = 1;
+  f.options.average_decay = 0.5f;
+  AttentionModel plain = f.model, mean = f.model;
+  Progress silent(nullptr);
+  ASSERT_TRUE(FitAttention(f.Input(), {}, f.options, nullptr, &silent, &mean).ok());
+  f.options.average_decay = 0;
+  ASSERT_TRUE(FitAttention(f.Input(), {}, f.options, nullptr, &silent, &plain).ok());
+  const auto steps = (f.Input().examples.size() + f.options.batch_size - 1) / f.options.batch_size;
+  ASSERT_LT(steps, 8u);
+  const auto moved = static_cast<float>(1 - std::pow(0.5, steps));
+  EXPECT_TRUE(mean.inputs.isApprox(f.model.inputs + moved * (plain.inputs - f.model.inputs), 1e-5f));
+  EXPECT_GT((mean.inputs - f.model.inputs).norm(), 0);
+}
+
 TEST(AttentionFitTest, LearnsTheNextItemAndIsTheSameWithAnyNumberOfThreads) {
   Fixture f(CyclicData(60, 3, 12, 8, 9));
   f.options.max_epochs = 12;

@@ -101,6 +101,28 @@ TEST(FitModelTest, WhereNoEpochIsBetterTheStartIsFittedAgain) {
   EXPECT_EQ(again.validation_ndcg, 0);  // it was not chosen anew
 }
 
+TEST(FitModelTest, WhatAStepLeavesOutAndTheMeanOfTheStepsAreChosenWhereTheyAreNotGiven) {
+  Progress silent(nullptr);
+  const auto fit = [&](uint32_t users, const FitOptions& options) {
+    return FitModel(CyclicData(users, 3, 10, 6, 2), {}, 2, options, nullptr, &silent)->attention.items;
+  };
+  FitOptions given = SmallOptions();
+  given.attention.event_dropout = 0.1f;
+  given.attention.dropout = 0.2f;
+  given.attention.average_decay = 0.9f;  // 60 users have 300 examples, 5 steps an epoch
+  EXPECT_EQ(fit(60, SmallOptions()), fit(60, given));
+  FitOptions small_steps = SmallOptions();
+  small_steps.attention.batch_size = given.attention.batch_size = 1;
+  given.attention.average_decay = 0.998f;  // 600 steps an epoch
+  EXPECT_EQ(fit(120, small_steps), fit(120, given));
+  given.attention.average_decay = 0;
+  EXPECT_NE(fit(120, small_steps), fit(120, given));
+  given.attention.dropout = given.attention.event_dropout = 0;
+  const MatrixF plain = fit(120, given);
+  given.attention.dropout = 0.2f;
+  EXPECT_NE(fit(120, given), plain) << "none is none";
+}
+
 TEST(FitModelTest, MarkedEventsChangeNothing) {
   // The same events but for the item of each user's last one, which is marked: the models must be the same.
   Dataset data = CyclicData(30, 3, 10, 6, 2);
