@@ -128,11 +128,19 @@ std::optional<HttpResponse> ApiGateway::CheckOrigin(const HttpRequest& head) con
   }
   // A page whose own name was made to mean this machine has the right origin, by a wrong name.
   const bool with_port = host.find(':', host.rfind(']') == host.npos ? 0 : host.rfind(']')) != host.npos;
+  const std::string address = with_port ? std::string(host) : absl::StrCat(View(host), ":80");
+  if (asks_for_tokens() || host.empty() || IsLocalAddress(address)) return std::nullopt;
   // Browsers do not say where a page is from that reads /metrics of its own server.
-  if ((from_browser || head.path() == "/metrics") && options_.local && !asks_for_tokens() && !host.empty() &&
-      !IsLocalAddress(with_port ? std::string(host) : absl::StrCat(View(host), ":80"))) {
+  if (options_.local && (from_browser || head.path() == "/metrics")) {
     return ErrorResponse(421, absl::StatusCode::kPermissionDenied,
                          absl::StrCat("this server is not ", Quoted(host), ": it only serves this machine"));
+  }
+  // Elsewhere, too, as behind the published port of a container, unless a certificate says whose the name is.
+  if (!options_.local && from_browser && !options_.tls && !IsIpAddress(address)) {
+    return ErrorResponse(421, absl::StatusCode::kPermissionDenied,
+                         absl::StrCat("pages of ", Quoted(host),
+                                      " may not call a server without tokens and TLS"
+                                      ": open them by its IP address"));
   }
   return std::nullopt;
 }

@@ -38,7 +38,8 @@ struct ApiGatewayOptions {
   absl::Duration call_timeout = absl::Seconds(60);
   bool documented = true;           // /docs and /openapi.json
   AccessControl* access = nullptr;  // outlives the gateway; null: everybody may call
-  bool local = false;               // only this machine reaches the address
+  bool tls = false;
+  bool local = false;  // only this machine reaches the address
   std::function<bool()> healthy = [] { return true; };
   std::function<std::string()> metrics = [] { return std::string(); };
 };

@@ -23,6 +23,7 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(
                                                 .call_timeout = options.http.call_timeout,
                                                 .documented = options.security.reflection,
                                                 .access = security->access(),
+                                                .tls = !options.security.tls_certificate.empty(),
                                                 .local = IsLocalAddress(options.http.listen_address),
                                                 .healthy = std::move(healthy),
                                                 .metrics = [metrics] { return metrics->Text(); }}));

@@ -315,6 +315,25 @@ class ApiTest(HttpCase):
         self.assertIn("frame-ancestors 'none'", page.headers["Content-Security-Policy"])
         self.assertEqual((self.get("/").status, self.get("/").headers["Location"]), (302, "/console"))
 
+    def test_pages_by_name_need_tokens_or_tls_where_others_reach_the_address(self):
+        def status(host, method="AdminService/GetStatus"):
+            return self.call(method, Origin=f"http://{host}", Host=host).status
+
+        anywhere = ("--http-listen", "0.0.0.0:0")
+        self.start("--insecure-listen", listen=anywhere)
+        name = f"swiftlet.example:{self.port}"
+        self.assertEqual((status(name), status("swiftlet.example"), status("127.0.0.1.example:80")), (421, 421, 421))
+        for host in (f"localhost:{self.port}", f"127.0.0.1:{self.port}", "192.0.2.7:8080", "192.0.2.7", "[2001:db8::1]:8080"):
+            self.assertEqual(status(host), 200, host)
+        # Programs call it by any name.
+        self.assertEqual(self.call("AdminService/GetStatus", Host=name).status, 200)
+        self.assertEqual(send(self.connect(), "GET", "/metrics", None, {"Host": name}).status, 200)
+        self.made.stop()
+        # What such a page can do without a token, anybody can.
+        self.token("ops", "admin")
+        self.start("--insecure-listen", "--token-file", "tokens", listen=anywhere)
+        self.assertEqual(status(f"swiftlet.example:{self.port}"), 401)
+
     def test_it_ends_with_the_server(self):
         self.start()
         kept = self.connect()
