@@ -44,12 +44,14 @@ ENTRYPOINT ["/usr/local/bin/swiftlet-trainer"]
 
 FROM runtime AS server
 COPY --from=build /src/build/release/bin/swiftlet-server /usr/local/bin/
-EXPOSE 50051 9464
+EXPOSE 50051 8080 9464
 # Healthy once the server answers, also while it waits for its first snapshot: that is readiness, `swiftlet status`.
 HEALTHCHECK --interval=5s --timeout=2s --start-period=10s CMD ["/usr/local/bin/swiftlet", "status", "--live"]
 # Inside a container all addresses are its own: who may reach it is decided where its ports are published. With --tls-cert and
 # --tls-key after the image's name it speaks TLS; `swiftlet status` of the health check then needs SWIFTLET_TLS_CA and
 # SWIFTLET_TLS_SERVER_NAME in the environment.
-ENTRYPOINT ["/usr/local/bin/swiftlet-server", "--listen", "0.0.0.0:50051", "--metrics", "0.0.0.0:9464", \
-            "--insecure-listen", "--insecure-metrics", \
+#
+# HTTP, with the console, listens beside gRPC on the same terms.
+ENTRYPOINT ["/usr/local/bin/swiftlet-server", "--listen", "0.0.0.0:50051", "--http-listen", "0.0.0.0:8080", \
+            "--metrics", "0.0.0.0:9464", "--insecure-listen", "--insecure-metrics", \
             "--data-dir", "/var/lib/swiftlet/data", "--model-dir", "/var/lib/swiftlet/models"]

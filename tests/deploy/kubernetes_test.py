@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import urllib.request
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tests/python"))
@@ -89,11 +90,12 @@ class Files(unittest.TestCase):
             write(config, path)
             result = run(program("swiftlet-server"), f"--config={path}", "--check-config")
             self.assertEqual(result.returncode, 0, result.stdout)
-            for flag, address in (("insecure_listen", "listen_address"), ("insecure_metrics", "metrics_address")):
+            for flag, address in (("insecure_listen", "listen_address"), ("insecure_listen", "http.listen_address"),
+                                  ("insecure_metrics", "metrics_address")):
                 write(config.replace(f"{flag}: true", ""), path)
                 result = run(program("swiftlet-server"), f"--config={path}", "--check-config")
                 self.assertEqual(result.returncode, 2, result.stdout)
-                self.assertIn(f"{address}: other machines reach", result.stdout)
+                self.assertRegex(result.stdout, rf"(?m)(?:^|\s){address}: other machines reach")
 
     def test_the_server_accepts_the_configurations(self):
         for path in sorted(set(CONFIGS.values())):
@@ -268,6 +270,14 @@ class Rendered(unittest.TestCase):
                     self.assertTrue(called)
                     for port in rule["ports"]:
                         self.assertTrue(all(port["port"] in self.ports(template) for template in called))
+        for overlay, document in self.each("Service"):
+            (template,) = self.selected(overlay, document["spec"]["selector"])
+            let_in = {port["port"] for policy in self.all[overlay] if policy["kind"] == "NetworkPolicy"
+                      and policy["spec"]["podSelector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+                      for rule in policy["spec"].get("ingress", [])
+                      if {"podSelector": {"matchLabels": {"swiftlet.io/client": "true"}}} in rule["from"]
+                      for port in rule["ports"]}
+            self.assertEqual(let_in, {port["targetPort"] for port in document["spec"]["ports"]})
         for overlay, document, template in self.workloads():
             covered = [d for d in self.all[overlay] if d["kind"] == "NetworkPolicy"
                        and "Egress" in d["spec"]["policyTypes"]
@@ -342,6 +352,7 @@ class Rendered(unittest.TestCase):
             ports = self.ports(template)
             self.assertEqual(setting(config, "listen_address"), f"0.0.0.0:{ports['grpc']}")
             self.assertEqual(setting(config, "metrics_address"), f"0.0.0.0:{ports['metrics']}")
+            self.assertEqual(setting(config, "http.listen_address"), f"0.0.0.0:{ports['http']}")
             self.assertEqual(template["metadata"]["annotations"]["prometheus.io/port"], str(ports["metrics"]))
             for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
                 self.assertEqual(container[probe]["grpc"]["port"], ports["grpc"])
@@ -436,9 +447,11 @@ class Rendered(unittest.TestCase):
         log_path = os.path.join(pod, "log")
         with open(log_path, "w", encoding="utf-8") as log:
             process = subprocess.Popen([program("swiftlet-server"), f"--config={path}", "--listen=127.0.0.1:0",  # pylint: disable=consider-using-with
-                                        "--metrics=127.0.0.1:0", f"--port-file={ports}"], stdout=log, stderr=log)
+                                        "--metrics=127.0.0.1:0", "--http-listen=127.0.0.1:0",
+                                        f"--port-file={ports}"], stdout=log, stderr=log)
         self.addCleanup(lambda: (process.kill(), process.wait()))
-        address = f"127.0.0.1:{wait_for_port(process, ports, log_path)}"
+        port, _, http_port = wait_for_ports(process, ports, log_path)
+        address = f"127.0.0.1:{port}"
 
         probes = {name: container[name]["grpc"]["service"] for name in ("startupProbe", "livenessProbe", "readinessProbe")}
         self.assertEqual(health(address, probes["startupProbe"]), 1)
@@ -471,17 +484,20 @@ class Rendered(unittest.TestCase):
         result = run(program("swiftlet"), "--server", address, "status", "--wait", "60")
         self.assertEqual(result.returncode, 0, result.stdout)
         self.assertEqual(health(address, probes["readinessProbe"]), 1)
+        for page in ("healthz", "console"):
+            with urllib.request.urlopen(f"http://127.0.0.1:{http_port}/{page}", timeout=TIMEOUT_S) as answer:
+                self.assertEqual(answer.status, 200)
         process.terminate()
         self.assertEqual(process.wait(TIMEOUT_S), 0)
 
 
-def wait_for_port(process, path, log_path):
+def wait_for_ports(process, path, log_path):
     import time  # pylint: disable=import-outside-toplevel
     end = time.monotonic() + TIMEOUT_S
     while not (os.path.exists(path) and read(path).endswith("\n")):
         assert process.poll() is None and time.monotonic() < end, read(log_path)
         time.sleep(0.01)
-    return read(path).split()[0]
+    return read(path).split()
 
 
 def health(address, service):

@@ -148,6 +148,21 @@ class Files(unittest.TestCase):
             self.assertIsNotNone(block, section)
             self.assertRegex(block[1], rf"\b{''.join(names)}\b")
 
+    def test_compose_publishes_every_port_of_the_server_on_this_machine_only(self):
+        compose = read(os.path.join(ROOT, "deploy/compose.yml"))
+        for ports in re.findall(r"^    ports: \[(.*)\]$", compose, re.M):
+            for port in ports.split(", "):
+                self.assertRegex(port, r'^"127\.0\.0\.1:(\d+):\1"$')
+        server = re.search(r"^  server:\n(.*?)^$", compose, re.M | re.S)[1]
+        exposed = re.search(r"^EXPOSE (.*)$", read(os.path.join(ROOT, "Dockerfile")), re.M)[1].split()
+        self.assertEqual(re.findall(r':(\d+)"', re.search(r"ports: (.*)", server)[1]), exposed)
+        # As the image starts it.
+        entry = json.loads(re.search(r"^ENTRYPOINT (\[\"/usr/local/bin/swiftlet-server.*?\])$",
+                                     read(os.path.join(ROOT, "Dockerfile")).replace("\\\n", ""), re.M)[1])
+        self.assertEqual([port for port in exposed if f"0.0.0.0:{port}" in entry], exposed)
+        result = run(os.path.join(BIN, "swiftlet-server"), *entry[1:], "--check-config")
+        self.assertEqual(result.returncode, 0, result.stdout)
+
     def test_files_that_compose_mounts_exist(self):
         paths = re.findall(r"- (\./[^:]+):(/[^:]+):ro$", read(os.path.join(ROOT, "deploy/compose.yml")), re.M)
         self.assertGreater(len(paths), 4)
