@@ -82,7 +82,8 @@ int NumThreads(pid_t pid, int policy) {
   return count;
 }
 
-constexpr VersionedModelOptions kLarge = {.num_items = 30'000, .dim = 64};  // some 15 MB
+// Some 16 MB, but too few items for an index, which takes long to build.
+constexpr VersionedModelOptions kLarge = {.num_items = 8'000, .dim = 256};
 
 TEST(BackgroundLoad, OneThatAnOperatorAskedForLeavesTheIdleClassAfterFiveSeconds) {
   TempDir dir;
