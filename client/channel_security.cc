@@ -6,7 +6,9 @@
 #include <sstream>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "engine/base/status_macros.h"
 
 namespace swiftlet {
@@ -20,6 +22,24 @@ absl::StatusOr<std::string> ReadFile(const char* what, const std::string& path) 
     return absl::NotFoundError(absl::StrCat(what, ": ", path, " cannot be read, or is empty"));
   }
   return text.str();
+}
+
+// Refuses what is no such PEM at all: gRPC would only say that it has no address. kind: how its label ends.
+absl::Status CheckPem(const char* what, const std::string& path, absl::string_view pem,
+                      absl::string_view kind) {
+  constexpr absl::string_view kBegin = "-----BEGIN ";
+  for (size_t at = pem.find(kBegin); at != pem.npos; at = pem.find(kBegin, at + 1)) {
+    const absl::string_view label = pem.substr(at + kBegin.size());
+    if (absl::EndsWith(label.substr(0, label.find("-----")), kind)) return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat(what, ": ", path, " holds no ", kind, " in PEM"));
+}
+
+absl::StatusOr<std::string> ReadPem(const char* what, const std::string& path, absl::string_view kind) {
+  if (path.empty()) return std::string();
+  SWIFTLET_ASSIGN_OR_RETURN(std::string pem, ReadFile(what, path));
+  SWIFTLET_RETURN_IF_ERROR(CheckPem(what, path, pem, kind));
+  return pem;
 }
 
 std::string Environment(const char* name) {
@@ -48,9 +68,9 @@ absl::StatusOr<ChannelSecurity> ReadChannelSecurity(const ChannelSecurityFiles& 
   ChannelSecurity security;
   security.tls = files.tls || !(files.ca_file + files.cert_file + files.key_file + files.server_name).empty();
   security.server_name = files.server_name;
-  SWIFTLET_ASSIGN_OR_RETURN(security.ca, ReadFile("tls-ca", files.ca_file));
-  SWIFTLET_ASSIGN_OR_RETURN(security.certificate, ReadFile("tls-cert", files.cert_file));
-  SWIFTLET_ASSIGN_OR_RETURN(security.private_key, ReadFile("tls-key", files.key_file));
+  SWIFTLET_ASSIGN_OR_RETURN(security.ca, ReadPem("tls-ca", files.ca_file, "CERTIFICATE"));
+  SWIFTLET_ASSIGN_OR_RETURN(security.certificate, ReadPem("tls-cert", files.cert_file, "CERTIFICATE"));
+  SWIFTLET_ASSIGN_OR_RETURN(security.private_key, ReadPem("tls-key", files.key_file, "PRIVATE KEY"));
   SWIFTLET_ASSIGN_OR_RETURN(std::string token, ReadFile("token-file", files.token_file));
   token = token.substr(0, token.find_first_of("\r\n"));
   if (!files.token_file.empty() && token.empty()) {

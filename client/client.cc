@@ -8,6 +8,8 @@
 #include <chrono>
 #include <utility>
 
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "client/event_id.h"
 #include "client/rpc_status.h"
@@ -165,6 +167,14 @@ const ClientOptions& Client::options() const { return impl_->options; }
 
 absl::StatusOr<std::unique_ptr<Client>> Client::Connect(ClientOptions options) {
   if (options.address.empty()) return absl::InvalidArgumentError("address: empty; expected host:port");
+  // gRPC would take it modulo 65536.
+  int64_t port = 0;
+  if (const size_t colon = options.address.rfind(':');
+      colon != std::string::npos && absl::SimpleAtoi(options.address.substr(colon + 1), &port) &&
+      (port < 0 || port > 65535) && !absl::StartsWith(options.address, "unix:")) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("address: ", options.address, " has no port from 0 to 65535"));
+  }
   if (options.default_timeout <= absl::ZeroDuration()) {
     return absl::InvalidArgumentError(
         absl::StrCat("default_timeout: ", absl::FormatDuration(options.default_timeout), " is not positive"));
@@ -184,7 +194,8 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(ClientOptions options) {
   // A connection of its own for each client, made again within the time that a call's retries take.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
+  // What gRPC gives a connection to come about, handshake of TLS included, in spite of its name.
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5000);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
   if (!options.user_agent.empty()) arguments.SetUserAgentPrefix(options.user_agent);
   if (!options.security.server_name.empty()) arguments.SetSslTargetNameOverride(options.security.server_name);

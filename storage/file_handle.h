@@ -1,4 +1,4 @@
-// An open file descriptor. Private to storage/.
+// An open file descriptor.
 #ifndef SWIFTLET_STORAGE_FILE_HANDLE_H_
 #define SWIFTLET_STORAGE_FILE_HANDLE_H_
 

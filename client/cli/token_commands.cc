@@ -1,10 +1,12 @@
 // swiftlet token new.
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -18,6 +20,7 @@
 #include "client/cli/text.h"
 #include "engine/base/status_macros.h"
 #include "server/security/token_file.h"
+#include "storage/file_handle.h"
 
 namespace swiftlet::cli {
 namespace {
@@ -46,12 +49,25 @@ absl::StatusOr<int64_t> ParseExpiry(const std::string& text) {
   return absl::ToUnixSeconds(at) * 1000;
 }
 
-// The file with one more line, whole or not at all: a server may read it at any time.
-absl::Status AddLine(const std::string& path, const std::string& line) {
+// The file with one more line, whole or not at all: a server may read it at any time, and another of these
+// may add to it. Who owns it, who may read it and where it is stay as they are.
+absl::Status AddLine(const std::string& given, const std::string& line) {
+  std::error_code ignored;
+  std::filesystem::path target = given;
+  for (int links = 0; links < 40 && std::filesystem::is_symlink(target, ignored); ++links) {
+    target = target.parent_path() / std::filesystem::read_symlink(target, ignored);
+  }
+  const std::string path = target.string();
+  const auto fail = [&](const char* what) {
+    return absl::UnavailableError(absl::StrCat(path, ": ", what, ": ", std::strerror(errno)));
+  };
+  const std::string directory = target.has_parent_path() ? target.parent_path().string() : ".";
+  const FileHandle lock(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (lock.fd() < 0 || flock(lock.fd(), LOCK_EX) != 0) return fail("cannot lock its directory");
   std::string text;
   struct stat info = {};
-  info.st_mode = 0600;
-  if (stat(path.c_str(), &info) == 0) {
+  const bool exists = stat(path.c_str(), &info) == 0;
+  if (exists) {
     std::ifstream in(path, std::ios::binary);
     std::stringstream all;
     all << in.rdbuf();
@@ -62,15 +78,20 @@ absl::Status AddLine(const std::string& path, const std::string& line) {
   text += line;
   if (absl::Status status = ParseTokenFile(text, path).status(); !status.ok()) return status;
   const std::string temporary = absl::StrCat(path, ".tmp.", getpid());
-  const int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, info.st_mode & 0777);
-  const bool written =
-      fd >= 0 && write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()) && fsync(fd) == 0;
-  int error = errno;
-  if (fd >= 0) close(fd);
-  if (written && std::rename(temporary.c_str(), path.c_str()) == 0) return absl::OkStatus();
-  if (written) error = errno;
-  if (fd >= 0) unlink(temporary.c_str());
-  return absl::UnavailableError(absl::StrCat(path, ": cannot write: ", std::strerror(error)));
+  const FileHandle file(open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  if (file.fd() < 0) return fail("cannot write");
+  const auto written = [&]() -> absl::Status {
+    if (write(file.fd(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
+      return fail("cannot write");
+    if (exists && fchown(file.fd(), info.st_uid, info.st_gid) != 0) return fail("cannot keep its owner");
+    if (exists && fchmod(file.fd(), info.st_mode & 0777) != 0) return fail("cannot keep its mode");
+    if (fsync(file.fd()) != 0 || std::rename(temporary.c_str(), path.c_str()) != 0)
+      return fail("cannot write");
+    return absl::OkStatus();
+  };
+  absl::Status status = written();
+  if (!status.ok()) unlink(temporary.c_str());
+  return status;
 }
 
 int RunNew(Session& session, const NewFlags& flags) {

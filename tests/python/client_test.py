@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import shutil
+import socket
 import subprocess
 import tempfile
 import threading
@@ -234,8 +235,41 @@ class RetryTest(WithServer):
             self.client(service_config_json="{}").get_status()
 
 
+class LateRelay(threading.Thread):
+    """Passes one connection on to an address, after a while: so long takes the way to another continent."""
+
+    def __init__(self, address, seconds):
+        super().__init__(daemon=True)
+        self.to, self.seconds = address, seconds
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
+        self.start()
+
+    def run(self):
+        time.sleep(self.seconds)
+        host, port = self.to.split(":")
+        with self.listener, self.listener.accept()[0] as near, socket.create_connection((host, int(port))) as far:
+            back = threading.Thread(target=self.copy, args=(far, near))
+            back.start()
+            self.copy(near, far)
+            back.join()
+
+    @staticmethod
+    def copy(source, target):
+        try:
+            while data := source.recv(4096):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+
 @for_both
 class DeadlineTest(WithServer):
+    def test_servers_may_be_far_away(self):
+        relay = LateRelay(self.server.address, 0.4)
+        self.connect(relay.address).recommend("u", k=1)
+
     def test_the_callers_deadline_reaches_the_server(self):
         client = self.client(timeout=1000.0)
         client.get_status()

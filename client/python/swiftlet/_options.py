@@ -106,7 +106,8 @@ class ClientOptions:
             # A connection of its own for each client, made again within the time that a call's retries take.
             ("grpc.use_local_subchannel_pool", 1),
             ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.min_reconnect_backoff_ms", 100),
+            # What gRPC gives a connection to come about, handshake of TLS included, in spite of its name.
+            ("grpc.min_reconnect_backoff_ms", 5000),
             ("grpc.max_reconnect_backoff_ms", 2000),
             ("grpc.primary_user_agent", f"{self.user_agent} swiftlet-python/{__version__}".strip()),
         ]

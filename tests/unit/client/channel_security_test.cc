@@ -14,6 +14,9 @@ namespace {
 
 using ::testing::HasSubstr;
 
+constexpr char kCertificate[] = "-----BEGIN CERTIFICATE-----\n";
+constexpr char kKey[] = "-----BEGIN EC PRIVATE KEY-----\n";
+
 class ChannelSecurityTest : public ::testing::Test {
  protected:
   std::string Write(const std::string& name, const std::string& text) {
@@ -29,14 +32,17 @@ TEST_F(ChannelSecurityTest, FilesAreRead) {
   EXPECT_FALSE(none->tls);
   EXPECT_EQ(none->token, "");
   const absl::StatusOr<ChannelSecurity> all =
-      ReadChannelSecurity({.ca_file = Write("ca", "CA"),
-                           .cert_file = Write("c", "CERT"),
-                           .key_file = Write("k", "KEY"),
+      ReadChannelSecurity({.ca_file = Write("ca", std::string("# ours\n") + kCertificate),
+                           .cert_file = Write("c", kCertificate),
+                           .key_file = Write("k", kKey),
                            .server_name = "inside",
                            .token_file = Write("t", "secret\r\nmore\n")});
   ASSERT_TRUE(all.ok()) << all.status();
   EXPECT_TRUE(all->tls);
-  EXPECT_EQ(all->ca + all->certificate + all->private_key + all->server_name, "CACERTKEYinside");
+  EXPECT_EQ(all->ca, std::string("# ours\n") + kCertificate);
+  EXPECT_EQ(all->certificate, kCertificate);
+  EXPECT_EQ(all->private_key, kKey);
+  EXPECT_EQ(all->server_name, "inside");
   EXPECT_EQ(all->token, "secret");
   EXPECT_TRUE(ReadChannelSecurity({.tls = true})->tls) << "by the system's authorities";
 }
@@ -49,19 +55,25 @@ TEST_F(ChannelSecurityTest, WhatIsWrongIsNamed) {
   EXPECT_THAT(error({.token_file = dir_.path()}), HasSubstr("token-file: "));
   EXPECT_THAT(error({.token_file = Write("empty", "\nx")}), HasSubstr("has no first line"));
   EXPECT_THAT(error({.token_file = Write("blank", "a b\n")}), HasSubstr("characters that no token has"));
-  EXPECT_THAT(error({.cert_file = Write("c", "CERT")}), HasSubstr("go together"));
+  EXPECT_THAT(error({.cert_file = Write("c", kCertificate)}), HasSubstr("go together"));
+  for (const char* text : {"garbage", "-----BEGIN", "-----BEGIN ", kKey}) {
+    EXPECT_THAT(error({.ca_file = Write("ca", text)}),
+                HasSubstr("tls-ca: " + dir_.File("ca") + " holds no CERTIFICATE in PEM"));
+  }
+  EXPECT_THAT(error({.cert_file = Write("c", kCertificate), .key_file = Write("k", kCertificate)}),
+              HasSubstr("tls-key: " + dir_.File("k") + " holds no PRIVATE KEY in PEM"));
   EXPECT_FALSE(CheckChannelSecurity({.ca = "CA"}).ok()) << "without tls";
 }
 
 TEST_F(ChannelSecurityTest, TheEnvironmentIsRead) {
-  setenv("SWIFTLET_TLS_CA", Write("ca", "CA").c_str(), 1);
+  setenv("SWIFTLET_TLS_CA", Write("ca", kCertificate).c_str(), 1);
   setenv("SWIFTLET_TOKEN", "secret", 1);
   const absl::StatusOr<ChannelSecurity> security = ChannelSecurityFromEnvironment();
   unsetenv("SWIFTLET_TLS_CA");
   unsetenv("SWIFTLET_TOKEN");
   ASSERT_TRUE(security.ok()) << security.status();
   EXPECT_TRUE(security->tls);
-  EXPECT_EQ(security->ca, "CA");
+  EXPECT_EQ(security->ca, kCertificate);
   EXPECT_EQ(security->token, "secret");
   setenv("SWIFTLET_TLS", "0", 1);
   EXPECT_FALSE(ChannelSecurityFromEnvironment()->tls);

@@ -1,9 +1,14 @@
 #include "client/client.h"
 
+#include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <map>
 #include <memory>
 #include <set>
@@ -41,6 +46,56 @@ v1::RecordEventsRequest TwoEvents() {
   }
   return request;
 }
+
+// Passes one connection on to a port of this machine, after a while: so long takes the way to another
+// continent.
+class LateRelay {
+ public:
+  LateRelay(int port, std::chrono::milliseconds after) {
+    socklen_t size = sizeof(address_);
+    EXPECT_EQ(bind(listener_, reinterpret_cast<sockaddr*>(&address_), size), 0);
+    EXPECT_EQ(listen(listener_, 4), 0);
+    EXPECT_EQ(getsockname(listener_, reinterpret_cast<sockaddr*>(&address_), &size), 0);
+    relay_ = std::thread([this, port, after] {
+      std::this_thread::sleep_for(after);
+      const int near = accept(listener_, nullptr, nullptr), far = socket(AF_INET, SOCK_STREAM, 0);
+      sockaddr_in to = Local(port);
+      EXPECT_EQ(connect(far, reinterpret_cast<sockaddr*>(&to), sizeof(to)), 0);
+      std::thread back([near, far] { Copy(far, near); });
+      Copy(near, far);
+      back.join();
+      close(near);
+      close(far);
+    });
+  }
+  ~LateRelay() {
+    shutdown(listener_, SHUT_RDWR);
+    relay_.join();
+    close(listener_);
+  }
+  std::string address() const { return absl::StrCat("127.0.0.1:", ntohs(address_.sin_port)); }
+
+ private:
+  static sockaddr_in Local(int port) {
+    sockaddr_in address = {};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(static_cast<uint16_t>(port));
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    return address;
+  }
+  static void Copy(int from, int to) {
+    char bytes[4096];
+    for (ssize_t n; (n = recv(from, bytes, sizeof(bytes), 0)) > 0;) {
+      if (send(to, bytes, static_cast<size_t>(n), MSG_NOSIGNAL) != n) break;
+    }
+    shutdown(from, SHUT_RD);
+    shutdown(to, SHUT_WR);
+  }
+
+  const int listener_ = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address_ = Local(0);
+  std::thread relay_;
+};
 
 // Fails the first `failures` calls.
 template <typename Method>
@@ -206,7 +261,12 @@ TEST(ClientTest, AnUnlimitedTimeoutWorks) {
 
 TEST(ClientTest, ConnectRefusesBadOptions) {
   const auto code = [](ClientOptions options) { return Client::Connect(std::move(options)).status().code(); };
-  EXPECT_EQ(code({.address = ""}), absl::StatusCode::kInvalidArgument);
+  for (const char* address : {"", "localhost:65536", "127.0.0.1:99999", "[::1]:123456"}) {
+    EXPECT_EQ(code({.address = address}), absl::StatusCode::kInvalidArgument) << address;
+  }
+  for (const char* address : {"localhost", "localhost:65535", "unix:/tmp/a:70000", "dns:///shop:1"}) {
+    EXPECT_EQ(code({.address = address}), absl::StatusCode::kOk) << address;
+  }
   EXPECT_EQ(code({.default_timeout = absl::ZeroDuration()}), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(code({.max_attempts = 0}), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(code({.max_attempts = 6}), absl::StatusCode::kInvalidArgument);
@@ -224,6 +284,13 @@ TEST(ClientTest, WithoutAServerACallFailsUnlessItWaits) {
   const absl::Status waited =
       client->Recommend({}, {.timeout = absl::Milliseconds(100), .wait_for_ready = true}).status();
   EXPECT_TRUE(absl::IsDeadlineExceeded(waited)) << waited;
+}
+
+TEST(ClientTest, ServersMayBeFarAway) {
+  FakeServer server;
+  const LateRelay relay(server.port(), std::chrono::milliseconds(400));
+  const auto answer = MustConnect({.address = relay.address()})->Recommend({});
+  EXPECT_TRUE(answer.ok()) << answer.status();
 }
 
 TEST(ClientTest, ReadsTheHealthOfServices) {

@@ -100,6 +100,7 @@ class FakeServer {
   void SetServing(const std::string& service, bool serving) {
     server_->GetHealthCheckService()->SetServingStatus(service, serving);
   }
+  int port() const { return port_; }
   std::string address() const { return absl::StrCat("127.0.0.1:", port_); }
 
  private:
