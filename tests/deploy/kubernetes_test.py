@@ -347,7 +347,7 @@ class Rendered(unittest.TestCase):
 
     def test_servers_are_what_their_configuration_says(self):
         count = 0
-        for _, _, template, container, config in self.server_pods():
+        for overlay, _, template, container, config in self.server_pods():
             count += 1
             ports = self.ports(template)
             self.assertEqual(setting(config, "listen_address"), f"0.0.0.0:{ports['grpc']}")
@@ -359,6 +359,11 @@ class Rendered(unittest.TestCase):
             mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
             self.assertIs(mounts[setting(config, "model_dir")]["readOnly"], True)
             self.assertNotIn("readOnly", mounts[setting(config, "data_dir")])
+            # Who keeps users can back them up, to another volume than theirs.
+            if overlay != "inline":
+                backups = mounts[setting(config, "backup.directory")]
+                self.assertNotIn("readOnly", backups)
+                self.assertNotEqual(backups["name"], mounts[setting(config, "data_dir")]["name"])
             # A server that cannot delete is not to try.
             self.assertEqual(setting(config, "snapshots.keep_versions"), "1000")
             # Time to stop.
@@ -458,6 +463,11 @@ class Rendered(unittest.TestCase):
         self.assertEqual(health(address, probes["livenessProbe"]), 1)
         # Without a snapshot: no recommendations, but events.
         self.assertEqual(health(address, probes["readinessProbe"]), 2 if overlay == "inline" else 1)
+
+        if overlay != "inline":
+            made = run(program("swiftlet"), "--server", address, "backup", "create")
+            self.assertEqual(made.returncode, 0, made.stdout)
+            self.assertTrue(os.listdir(os.path.join(pod, "backups")))
 
         data = ServerProcess()  # for its events and items only
         self.addCleanup(data.remove)
