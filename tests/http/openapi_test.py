@@ -44,6 +44,8 @@ class OpenApiTest(HttpCase):
         record = document["paths"]["/v1/EventService/RecordEvents"]["post"]["description"]
         self.assertIn("on disk (fsync), and the next Recommend for these users reflects them.", record)
         self.assertIn("\n  INVALID_ARGUMENT    a bad field;", record)
+        self.assertEqual([path for path, of in document["paths"].items() if path.startswith("/v1/") and not of["post"].get("description")],
+                         [], "every method says what it does")
         self.assertIn("STATUS_DELETED", schemas["Item.Status"]["enum"])
         self.assertEqual(schemas["SnapshotInfo"]["properties"]["version"],
                          {"type": "string", "format": "int64"})
