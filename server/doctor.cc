@@ -27,6 +27,7 @@
 #include "server/io_threads.h"
 #include "server/listen_check.h"
 #include "server/process_stats.h"
+#include "server/unix_socket.h"
 #include "storage/data_directory.h"
 #include "storage/file_handle.h"
 #include "storage/training_reader.h"
@@ -67,10 +68,11 @@ class Examination {
     Memory();
     Files();
     Address("listen_address", options_.listen_address);
+    if (!options_.unix_socket.empty()) Socket("unix_socket", options_.unix_socket);
     if (!options_.http.listen_address.empty()) Address("http.listen_address", options_.http.listen_address);
     if (!options_.metrics_address.empty()) Address("metrics_address", options_.metrics_address);
     for (const std::vector<Finding>& more :
-         {ExamineSecurity(options_), data, models, ExamineBackups(options_)}) {
+         {ExamineSecurity(options_), data, models, ExamineBackups(options_), ExamineWrittenFiles(options_)}) {
       findings_.insert(findings_.end(), more.begin(), more.end());
     }
     return std::move(findings_);
@@ -140,7 +142,7 @@ class Examination {
   }
 
   void Address(const std::string& about, const std::string& address) {
-    if (address.starts_with("unix:")) return Ok(about, address);
+    if (address.starts_with("unix:")) return Socket(about, address.substr(5));
     const ListenCheck check = CheckListening(address);
     if (check.ok) return Ok(about, absl::StrCat(address, " is free"));
     if (check.in_use && running_) {
@@ -149,6 +151,18 @@ class Examination {
     Problem(about, absl::StrCat(address, ": ", check.reason),
             check.in_use ? "another program listens there: name another port, or stop it"
                          : "name an address of this machine, and a port that this user may listen on");
+  }
+
+  void Socket(const std::string& about, const std::string& path) {
+    const absl::StatusOr<SocketPath> found = LookAtSocketPath(path);
+    if (!found.ok()) {
+      return Problem(about, std::string(found.status().message()),
+                     "name a path in a directory that the user that the server runs as may write");
+    }
+    if (*found != SocketPath::kInUse) return Ok(about, absl::StrCat(path, " is free"));
+    if (running_) return Ok(about, absl::StrCat(path, " is in use, as a server is running"));
+    Problem(about, absl::StrCat("cannot listen on ", path, ": another process listens on it"),
+            "name another path, or stop that process");
   }
 
   // Free space, kind of file system and fsync of the directory that is at or above `path`.
@@ -207,17 +221,26 @@ class Examination {
     return at.string();
   }
 
+  // Whether a directory that is not there can be made; a finding where it cannot.
+  bool CanBeCreated(const std::string& about, const std::string& path) {
+    const std::string above = Existing(path);
+    std::error_code error;
+    const bool is_directory = fs::is_directory(above, error);
+    if (is_directory && access(above.c_str(), W_OK | X_OK) == 0) return true;
+    Problem(about,
+            absl::StrCat(path, " is not there, and ", above,
+                         is_directory ? " cannot be written" : " is not a directory"),
+            "create it for the user that the server runs as");
+    return false;
+  }
+
   void DataDirectory() {
     const std::string& path = options_.data_dir;
     std::error_code error;
     if (!fs::exists(path, error)) {
-      const std::string above = Existing(path);
-      if (access(above.c_str(), W_OK) != 0) {
-        return Problem("data_dir", absl::StrCat(path, " is not there, and ", above, " cannot be written"),
-                       "create it for the user that the server runs as");
-      }
+      if (!CanBeCreated("data_dir", path)) return;
       Ok("data_dir", absl::StrCat(path, " will be created"));
-      return Disk("data_dir", above, false);
+      return Disk("data_dir", Existing(path), false);
     }
     const absl::StatusOr<DataDirectoryState> state = LookAtDataDirectory(path);
     if (!state.ok()) {
@@ -272,8 +295,15 @@ class Examination {
     const ModelDirectory models(options_.model_dir);
     std::error_code error;
     if (!fs::exists(options_.model_dir, error)) {
-      return Advise("model_dir", options_.model_dir + " is not there",
-                    "the server creates it; publish a snapshot with swiftlet-trainer train --publish");
+      if (!CanBeCreated("model_dir", options_.model_dir)) return;
+      return Advise(
+          "model_dir", options_.model_dir + " is not there",
+          absl::StrCat("the server creates it; train and publish a snapshot with `swiftlet-trainer train "
+                       "--models ",
+                       options_.model_dir, "`"));
+    }
+    if (!fs::is_directory(options_.model_dir, error)) {
+      return Problem("model_dir", options_.model_dir + " is not a directory", "name another model_dir");
     }
     const absl::StatusOr<std::optional<int64_t>> current = models.ReadCurrent();
     const absl::StatusOr<std::optional<int64_t>> pinned = models.ReadPinned();

@@ -35,7 +35,7 @@ struct HostFacts {
 HostFacts ReadHostFacts();
 
 // In the order of the checks: processor, memory, open files, addresses, ExamineSecurity, data_dir, model_dir,
-// ExamineBackups. Writes and
+// ExamineBackups, ExamineWrittenFiles. Writes and
 // deletes a small file in data_dir, where that is there, to time its fsync; changes nothing else. Takes as
 // long as reading the snapshot that would serve.
 std::vector<Finding> Examine(const ServerOptions& options, const HostFacts& host);
@@ -44,6 +44,8 @@ std::vector<Finding> ConfigurationProblems(const std::string& errors);
 // Certificates, tokens, and who reaches the server.
 std::vector<Finding> ExamineSecurity(const ServerOptions& options);
 std::vector<Finding> ExamineBackups(const ServerOptions& options);
+// security.audit_log and port_file.
+std::vector<Finding> ExamineWrittenFiles(const ServerOptions& options);
 
 // One line for each finding, its advice on the next, and a last line that counts.
 std::string FindingsText(const std::vector<Finding>& findings);

@@ -1,4 +1,5 @@
-// The doctor: what the configuration names beside data_dir and model_dir, and who reaches the server.
+// The doctor: what the configuration names beside data_dir, model_dir and addresses, and who reaches the
+// server.
 #include <unistd.h>
 
 #include <cerrno>
@@ -8,6 +9,7 @@
 #include <iterator>
 #include <sstream>
 #include <system_error>
+#include <tuple>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -140,7 +142,44 @@ void LookAtBackups(const BackupSettings& settings, std::vector<Finding>& finding
   }
 }
 
+// Whether the server can write to a file, or make it; "" or the reason why not. replaced: a new file takes
+// its place, so that only its directory counts.
+std::string WhyNotWritable(const std::string& path, bool replaced) {
+  const auto because = [](const std::string& what, int error) {
+    return absl::StrCat(what, ": ", std::strerror(error));
+  };
+  std::error_code error;
+  const fs::file_status found = fs::status(path, error);
+  if (fs::is_directory(found)) return because(path, EISDIR);
+  if (fs::exists(found) && !replaced) {
+    return access(path.c_str(), W_OK) == 0 ? "" : because(path, errno);
+  }
+  fs::path parent = fs::path(path).parent_path();
+  if (parent.empty()) parent = ".";
+  if (!fs::is_directory(parent, error)) {
+    return because(parent.string(), fs::exists(parent, error) ? ENOTDIR : ENOENT);
+  }
+  return access(parent.c_str(), W_OK | X_OK) == 0 ? "" : because(parent.string(), errno);
+}
+
 }  // namespace
+
+std::vector<Finding> ExamineWrittenFiles(const ServerOptions& options) {
+  std::vector<Finding> findings;
+  for (const auto& [about, path, replaced] :
+       {std::tuple("security.audit_log", &options.security.audit_log, false),
+        {"port_file", &options.port_file, true}}) {
+    if (path->empty()) continue;
+    const std::string reason = WhyNotWritable(*path, replaced);
+    if (reason.empty()) {
+      findings.push_back({Verdict::kOk, about, absl::StrCat(*path, " can be written"), ""});
+    } else {
+      findings.push_back({Verdict::kProblem, about, absl::StrCat("cannot write ", *path, ": ", reason),
+                          "name a file in a directory that is there, for the user that the server runs as"});
+    }
+  }
+  return findings;
+}
 
 std::vector<Finding> ConfigurationProblems(const std::string& errors) {
   std::vector<Finding> findings;

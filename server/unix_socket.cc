@@ -10,6 +10,7 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
+#include "engine/base/status_macros.h"
 
 namespace swiftlet {
 namespace {
@@ -35,22 +36,29 @@ int Connect(const std::string& path) {
 
 }  // namespace
 
-absl::Status ClaimSocketPath(const std::string& path) {
+absl::StatusOr<SocketPath> LookAtSocketPath(const std::string& path) {
   const std::filesystem::path parent = std::filesystem::path(path).parent_path();
   if (access(parent.empty() ? "." : parent.c_str(), W_OK | X_OK) != 0)
     return Error(path, std::strerror(errno));
   struct stat found = {};
   if (lstat(path.c_str(), &found) != 0) {
-    return errno == ENOENT ? absl::OkStatus() : Error(path, std::strerror(errno));
+    if (errno == ENOENT) return SocketPath::kFree;
+    return Error(path, std::strerror(errno));
   }
   if (!S_ISSOCK(found.st_mode)) return Error(path, "there is something else of this name, not a socket");
   const int error = Connect(path);
-  if (error == ENOENT) return absl::OkStatus();
-  if (error != ECONNREFUSED) {
-    return Error(path,
-                 error == 0 || error == EAGAIN ? "another process listens on it" : std::strerror(error));
+  if (error == ENOENT) return SocketPath::kFree;
+  if (error == ECONNREFUSED) return SocketPath::kLeftBehind;
+  if (error == 0 || error == EAGAIN) return SocketPath::kInUse;
+  return Error(path, std::strerror(error));
+}
+
+absl::Status ClaimSocketPath(const std::string& path) {
+  SWIFTLET_ASSIGN_OR_RETURN(const SocketPath found, LookAtSocketPath(path));
+  if (found == SocketPath::kInUse) return Error(path, "another process listens on it");
+  if (found == SocketPath::kLeftBehind && unlink(path.c_str()) != 0 && errno != ENOENT) {
+    return Error(path, std::strerror(errno));
   }
-  if (unlink(path.c_str()) != 0 && errno != ENOENT) return Error(path, std::strerror(errno));
   return absl::OkStatus();
 }
 

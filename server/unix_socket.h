@@ -6,8 +6,18 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 
 namespace swiftlet {
+
+enum class SocketPath {
+  kFree,        // nothing has this name
+  kLeftBehind,  // a socket that nobody listens on any more
+  kInUse,       // somebody listens
+};
+// What is at `path`; changes nothing. UNAVAILABLE, with the reason, when something else has this name, or
+// when its directory is not there or cannot be written.
+absl::StatusOr<SocketPath> LookAtSocketPath(const std::string& path);
 
 // Makes `path` free to listen on: removes a socket that nobody listens on any more. UNAVAILABLE, with the
 // reason, when somebody does, when something else has this name, or when its directory is not there or cannot

@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -217,6 +219,56 @@ TEST_F(DoctorTest, AddressesThatCannotBeListenedOn) {
   EXPECT_THAT(Look(), Contains(Found(Verdict::kProblem, "listen_address", "no.such.host.invalid:1: ")));
   options_.listen_address = "unix:" + dir_.File("socket");
   EXPECT_FALSE(HasProblem(Look()));
+  options_.listen_address = "unix:" + dir_.File("nowhere/socket");
+  EXPECT_THAT(Look(), Contains(Found(Verdict::kProblem, "listen_address", "nowhere/socket: No such file")));
+}
+
+TEST_F(DoctorTest, ASocketThatCannotBeListenedOn) {
+  options_.unix_socket = dir_.File("socket");
+  EXPECT_THAT(Look(), Contains(Found(Verdict::kOk, "unix_socket", "socket is free")));
+  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  options_.unix_socket.copy(address.sun_path, sizeof(address.sun_path) - 1);
+  ASSERT_EQ(bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+  ASSERT_EQ(listen(fd, 1), 0);
+  EXPECT_THAT(Look(), Contains(Found(Verdict::kProblem, "unix_socket", "another process listens on it")));
+  {
+    const auto database = MakeDatabase();
+    EXPECT_THAT(Look(), Contains(Found(Verdict::kOk, "unix_socket", "as a server is running")));
+  }
+  close(fd);
+  EXPECT_THAT(Look(), Contains(Found(Verdict::kOk, "unix_socket", "socket is free")));
+  EXPECT_TRUE(fs::exists(options_.unix_socket)) << "looking removes nothing";
+  std::ofstream(dir_.File("thesis.tex")) << "x";
+  options_.unix_socket = dir_.File("thesis.tex");
+  EXPECT_THAT(Look(), Contains(Found(Verdict::kProblem, "unix_socket", "something else of this name")));
+}
+
+TEST_F(DoctorTest, FilesThatTheServerWrites) {
+  options_.security.audit_log = dir_.File("audit.log");
+  options_.port_file = dir_.File("ports");
+  EXPECT_THAT(Look(), Contains(Found(Verdict::kOk, "security.audit_log", "audit.log can be written")));
+  EXPECT_THAT(Look(), Contains(Found(Verdict::kOk, "port_file", "ports can be written")));
+  EXPECT_FALSE(fs::exists(options_.security.audit_log));
+  options_.security.audit_log = dir_.File("nowhere/audit.log");
+  options_.port_file = dir_.File("nowhere/ports");
+  EXPECT_THAT(Look(), Contains(Found(Verdict::kProblem, "security.audit_log", "nowhere: No such file")));
+  EXPECT_THAT(Look(), Contains(Found(Verdict::kProblem, "port_file", "nowhere: No such file")));
+  fs::create_directory(dir_.File("directory"));
+  options_.security.audit_log = options_.port_file = dir_.File("directory");
+  EXPECT_THAT(Look(), Contains(Found(Verdict::kProblem, "security.audit_log", "directory: Is a directory")));
+  EXPECT_THAT(Look(), Contains(Found(Verdict::kProblem, "port_file", "directory: Is a directory")));
+}
+
+TEST_F(DoctorTest, DirectoriesThatCannotBeCreated) {
+  std::ofstream(dir_.File("file")) << "x";
+  options_.data_dir = dir_.File("file/data");
+  options_.model_dir = dir_.File("file/models");
+  EXPECT_THAT(Look(), Contains(Found(Verdict::kProblem, "data_dir", "file is not a directory")));
+  EXPECT_THAT(Look(), Contains(Found(Verdict::kProblem, "model_dir", "file is not a directory")));
+  options_.model_dir = dir_.File("file");
+  EXPECT_THAT(Look(), Contains(Found(Verdict::kProblem, "model_dir", "file is not a directory")));
 }
 
 TEST(HostFacts, AreRead) {
