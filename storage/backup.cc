@@ -161,6 +161,7 @@ absl::StatusOr<FileHandle> LockBackups(const std::string& directory) {
       return absl::FailedPreconditionError(absl::StrCat(directory,
                                                         ": is not empty and holds no backups (no file ",
                                                         kBackupMarker, "); name another directory"));
+  SWIFTLET_RETURN_IF_ERROR(CreatePrivateDirectory(directory));
   }
   FileHandle marker(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
   if (marker.fd() < 0) return FromErrno(errno, path, "cannot open");
@@ -176,9 +177,7 @@ absl::StatusOr<FileHandle> LockBackups(const std::string& directory) {
 // The lock of a restore, until it is closed: on the directory itself, since a marker file would make a
 // database of it.
 absl::StatusOr<FileHandle> LockForRestore(const std::string& data_dir) {
-  std::error_code error;
-  fs::create_directories(data_dir, error);
-  if (error) return FromErrno(error.value(), data_dir, "cannot create the directory");
+  SWIFTLET_RETURN_IF_ERROR(CreatePrivateDirectory(data_dir));
   FileHandle directory(open(data_dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (directory.fd() < 0) return FromErrno(errno, data_dir, "cannot open the directory");
   if (flock(directory.fd(), LOCK_EX | LOCK_NB) != 0) {

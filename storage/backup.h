@@ -29,7 +29,7 @@ namespace swiftlet {
 using BackupProgress = std::function<absl::Status(uint64_t num_bytes)>;
 
 struct BackupOptions {
-  std::string directory;  // created when missing
+  std::string directory;  // created when missing, with mode 0700
   // Of reading and writing, so that requests keep the disk to themselves. 0: no limit.
   uint64_t bytes_per_second = 0;
   // Backups that stay, the new one included: older ones are deleted afterwards. Where there are more before,
@@ -59,7 +59,8 @@ absl::StatusOr<BackupInfo> VerifyBackup(const std::string& directory, uint32_t i
                                         const BackupProgress& progress = nullptr);
 
 // Makes a data directory of a backup (0: the newest); returns the one it was. `data_dir` must be missing or
-// empty, or hold what an earlier restore that was cut short left there. Checksums are compared on the way.
+// empty, or hold what an earlier restore that was cut short left there; it is made with mode 0700. Checksums
+// are compared on the way.
 absl::StatusOr<BackupInfo> RestoreBackup(const std::string& directory, uint32_t id,
                                          const std::string& data_dir);
 

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 
 #include <cerrno>
 #include <filesystem>
@@ -15,6 +16,28 @@
 
 namespace swiftlet {
 namespace fs = std::filesystem;
+
+absl::Status CreatePrivateDirectory(const std::string& path, std::vector<std::string>* changed) {
+  std::error_code error;
+  fs::path last = fs::absolute(path, error).lexically_normal();
+  if (error) return FromErrno(error.value(), path, "cannot look up the directory");
+  if (!last.has_filename()) last = last.parent_path();  // "data/"
+  std::vector<fs::path> missing;
+  for (fs::path p = last; !fs::exists(p, error); p = p.parent_path()) {
+    if (error) return FromErrno(error.value(), p.string(), "cannot look up the directory");
+    missing.push_back(p);
+    if (p == p.parent_path()) break;
+  }
+  for (; !missing.empty(); missing.pop_back()) {
+    const fs::path& p = missing.back();
+    if (mkdir(p.c_str(), p == last ? 0700 : 0755) == 0) {
+      if (changed != nullptr) changed->push_back(p.parent_path().string());
+    } else if (errno != EEXIST) {
+      return FromErrno(errno, p.string(), "cannot create the directory");
+    }
+  }
+  return absl::OkStatus();
+}
 
 absl::StatusOr<bool> IsEmptyDirectory(const std::string& path) {
   std::error_code error;

@@ -33,32 +33,6 @@ absl::Status SyncDirectory(rocksdb::Env* env, const std::string& path) {
   return FromRocksDb(status, path, "cannot sync the directory");
 }
 
-// The directory that holds `path`'s name.
-std::string ParentOf(const std::string& path) {
-  const fs::path parent = fs::path(path).parent_path();
-  return parent.empty() ? "." : parent.string();
-}
-
-// Creates the directory with what is missing above it. Appends the directories that got a new name, so that
-// they can be synced.
-absl::Status CreateDirectories(const std::string& path, std::vector<std::string>* changed) {
-  std::vector<std::string> missing;
-  std::error_code error;
-  for (std::string p = path; !fs::exists(p, error); p = ParentOf(p)) {
-    if (error) return FromErrno(error.value(), p, "cannot look up the directory");
-    missing.push_back(p);
-    if (p == ParentOf(p)) break;
-  }
-  for (; !missing.empty(); missing.pop_back()) {
-    if (mkdir(missing.back().c_str(), 0755) == 0) {
-      changed->push_back(ParentOf(missing.back()));
-    } else if (errno != EEXIST) {
-      return FromErrno(errno, missing.back(), "cannot create the directory");
-    }
-  }
-  return absl::OkStatus();
-}
-
 // Checks what may keep RocksDB from opening a table file, or from reading it.
 absl::Status CheckTableFile(const rocksdb::SstFileMetaData& file, rocksdb::Env* env) {
   const std::string path = file.db_path + file.name;
@@ -97,7 +71,7 @@ absl::Status Database::Impl::LockDirectory() {
   std::error_code error;
   const std::string& path = options.path;
   std::vector<std::string> changed;
-  SWIFTLET_RETURN_IF_ERROR(CreateDirectories(fs::absolute(path).lexically_normal(), &changed));
+  SWIFTLET_RETURN_IF_ERROR(CreatePrivateDirectory(path, &changed));
   if (!fs::is_directory(path, error)) {
     return absl::FailedPreconditionError(absl::StrCat(path, ": is not a directory"));
   }

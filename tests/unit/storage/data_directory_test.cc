@@ -1,5 +1,7 @@
 #include "storage/data_directory.h"
 
+#include <sys/stat.h>
+
 #include "storage/backup.h"
 #include "storage/database.h"
 #include "storage_test_util.h"
@@ -34,6 +36,26 @@ TEST_F(DataDirectoryTest, FromNothingToADatabaseThatIsOpen) {
   db = nullptr;
   EXPECT_EQ(Look(), State::kDatabase);
   EXPECT_NE(OpenOrDie({.path = path_}), nullptr) << "looking locks nothing";
+}
+
+TEST_F(DataDirectoryTest, OnlyItsOwnerReadsOneThatIsMade) {
+  const auto mode = [&](const std::string& name) { return fs::status(dir_.Path(name)).permissions(); };
+  const fs::perms everybody = fs::perms::owner_all | fs::perms::group_read | fs::perms::group_exec |
+                              fs::perms::others_read | fs::perms::others_exec;
+  const mode_t old = umask(022);
+  auto db = OpenOrDie({.path = dir_.Path("new/data/")});
+  ASSERT_NE(db, nullptr);
+  EXPECT_EQ(mode("new/data"), fs::perms::owner_all);
+  EXPECT_EQ(mode("new"), everybody) << "models may be in it, too";
+  ASSERT_OK(db->CreateBackup({.directory = dir_.Path("backups")}).status());
+  EXPECT_EQ(mode("backups"), fs::perms::owner_all);
+  ASSERT_OK(RestoreBackup(dir_.Path("backups"), 0, dir_.Path("restored")).status());
+  EXPECT_EQ(mode("restored"), fs::perms::owner_all);
+
+  fs::create_directory(dir_.Path("shared"));
+  EXPECT_NE(OpenOrDie({.path = dir_.Path("shared")}), nullptr);
+  EXPECT_EQ(mode("shared"), everybody) << "one that is there stays as it is";
+  umask(old);
 }
 
 TEST_F(DataDirectoryTest, OtherThingsAreNone) {
