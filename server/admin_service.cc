@@ -61,7 +61,11 @@ void ToProto(const BackupInfo& from, v1::BackupInfo* to) {
 
 v1::ListBackupsResponse ToProto(const BackupState& state, const std::string& directory) {
   v1::ListBackupsResponse response;
-  for (const BackupInfo& info : state.list.backups) ToProto(info, response.add_backups());
+  for (const BackupInfo& info : state.list.backups) {
+    v1::BackupInfo* backup = response.add_backups();
+    ToProto(info, backup);
+    backup->set_damaged(state.found_damaged.contains(info.id));
+  }
   for (const uint32_t id : state.list.damaged) {
     v1::BackupInfo* info = response.add_backups();
     info->set_id(id);

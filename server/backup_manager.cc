@@ -1,5 +1,6 @@
 #include "server/backup_manager.h"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -20,9 +21,13 @@ absl::StatusOr<BackupList> ReadList(const std::string& directory) {
   return list;
 }
 
-BackupResult ResultOf(const absl::Status& status, bool wanted) {
+// Null: nothing to count. A verification fails by damage alone, since an alert says so: not by a number that
+// is none of a backup, and not by a disk that is not there.
+std::optional<BackupResult> ResultOf(BackupWork work, const absl::Status& status, bool wanted) {
   if (status.ok()) return BackupResult::kOk;
-  return wanted ? BackupResult::kFailed : BackupResult::kStopped;
+  if (!wanted) return BackupResult::kStopped;
+  if (work == BackupWork::kVerify && !absl::IsDataLoss(status)) return std::nullopt;
+  return BackupResult::kFailed;
 }
 
 }  // namespace
@@ -64,6 +69,7 @@ void BackupManager::SetSettings(BackupSettings settings) {
     if (settings_.directory == settings.directory) return;
     newest_.reset();
     last_error_.clear();
+    found_damaged_.clear();
     if (settings_.directory.empty()) return;
   }
   thread_.Schedule([this] { LookForNewest(); });
@@ -92,6 +98,7 @@ absl::StatusOr<BackupState> BackupManager::List() {
     MutexLock lock(mu_);
     state.running = running_;
     state.last_error = last_error_;
+    state.found_damaged = found_damaged_;
   }
   if (state.running.has_value()) state.running->num_bytes = num_bytes_.load();
   return state;
@@ -119,26 +126,44 @@ void BackupManager::Create(Wanted wanted, OnDone done) {
 
 void BackupManager::Verify(uint32_t id, Wanted wanted, OnDone done) {
   Start(BackupWork::kVerify, std::move(wanted), std::move(done),
-        [id](const BackupSettings& settings, const BackupProgress& progress) {
-          return VerifyBackup(settings.directory, id, progress);
+        [this, id](const BackupSettings& settings, const BackupProgress& progress) {
+          return Check(settings, id, progress);
         });
+}
+
+absl::StatusOr<BackupInfo> BackupManager::Check(const BackupSettings& settings, uint32_t id,
+                                                const BackupProgress& progress) {
+  if (id == 0) {  // by its number, so that it is known which one is damaged
+    SWIFTLET_ASSIGN_OR_RETURN(const BackupList list, ReadList(settings.directory));
+    if (!list.backups.empty()) id = list.backups.back().id;
+  }
+  absl::StatusOr<BackupInfo> verified = VerifyBackup(settings.directory, id, progress);
+  MutexLock lock(mu_);
+  if (settings_.directory != settings.directory) return verified;  // by now
+  if (verified.ok()) found_damaged_.erase(verified->id);
+  if (absl::IsDataLoss(verified.status())) found_damaged_.insert(id);
+  return verified;
 }
 
 absl::StatusOr<BackupInfo> BackupManager::MakeBackup(const BackupSettings& settings,
                                                      const BackupProgress& progress) {
   MutexLock directory_lock(directory_mu_);
   SWIFTLET_ASSIGN_OR_RETURN(BackupList before, ReadList(settings.directory));
-  // Those that are too many go before the new one is made.
-  if (settings.keep > 0 && before.backups.size() > settings.keep) {
-    before.backups.erase(before.backups.begin(), before.backups.end() - settings.keep);
-  }
+  std::set<uint32_t> damaged;
   {
     MutexLock lock(mu_);
+    if (settings_.directory == settings.directory) damaged = found_damaged_;
+    // Those that are too many go before the new one is made.
+    const std::vector<uint32_t> gone = TooMany(before.backups, settings.keep, damaged);
+    std::erase_if(before.backups, [&](const BackupInfo& backup) {
+      return std::binary_search(gone.begin(), gone.end(), backup.id);
+    });
     before_ = std::move(before);
   }
   absl::StatusOr<BackupInfo> made = database_->CreateBackup({.directory = settings.directory,
                                                              .bytes_per_second = settings.bytes_per_second,
                                                              .keep = settings.keep,
+                                                             .damaged = std::move(damaged),
                                                              .progress = progress});
   MutexLock lock(mu_);
   before_.reset();
@@ -179,10 +204,14 @@ void BackupManager::Run(BackupWork kind, const Wanted& wanted, const OnDone& don
   });
   const absl::Duration took = absl::FromChrono(std::chrono::steady_clock::now() - start);
   const bool creates = kind == BackupWork::kCreate;
-  metrics_->CountBackup(kind, ResultOf(info.status(), is_wanted.load()));
+  const std::optional<BackupResult> result = ResultOf(kind, info.status(), is_wanted.load());
+  if (result.has_value()) metrics_->CountBackup(kind, *result);
   if (info.ok()) {
     spdlog::info("backup {} {}: {:.1f} MB in {:.2f} s", info->id, creates ? "is made" : "is whole",
                  static_cast<double>(info->bytes) / kMegabyte, absl::ToDoubleSeconds(took));
+  } else if (absl::IsNotFound(info.status())) {
+    spdlog::warn("a backup was not {}: {}", creates ? "made" : "verified",
+                 std::string(info.status().message()));
   } else if (is_wanted.load()) {
     spdlog::error("a backup was not {}: {}", creates ? "made" : "verified",
                   std::string(info.status().message()));

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "absl/status/status.h"
@@ -27,6 +28,7 @@ struct BackupDone {
 
 struct BackupState {
   BackupList list;
+  std::set<uint32_t> found_damaged;  // by Verify; of them `list` does not know all
   struct Running {
     BackupWork work;
     int64_t start_time_ms;
@@ -52,7 +54,8 @@ class BackupManager {
   BackupManager& operator=(const BackupManager&) = delete;
 
   // FAILED_PRECONDITION without a directory, ABORTED while other work goes on, UNAVAILABLE after Stop;
-  // otherwise as Database::CreateBackup and VerifyBackup (id 0: the newest).
+  // otherwise as Database::CreateBackup and VerifyBackup (id 0: the newest). What Verify finds damaged does
+  // not count for `keep` from then on, until it is found whole or the server ends.
   void Create(Wanted wanted, OnDone done);
   void Verify(uint32_t id, Wanted wanted, OnDone done);
   // While a backup is being made, those from before. A directory that is not there yet holds none. Reads the
@@ -71,6 +74,8 @@ class BackupManager {
       std::function<absl::StatusOr<BackupInfo>(const BackupSettings& settings, const BackupProgress&)>;
   void Start(BackupWork kind, Wanted wanted, OnDone done, Work work);
   void Run(BackupWork kind, const Wanted& wanted, const OnDone& done, const Work& work);
+  absl::StatusOr<BackupInfo> Check(const BackupSettings& settings, uint32_t id,
+                                   const BackupProgress& progress);
   absl::StatusOr<BackupInfo> MakeBackup(const BackupSettings& settings, const BackupProgress& progress);
   void LookForNewest();
   BackupSettings Settings() const ABSL_LOCKS_EXCLUDED(mu_);
@@ -88,6 +93,7 @@ class BackupManager {
   std::optional<BackupList> before_ ABSL_GUARDED_BY(mu_);  // of the backup that is being made
   std::optional<BackupDone> newest_ ABSL_GUARDED_BY(mu_);
   std::string last_error_ ABSL_GUARDED_BY(mu_);
+  std::set<uint32_t> found_damaged_ ABSL_GUARDED_BY(mu_);
   ThreadPool thread_{1};  // last: uses the others
 };
 

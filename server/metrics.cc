@@ -337,7 +337,8 @@ ServerMetrics::ServerMetrics(std::string cpu_target, std::function<int64_t()> no
   add_backups(BackupWork::kCreate, "swiftlet_backups_total",
               "Backups that were made, or not: they failed, or the caller or the server's end stopped them.");
   add_backups(BackupWork::kVerify, "swiftlet_backup_verifications_total",
-              "Backups that were read and found whole, or not.");
+              "Backups that were read and found whole or damaged (failed), or the caller or the server's end "
+              "stopped it.");
   auto& loads = prometheus::BuildCounter()
                     .Name("swiftlet_snapshot_loads_total")
                     .Help("Snapshots that were loaded, or refused.")

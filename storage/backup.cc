@@ -111,6 +111,16 @@ BackupInfo ToInfo(const rocksdb::BackupInfo& info) {
           .num_files = info.number_files};
 }
 
+// Of those whose files are there; oldest first.
+std::vector<BackupInfo> InfosOf(const rocksdb::BackupEngineReadOnlyBase& engine) {
+  std::vector<rocksdb::BackupInfo> from;
+  engine.GetBackupInfo(&from);
+  std::vector<BackupInfo> infos;
+  for (const rocksdb::BackupInfo& info : from) infos.push_back(ToInfo(info));
+  std::sort(infos.begin(), infos.end(), [](const BackupInfo& a, const BackupInfo& b) { return a.id < b.id; });
+  return infos;
+}
+
 // env: reads the backups; outlives the result. Null: the default.
 absl::StatusOr<std::unique_ptr<rocksdb::BackupEngineReadOnly>> OpenToRead(const std::string& directory,
                                                                           rocksdb::Env* env = nullptr) {
@@ -151,9 +161,8 @@ absl::Status SyncDirectory(const std::string& path) {
 }
 
 absl::StatusOr<FileHandle> LockBackups(const std::string& directory) {
+  SWIFTLET_RETURN_IF_ERROR(CreatePrivateDirectory(directory));
   std::error_code error;
-  fs::create_directories(directory, error);
-  if (error) return FromErrno(error.value(), directory, "cannot create the directory");
   const std::string path = absl::StrCat(directory, "/", kBackupMarker);
   if (!fs::exists(path, error)) {
     SWIFTLET_ASSIGN_OR_RETURN(const bool empty, IsEmptyDirectory(directory));
@@ -161,7 +170,6 @@ absl::StatusOr<FileHandle> LockBackups(const std::string& directory) {
       return absl::FailedPreconditionError(absl::StrCat(directory,
                                                         ": is not empty and holds no backups (no file ",
                                                         kBackupMarker, "); name another directory"));
-  SWIFTLET_RETURN_IF_ERROR(CreatePrivateDirectory(directory));
   }
   FileHandle marker(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
   if (marker.fd() < 0) return FromErrno(errno, path, "cannot open");
@@ -250,9 +258,10 @@ absl::StatusOr<BackupInfo> Database::CreateBackup(const BackupOptions& options) 
   ProgressWatch watch(options.progress);
   if (!watch.Add(0)) return watch.error();
   const auto delete_old = [&]() -> absl::Status {
-    // Those that are damaged do not count.
-    return options.keep == 0 ? absl::OkStatus()
-                             : error(engine->PurgeOldBackups(options.keep), "cannot delete old backups");
+    for (const uint32_t id : TooMany(InfosOf(*engine), options.keep, options.damaged)) {
+      SWIFTLET_RETURN_IF_ERROR(error(engine->DeleteBackup(id), "cannot delete old backups"));
+    }
+    return absl::OkStatus();
   };
   SWIFTLET_RETURN_IF_ERROR(delete_old());
   rocksdb::CreateBackupOptions create;
@@ -276,14 +285,26 @@ absl::StatusOr<BackupInfo> Database::CreateBackup(const BackupOptions& options) 
   return ToInfo(info);
 }
 
+std::vector<uint32_t> TooMany(const std::vector<BackupInfo>& backups, uint32_t keep,
+                              const std::set<uint32_t>& damaged) {
+  std::vector<uint32_t> ids;
+  if (keep == 0) return ids;
+  uint32_t num_good = 0;
+  for (auto info = backups.rbegin(); info != backups.rend(); ++info) {
+    if (num_good >= keep) {
+      ids.push_back(info->id);
+    } else if (!damaged.contains(info->id)) {
+      ++num_good;
+    }
+  }
+  std::reverse(ids.begin(), ids.end());
+  return ids;
+}
+
 absl::StatusOr<BackupList> ListBackups(const std::string& directory) {
   SWIFTLET_ASSIGN_OR_RETURN(const auto engine, OpenToRead(directory));
-  std::vector<rocksdb::BackupInfo> infos;
-  engine->GetBackupInfo(&infos);
   BackupList list;
-  for (const rocksdb::BackupInfo& info : infos) list.backups.push_back(ToInfo(info));
-  std::sort(list.backups.begin(), list.backups.end(),
-            [](const BackupInfo& a, const BackupInfo& b) { return a.id < b.id; });
+  list.backups = InfosOf(*engine);
   engine->GetCorruptedBackups(&list.damaged);
   std::sort(list.damaged.begin(), list.damaged.end());
   return list;
@@ -297,8 +318,11 @@ absl::StatusOr<BackupInfo> VerifyBackup(const std::string& directory, uint32_t i
   const auto verify = [&]() -> absl::StatusOr<BackupInfo> {
     SWIFTLET_ASSIGN_OR_RETURN(const auto engine, OpenToRead(directory, env.get()));
     SWIFTLET_ASSIGN_OR_RETURN(const rocksdb::BackupInfo info, Find(*engine, id, directory));
-    SWIFTLET_RETURN_IF_ERROR(FromRocksDb(engine->VerifyBackup(info.backup_id, /*verify_with_checksum=*/true),
-                                         directory, absl::StrCat("backup ", info.backup_id, " is damaged")));
+    absl::Status status = FromRocksDb(engine->VerifyBackup(info.backup_id, /*verify_with_checksum=*/true),
+                                      directory, absl::StrCat("backup ", info.backup_id, " is damaged"));
+    // A file is missing since it was looked up: the backup itself is there.
+    if (absl::IsNotFound(status)) status = absl::DataLossError(status.message());
+    SWIFTLET_RETURN_IF_ERROR(status);
     return ToInfo(info);
   };
   absl::StatusOr<BackupInfo> verified = verify();

@@ -16,6 +16,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -33,8 +34,10 @@ struct BackupOptions {
   // Of reading and writing, so that requests keep the disk to themselves. 0: no limit.
   uint64_t bytes_per_second = 0;
   // Backups that stay, the new one included: older ones are deleted afterwards. Where there are more before,
-  // as after `keep` was lowered on a full disk, these go first. 0: all.
+  // as after `keep` was lowered on a full disk, these go first. 0: all. Those that cannot be restored do not
+  // count.
   uint32_t keep = 0;
+  std::set<uint32_t> damaged = {};    // ids that VerifyBackup found so; ListBackups knows the others
   BackupProgress progress = nullptr;  // may be null
 };
 
@@ -51,6 +54,12 @@ struct BackupList {
       damaged;  // ids of those that cannot be restored: files are missing or have another size
 };
 
+// Ids of the backups (oldest first) that `keep` lets go: those older than the newest `keep` that are not
+// among `damaged`. 0: none.
+std::vector<uint32_t> TooMany(const std::vector<BackupInfo>& backups, uint32_t keep,
+                              const std::set<uint32_t>& damaged);
+
+// Of damage only what can be seen without reading: VerifyBackup finds the rest.
 absl::StatusOr<BackupList> ListBackups(const std::string& directory);
 
 // Reads every file of a backup and compares checksums. id 0: the newest. Returns the one it was. progress:

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <random>
+#include <set>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -195,7 +196,8 @@ TEST(Backup, TheNewestAreKeptAndTheMetricsTell) {
     EXPECT_CODE(backups.Verify(1, &verified), grpc::StatusCode::NOT_FOUND, "no backup 1");
     EXPECT_EQ(server.Metric("swiftlet_backups_total{result=\"ok\"}"), 3);
     EXPECT_EQ(server.Metric("swiftlet_backup_verifications_total{result=\"ok\"}"), 1);
-    EXPECT_EQ(server.Metric("swiftlet_backup_verifications_total{result=\"failed\"}"), 1);
+    EXPECT_EQ(server.Metric("swiftlet_backup_verifications_total{result=\"failed\"}"), 0)
+        << "a number that is none of a backup is no damage";
     EXPECT_EQ(server.Metric("swiftlet_backup_expected_interval_seconds"), 24 * 3600);
     EXPECT_GT(server.Metric("swiftlet_backup_last_duration_seconds"), 0);
     EXPECT_GT(server.Metric("swiftlet_backup_last_size_bytes"), 0);
@@ -279,11 +281,49 @@ TEST(Backup, DamageIsFound) {
   EXPECT_CODE(backups.Verify(1, &verified), grpc::StatusCode::DATA_LOSS, "backup 1 is damaged");
   EXPECT_CODE(backups.Verify(1, &verified), grpc::StatusCode::DATA_LOSS, largest.filename().string());
   EXPECT_EQ(server.Metric("swiftlet_backup_verifications_total{result=\"failed\"}"), 2);
+  ASSERT_EQ(backups.List().backups_size(), 1);
+  EXPECT_TRUE(backups.List().backups(0).damaged()) << "it was found";
+  EXPECT_GT(backups.List().backups(0).created_ms(), 0);
   fs::remove(largest);
   ASSERT_EQ(backups.List().backups_size(), 1);
   EXPECT_TRUE(backups.List().backups(0).damaged());
   ASSERT_OK(backups.Create(&created));  // the next one is whole again
   EXPECT_OK(backups.Verify(created.backup().id(), &verified));
+}
+
+TEST(Backup, NoWholeOneGoesForOneThatIsDamaged) {
+  TempDir dir;
+  const auto tables = [&] {
+    std::set<fs::path> paths;
+    for (const auto& entry : fs::recursive_directory_iterator(dir.File("backups"))) {
+      if (entry.path().extension() == ".sst") paths.insert(entry.path());
+    }
+    return paths;
+  };
+  ServerProcess server({.dir = dir.path(), .config = Config(dir.File("backups"), "keep: 2")});
+  ASSERT_TRUE(server.running());
+  Backups backups(server);
+  v1::RecordEventsResponse recorded;
+  v1::CreateBackupResponse created;
+  ASSERT_OK(server.RecordEvents(Batch({MakeEvent("u", "a")}), &recorded));
+  ASSERT_OK(backups.Create(&created));
+  const std::set<fs::path> of_first = tables();
+  ASSERT_OK(server.RecordEvents(Batch({MakeEvent("u", "b")}), &recorded));
+  ASSERT_OK(backups.Create(&created));
+  for (const fs::path& path : tables()) {
+    if (of_first.contains(path)) continue;
+    std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
+    file.seekp(10);
+    file << "damage";
+  }
+  v1::VerifyBackupResponse verified;
+  EXPECT_CODE(backups.Verify(0, &verified), grpc::StatusCode::DATA_LOSS, "backup 2 is damaged");
+  EXPECT_OK(backups.Verify(1, &verified));
+  ASSERT_OK(backups.Create(&created));
+  EXPECT_THAT(backups.Ids(), ::testing::ElementsAre(3, 2, 1)) << "1 and 3 are the two to keep";
+  EXPECT_TRUE(backups.List().backups(1).damaged());
+  EXPECT_FALSE(backups.List().backups(0).damaged());
+  EXPECT_FALSE(backups.List().backups(2).damaged());
 }
 
 TEST(Backup, OneAtATimeAndOnlyWhileSomebodyWaits) {

@@ -160,6 +160,17 @@ TEST_F(BackupTest, WhatIsTooManyGoesBeforeTheNextOneIsMadeButNeverTheNewestGoodO
   ASSERT_OK(VerifyBackup(backups_, 3).status());
 }
 
+TEST(Backups, ThatAreDamagedDoNotCount) {
+  std::vector<BackupInfo> backups;
+  for (uint32_t id = 1; id <= 5; ++id) backups.push_back({.id = id});
+  EXPECT_THAT(TooMany(backups, 0, {}), IsEmpty());
+  EXPECT_THAT(TooMany(backups, 5, {}), IsEmpty());
+  EXPECT_THAT(TooMany(backups, 2, {}), ElementsAre(1, 2, 3));
+  EXPECT_THAT(TooMany(backups, 2, {4, 77}), ElementsAre(1, 2));
+  EXPECT_THAT(TooMany(backups, 1, {2, 4, 5}), ElementsAre(1, 2)) << "what is older goes, damaged or not";
+  EXPECT_THAT(TooMany(backups, 1, {1, 2, 3, 4, 5}), IsEmpty());
+}
+
 TEST_F(BackupTest, IsWholeWhileWritesGoOn) {
   // Each call writes two events of two users: a backup has both or none.
   db_ = nullptr;
