@@ -10,7 +10,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "spdlog/spdlog.h"
+#include "server/logging.h"
 #include "xxhash.h"
 
 namespace swiftlet {
@@ -52,10 +52,11 @@ void CallLog::Write(const CallSummary& call) {
     if (errors_.Take(NowNs()) > 0) {
       num_errors_dropped_.fetch_add(1);
     } else {
-      spdlog::error("{} failed: {} (request {}, trace {})", MethodName(call.method), call.result.ToString(),
+      const auto logger = CallLogger();
+      logger->error("{} failed: {} (request {}, trace {})", MethodName(call.method), call.result.ToString(),
                     absl::CEscape({call.request_id.data(), call.request_id.size()}), call.trace_id);
       if (const uint64_t dropped = num_errors_dropped_.exchange(0); dropped > 0) {
-        spdlog::error("{} more calls failed and were not logged", dropped);
+        logger->error("{} more calls failed and were not logged", dropped);
       }
     }
   }
@@ -81,7 +82,7 @@ void CallLog::Write(const CallSummary& call) {
         absl::StrFormat("%016x", XXH3_64bits_withSeed(call.user.data(), call.user.size(), user_seed_));
   }
   if (const uint64_t dropped = num_slow_dropped_.exchange(0); dropped > 0) line["not_kept_before"] = dropped;
-  spdlog::warn("slow: {}", line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+  CallLogger()->warn("slow: {}", line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
 }
 
 }  // namespace swiftlet

@@ -1,5 +1,5 @@
 // Lines of the server's log about single calls: those that took long, and those that failed by the server's
-// fault. Both at most ten a second.
+// fault. Both at most ten a second, and written by another thread (CallLogger).
 //
 //   slow:
 //   {"method":"Recommend","ms":812.4,"queue_ms":0.1,"user_state_ms":810.9,"encode_retrieve_ms":1.2,"respond_ms":0.1,

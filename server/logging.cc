@@ -2,6 +2,7 @@
 
 #include <google/protobuf/stubs/logging.h>
 #include <grpc/support/log.h>
+#include <signal.h>
 
 #include <atomic>
 #include <chrono>
@@ -11,12 +12,15 @@
 
 #include "absl/time/time.h"
 #include "server/security/rate_limit.h"
+#include "spdlog/async.h"
 #include "spdlog/pattern_formatter.h"
 #include "spdlog/sinks/stdout_sinks.h"
 #include "spdlog/spdlog.h"
 
 namespace swiftlet {
 namespace {
+
+constexpr char kCallLogger[] = "calls";
 
 class JsonFormatter final : public spdlog::formatter {
  public:
@@ -77,11 +81,29 @@ void InitLogging(const LogOptions& options) {
   } else {
     logger->set_pattern("%Y-%m-%d %H:%M:%S.%e %^%l%$ %v");
   }
-  logger->set_level(spdlog::level::from_str(options.level));
   logger->flush_on(spdlog::level::info);
+  InitCallLogger(logger->sinks().front());
   spdlog::set_default_logger(std::move(logger));
+  spdlog::set_level(spdlog::level::from_str(options.level));
   gpr_set_log_function(LogFromGrpc);
   google::protobuf::SetLogHandler(LogFromProtobuf);
+}
+
+void InitCallLogger(spdlog::sink_ptr sink) {
+  // The thread takes no signals: they are for who waits for them.
+  spdlog::init_thread_pool(1024, 1, [] {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, nullptr);
+  });
+  spdlog::drop(kCallLogger);
+  spdlog::register_logger(std::make_shared<spdlog::async_logger>(
+      kCallLogger, std::move(sink), spdlog::thread_pool(), spdlog::async_overflow_policy::overrun_oldest));
+}
+
+std::shared_ptr<spdlog::logger> CallLogger() {
+  std::shared_ptr<spdlog::logger> logger = spdlog::get(kCallLogger);
+  return logger != nullptr ? logger : spdlog::default_logger();
 }
 
 std::string TakeParseComplaint() { return std::exchange(parse_complaint, std::string()); }

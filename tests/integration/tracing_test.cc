@@ -53,6 +53,13 @@ class TracingTest : public ::testing::Test {
     const auto it = metadata.find(name);
     return it == metadata.end() ? "" : it->second;
   }
+  // The line about the slow call with this id.
+  nlohmann::json LoggedSlow(const std::string& request_id) {
+    nlohmann::json line;
+    EXPECT_TRUE(Eventually([&] { return (line = LastLogged("slow: "))["request_id"] == request_id; }))
+        << server_->Log();
+    return line;
+  }
   // The JSON after `prefix` in the last line of the log that has it; waits for it.
   nlohmann::json LastLogged(const std::string& prefix) {
     const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
@@ -130,7 +137,7 @@ TEST_F(TracingTest, TheLogOfSlowCallsHasStagesAndTrace) {
   request.set_explain(true);
   Trailing({{"traceparent", kTraceParent}, {"x-request-id", "edge-9"}}, request);
   ASSERT_TRUE(last_.ok()) << last_.error_message();
-  nlohmann::json line = LastLogged("slow: ");
+  nlohmann::json line = LoggedSlow("edge-9");
   EXPECT_EQ(line["method"], "Recommend");
   EXPECT_GT(line["ms"], 1.0);
   EXPECT_GT(line["respond_ms"], 0.0);
@@ -141,9 +148,7 @@ TEST_F(TracingTest, TheLogOfSlowCallsHasStagesAndTrace) {
   EXPECT_THAT(server_->Log(), Not(HasSubstr("Jane")));
   // A traceparent that is none begins a new trace.
   Trailing({{"traceparent", std::string(kTraceParent) + "x"}, {"x-request-id", "edge-10"}}, request);
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-  while ((line = LastLogged("slow: "))["request_id"] != "edge-10" && std::chrono::steady_clock::now() < end) {
-  }
+  line = LoggedSlow("edge-10");
   EXPECT_EQ(line["request_id"], "edge-10");
   EXPECT_NE(line["trace_id"], kTrace);
   EXPECT_EQ(std::string(line["trace_id"]).size(), 32u);

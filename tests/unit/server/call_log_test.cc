@@ -3,12 +3,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <memory>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "absl/synchronization/notification.h"
+#include "server/logging.h"
+#include "spdlog/sinks/base_sink.h"
 #include "spdlog/sinks/ostream_sink.h"
 #include "spdlog/spdlog.h"
 
@@ -116,6 +122,35 @@ TEST_F(CallLogTest, AFloodIsNotLogged) {
   }
   EXPECT_GE(Lines().size(), 20u);
   EXPECT_LE(Lines().size(), 500u) << "ten a second of each, and a slow machine";
+}
+
+// A disk or a pipe that takes nothing until it is told to.
+class StalledSink final : public spdlog::sinks::base_sink<std::mutex> {
+ public:
+  void Resume() { resume_.Notify(); }
+  int num_lines() const { return num_lines_; }
+
+ private:
+  void sink_it_(const spdlog::details::log_msg&) override {
+    resume_.WaitForNotification();
+    ++num_lines_;
+  }
+  void flush_() override {}
+  absl::Notification resume_;
+  std::atomic<int> num_lines_{0};
+};
+
+TEST_F(CallLogTest, NoCallWaitsForTheLog) {
+  const auto sink = std::make_shared<StalledSink>();
+  InitCallLogger(sink);
+  for (int i = 0; i < 5; ++i) {
+    log_.Write(Call(absl::Seconds(1)));
+    log_.Write(Call(absl::ZeroDuration(), absl::InternalError("broken")));
+  }
+  sink->Resume();
+  while (sink->num_lines() < 10) std::this_thread::yield();
+  EXPECT_THAT(Lines(), SizeIs(0));
+  spdlog::drop(CallLogger()->name());
 }
 
 TEST_F(CallLogTest, ServerTimingNamesTheStages) {
