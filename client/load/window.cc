@@ -1,11 +1,28 @@
 #include "client/load/window.h"
 
+#include <algorithm>
 #include <numeric>
+#include <string_view>
 
 namespace swiftlet::load {
 namespace {
 
 constexpr size_t kMaxReasons = 20;
+
+// Of reasons that differ only in how long something takes, one: "#s" for "5.008979477s".
+std::string WithoutDurations(const std::string& reason) {
+  std::string text;
+  for (size_t i = 0; i < reason.size();) {
+    const size_t end = std::min(reason.find_first_not_of("0123456789.", i), reason.size());
+    const std::string_view unit = std::string_view(reason).substr(end, 2);
+    const bool is_duration = reason.find('.', i) < end && (unit.starts_with('s') || unit.ends_with('s'));
+    if (is_duration) text += '#';
+    if (!is_duration) text.append(reason, i, end - i);
+    i = end;
+    if (i < reason.size()) text += reason[i++];
+  }
+  return text;
+}
 
 }  // namespace
 
@@ -18,8 +35,9 @@ void KindStats::Merge(const KindStats& other) {
 }
 
 void WindowStats::CountFailure(const std::string& reason, int64_t number) {
-  const bool room = failures.size() + 1 < kMaxReasons || failures.contains(reason);
-  failures[room ? reason : "other"] += number;
+  const std::string kept = WithoutDurations(reason);
+  const bool room = failures.size() + 1 < kMaxReasons || failures.contains(kept);
+  failures[room ? kept : "other"] += number;
 }
 
 void WindowStats::Merge(const WindowStats& other) {

@@ -39,7 +39,7 @@ struct WindowStats {
   int64_t unsent = 0;                       // open loop: never sent, because too many calls were in flight
   int64_t completed = 0;                    // calls that ended inside the window, failed ones too
   int64_t completed_good = 0;               // of these, the good ones
-  std::map<std::string, int64_t> failures;  // by reason, at most kMaxReasons
+  std::map<std::string, int64_t> failures;  // by reason but for durations in it, at most kMaxReasons
   double seconds = 0;                       // the window's length as it was
   double offered_rate = 0;                  // open loop: what was to be sent a second
   double server_cpu_seconds = -1;           // -1: not known
