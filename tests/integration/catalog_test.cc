@@ -379,7 +379,8 @@ TEST_F(CatalogTest, AChangeDuringALoadIsNotLost) {
   stop = true;
   writer.join();
   EXPECT_THAT(acknowledged, ::testing::Not(IsEmpty()));
-  // How many depends on the machine: more than one Recommend can answer on a fast one, and than one ScoreItems in theory.
+  // How many depends on the machine: more than one Recommend can answer on a fast one, and than one
+  // ScoreItems in theory.
   constexpr size_t kBatch = 10'000;
   for (size_t begin = 0; begin < acknowledged.size(); begin += kBatch) {
     v1::ScoreItemsRequest request;
