@@ -19,19 +19,29 @@ class NodeTest(example_case.ExampleCase):
 def install(work):
     """What npm said where it failed; nothing when all is well."""
     work.mkdir(parents=True, exist_ok=True)
-    for name in ("package.json", "recommend.js"):
+    for name in ("package.json", "recommend.ts", "tsconfig.json"):
         shutil.copy(ROOT / "client/examples/node" / name, work)
     command = ["npm", "install", "--ignore-scripts", "--no-package-lock", "--no-audit", "--no-fund"]
     if not fetch_allowed():
         command.append("--offline")
-    result = subprocess.run(command, cwd=work, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return run(work, *command)
+
+
+def build(work):
+    """What went wrong with generating and compiling; nothing when all is well."""
+    return run(work, "npm", "run", "build")
+
+
+def run(work, *command):
+    result = subprocess.run(command, cwd=work, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+                            env={**os.environ, "SWIFTLET_PROTO": str(ROOT / "proto")})
     return result.stdout if result.returncode != 0 else None
 
 
 if __name__ == "__main__":
-    missing = [name for name in ("node", "npm") if not shutil.which(name)]
+    missing = [name for name in ("node", "npm", "protoc") if not shutil.which(name)]
     if missing:
-        skip(f"Debian packages are missing: {' '.join(missing).replace('node', 'nodejs')}")
+        skip(f"Debian packages are missing: {' '.join(missing).replace('node', 'nodejs').replace('protoc', 'protobuf-compiler')}")
     if int(subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout[1:].split(".")[0]) < 18:
         skip("Node is older than version 18")
     directory = Path(os.environ["SWIFTLET_WORK"])
@@ -40,6 +50,7 @@ if __name__ == "__main__":
         skip("npm has not fetched what the example needs; SWIFTLET_EXAMPLES_FETCH=1 lets it")
     if failure:
         sys.exit(failure)
-    NodeTest.command = ["node", str(directory / "recommend.js")]
-    NodeTest.environment = {"SWIFTLET_PROTO": str(ROOT / "proto")}
+    if failure := build(directory):
+        sys.exit(failure)
+    NodeTest.command = ["node", str(directory / "dist/recommend.js")]
     unittest.main()
