@@ -341,9 +341,15 @@ absl::StatusOr<BackupInfo> RestoreBackup(const std::string& directory, uint32_t 
   fs::create_directory(scratch, error);
   if (error) return FromErrno(error.value(), scratch, "cannot create the directory");
   SWIFTLET_RETURN_IF_ERROR(SyncDirectory(data_dir));
-  SWIFTLET_RETURN_IF_ERROR(
-      FromRocksDb(engine->RestoreDBFromBackup(info.backup_id, scratch, scratch), directory,
-                  absl::StrCat("cannot restore backup ", info.backup_id, " to ", scratch)));
+  if (absl::Status status =
+          FromRocksDb(engine->RestoreDBFromBackup(info.backup_id, scratch, scratch), directory,
+                      absl::StrCat("cannot restore backup ", info.backup_id, " to ", scratch));
+      !status.ok()) {
+    if (!absl::IsDataLoss(status) && !absl::IsNotFound(status)) return status;
+    // RocksDB's message names no file: reading the backup does.
+    const absl::Status damage = VerifyBackup(directory, info.backup_id).status();
+    return damage.ok() ? status : absl::DataLossError(absl::StrCat(status.message(), "; ", damage.message()));
+  }
 
   // Without the file CURRENT there is no database: it comes last.
   std::vector<std::string> names;

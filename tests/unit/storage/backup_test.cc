@@ -230,6 +230,8 @@ TEST_F(BackupTest, DamageIsFoundAndNotRestored) {
   EXPECT_THAT(VerifyBackup(backups_, 0).status(), Fails(absl::StatusCode::kDataLoss, "backup 1 is damaged"));
   EXPECT_THAT(RestoreBackup(backups_, 0, restored_).status(),
               Fails(absl::StatusCode::kDataLoss, "cannot restore backup 1"));
+  EXPECT_THAT(RestoreBackup(backups_, 0, restored_).status(),
+              Fails(absl::StatusCode::kDataLoss, fs::path(table).filename().string()));
   EXPECT_FALSE(Database::Open({.path = restored_}, EventTypeTable::Default()).ok())
       << "a part of a backup is not served";
   // The next attempt, from another backup, takes the place of what this one left.
