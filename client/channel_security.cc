@@ -1,8 +1,14 @@
 #include "client/channel_security.h"
 
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
+#include <memory>
 #include <sstream>
 #include <utility>
 
@@ -42,6 +48,23 @@ absl::StatusOr<std::string> ReadPem(const char* what, const std::string& path, a
   return pem;
 }
 
+// Whether both can be read and the key is another certificate's. gRPC would only say that it has no address.
+bool IsKeyOfAnother(const std::string& certificate_pem, const std::string& key_pem) {
+  const auto open = [](const std::string& pem) {
+    return std::unique_ptr<BIO, decltype(&BIO_free)>(
+        BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())), BIO_free);
+  };
+  constexpr auto kNoPassword = [](char*, int, int, void*) { return -1; };
+  const std::unique_ptr<X509, decltype(&X509_free)> certificate(
+      PEM_read_bio_X509(open(certificate_pem).get(), nullptr, kNoPassword, nullptr), X509_free);
+  const std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)> key(
+      PEM_read_bio_PrivateKey(open(key_pem).get(), nullptr, kNoPassword, nullptr), EVP_PKEY_free);
+  const bool another =
+      certificate != nullptr && key != nullptr && X509_check_private_key(certificate.get(), key.get()) != 1;
+  ERR_clear_error();  // gRPC looks into OpenSSL's queue of errors
+  return another;
+}
+
 std::string Environment(const char* name) {
   const char* value = std::getenv(name);
   return value == nullptr ? "" : value;
@@ -71,6 +94,10 @@ absl::StatusOr<ChannelSecurity> ReadChannelSecurity(const ChannelSecurityFiles& 
   SWIFTLET_ASSIGN_OR_RETURN(security.ca, ReadPem("tls-ca", files.ca_file, "CERTIFICATE"));
   SWIFTLET_ASSIGN_OR_RETURN(security.certificate, ReadPem("tls-cert", files.cert_file, "CERTIFICATE"));
   SWIFTLET_ASSIGN_OR_RETURN(security.private_key, ReadPem("tls-key", files.key_file, "PRIVATE KEY"));
+  if (IsKeyOfAnother(security.certificate, security.private_key)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("tls-key: ", files.key_file, " is not the key of tls-cert: ", files.cert_file));
+  }
   SWIFTLET_ASSIGN_OR_RETURN(std::string token, ReadFile("token-file", files.token_file));
   token = token.substr(0, token.find_first_of("\r\n"));
   if (!files.token_file.empty() && token.empty()) {

@@ -3,9 +3,10 @@
 #ifndef SWIFTLET_SERVER_TRACE_CONTEXT_H_
 #define SWIFTLET_SERVER_TRACE_CONTEXT_H_
 
-#include <optional>
 #include <string>
 #include <string_view>
+
+#include "engine/base/trace_parent.h"
 
 namespace swiftlet {
 
@@ -16,18 +17,6 @@ inline constexpr char kServerTimingRequestHeader[] =
     "x-server-timing";  // "1": the answer says where its time went
 // ... and get back, with the request id.
 inline constexpr char kServerTimingHeader[] = "server-timing";
-
-// Views of the header.
-struct TraceParent {
-  std::string_view trace_id;   // 32 lower-case hexadecimal digits, not all zero
-  std::string_view parent_id;  // 16 of them, not all zero: the caller's span
-  bool sampled = false;
-};
-
-// Section 3.2 of the recommendation, to the letter: nothing when the value is not one ("If the vendor failed
-// to parse traceparent, it MUST NOT attempt to parse tracestate", and a new trace begins). Of versions to
-// come, the part that they share with version 00.
-std::optional<TraceParent> ParseTraceParent(std::string_view value);
 
 // 32 lower-case hexadecimal digits, not all zero, by this thread's generator.
 std::string NewTraceId();

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pathlib
+import ssl
 from typing import Any, Dict, Optional
 
 import grpc
@@ -37,8 +38,22 @@ class Tls:
     def from_files(
         cls, ca: Optional[str] = None, cert: Optional[str] = None, key: Optional[str] = None, server_name: str = ""
     ) -> Tls:
-        """Of PEM files: the authorities to trust, the client's own certificate and its key."""
+        """Of PEM files: the authorities to trust, the client's own certificate and its key.
+
+        ValueError: the key is another certificate's. OSError: a file that cannot be read.
+        """
+        if cert and key:
+            _check_key(cert, key)
         return cls(_read(ca), _read(cert), _read(key), server_name)
+
+
+def _check_key(cert: str, key: str) -> None:
+    """gRPC would only say that it has no address."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(cert, key, password="")
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise ValueError(f"tls: {key} is not the key of {cert}") from None
 
 
 def _read(path: Optional[str]) -> Optional[bytes]:
@@ -142,7 +157,7 @@ def check_timeout(timeout: float, name: str) -> None:
 def default_service_config(max_attempts: int) -> str:
     """The gRPC service config of a client: `max_attempts` attempts (1 to 5) on UNAVAILABLE and
     RESOURCE_EXHAUSTED, with a random pause of up to 50 ms before the second, doubling up to 1 s, for every
-    method but LoadSnapshot, CreateBackup and VerifyBackup (not idempotent, or long), ExportUser and LoadEvents
+    method but LoadSnapshot, PreviewSnapshot, CreateBackup and VerifyBackup (not idempotent, or long), ExportUser and LoadEvents
     (load_events() goes on by itself); a client whose calls mostly fail stops retrying until calls succeed again.
     """
     if max_attempts < 2:  # gRPC asks for at least two attempts in a retryPolicy

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <string>
 
+#include "tests/testing/certificates.h"
 #include "tests/testing/temp_dir.h"
 
 namespace swiftlet {
@@ -63,6 +64,18 @@ TEST_F(ChannelSecurityTest, WhatIsWrongIsNamed) {
   EXPECT_THAT(error({.cert_file = Write("c", kCertificate), .key_file = Write("k", kCertificate)}),
               HasSubstr("tls-key: " + dir_.File("k") + " holds no PRIVATE KEY in PEM"));
   EXPECT_FALSE(CheckChannelSecurity({.ca = "CA"}).ok()) << "without tls";
+}
+
+TEST_F(ChannelSecurityTest, AKeyOfAnotherCertificateIsNamed) {
+  const testing::TestAuthority authority("CA");
+  const testing::TestCertificate one = authority.Issue({.common_name = "one"});
+  const testing::TestCertificate other = authority.Issue({.common_name = "other"});
+  EXPECT_TRUE(
+      ReadChannelSecurity({.cert_file = Write("c", one.certificate), .key_file = Write("k", one.key)}).ok());
+  EXPECT_EQ(ReadChannelSecurity({.cert_file = Write("c", one.certificate), .key_file = Write("k", other.key)})
+                .status()
+                .message(),
+            "tls-key: " + dir_.File("k") + " is not the key of tls-cert: " + dir_.File("c"));
 }
 
 TEST_F(ChannelSecurityTest, TheEnvironmentIsRead) {
