@@ -8,7 +8,7 @@ build_packages=(g++ cmake ninja-build mold pkg-config libgrpc++-dev protobuf-com
 torch_packages=(libtorch-dev)
 # What the tests need besides.
 test_packages=(libgtest-dev libgmock-dev python3 python3-pip python3-grpcio python3-protobuf python3-yaml python3-jsonschema
-  openapi-specification openssl curl)
+  openapi-specification openssl curl haproxy)
 # A browser, for the tests of the console: 340 MB (110 MB to fetch) and its libraries, so that tests/run installs it only when asked to.
 browser_packages=(chromium python3-websocket)
 # What unpacks and converts the demonstration data.
