@@ -41,8 +41,14 @@ void QueueLimit::EndWindow() {
   const int64_t n = num_samples_.exchange(0, std::memory_order_relaxed);
   const int64_t sum = waited_ns_.exchange(0, std::memory_order_relaxed);
   if (n == 0) return;
+  // Less than this part of what calls waited in the window before: the queue gets shorter by itself. A queue
+  // of 340 ms at 86 % of what can be answered does.
+  constexpr double kDraining = 0.98;
   const double mean = std::max(1.0, static_cast<double>(sum) / static_cast<double>(n));
+  const auto before =
+      static_cast<double>(last_mean_ns_.exchange(static_cast<int64_t>(mean), std::memory_order_relaxed));
   const double target = static_cast<double>(target_wait_ns_.load(std::memory_order_relaxed));
+  if (mean > target && (before <= target || mean < kDraining * before)) return;
   const double gradient = std::clamp(target / mean, 0.5, 1.0);
   const double limit = static_cast<double>(limit_.load(std::memory_order_relaxed));
   const auto next = static_cast<int64_t>(limit * gradient + std::sqrt(limit));

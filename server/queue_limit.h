@@ -2,7 +2,9 @@
 //
 // The limit follows the gradient of Netflix's concurrency-limits (Gradient2Limit: limit * gradient +
 // sqrt(limit), the gradient in [1/2, 1]), with a delay that is asked for in the place of one that is learned:
-// noise cannot teach it a wrong one, and it never goes below a floor.
+// noise cannot teach it a wrong one, and it never goes below a floor. It falls only while the wait lasts: not
+// in the first window of calls that waited too long, and not while they wait less and less, as after a stall
+// of the machine that has passed; what waits then is answered.
 //
 //   QueueLimit limit({.min_limit = 64, .max_limit = 1024, .target_wait = absl::Milliseconds(20)});
 //   if (!limit.Admit(num_behind, waited, now)) return ResourceExhausted();
@@ -50,6 +52,7 @@ class QueueLimit {
   // harm.
   std::atomic<int64_t> num_samples_{0};
   std::atomic<int64_t> waited_ns_{0};
+  std::atomic<int64_t> last_mean_ns_{0};  // of the window before
   std::atomic<Clock::rep> window_end_{0};
 };
 
