@@ -50,7 +50,10 @@ grpc::ServerUnaryReactor* CatalogService::UpsertItems(grpc::CallbackServerContex
                 vector.source(), std::vector<float>(vector.values().begin(), vector.values().end()));
           }
         }
-        if (absl::Status status = core_->catalog->Upsert(changes); !status.ok()) return call.Finish(status);
+        if (absl::Status status = call.Run(Stage::kStore, [&] { return core_->catalog->Upsert(changes); });
+            !status.ok()) {
+          return call.Finish(status);
+        }
         call.metrics().CountCatalogChanges(changes.size(), 0);
         v1::UpsertItemsResponse response;
         response.set_num_upserted(static_cast<int32_t>(changes.size()));
@@ -65,7 +68,8 @@ grpc::ServerUnaryReactor* CatalogService::DeleteItems(grpc::CallbackServerContex
       [this](const Call& call, v1::DeleteItemsRequest& request) {
         if (absl::Status status = core_->validator.Check(request); !status.ok()) return call.Finish(status);
         const std::vector<std::string> ids(request.item_ids().begin(), request.item_ids().end());
-        const absl::StatusOr<int> num_deleted = core_->catalog->Delete(ids);
+        const absl::StatusOr<int> num_deleted =
+            call.Run(Stage::kStore, [&] { return core_->catalog->Delete(ids); });
         if (!num_deleted.ok()) return call.Finish(num_deleted.status());
         call.metrics().CountCatalogChanges(0, *num_deleted);
         v1::DeleteItemsResponse response;
@@ -82,7 +86,8 @@ grpc::ServerUnaryReactor* CatalogService::GetItems(grpc::CallbackServerContext* 
         if (absl::Status status = core_->validator.Check(request); !status.ok()) return call.Finish(status);
         const std::vector<std::string> ids(request.item_ids().begin(), request.item_ids().end());
         const std::shared_ptr<const ServingState> state = core_->catalog->Acquire();
-        absl::StatusOr<std::vector<ItemInfo>> infos = core_->catalog->Get(state.get(), ids);
+        absl::StatusOr<std::vector<ItemInfo>> infos =
+            call.Run(Stage::kStore, [&] { return core_->catalog->Get(state.get(), ids); });
         if (!infos.ok()) return call.Finish(infos.status());
         v1::GetItemsResponse response;
         response.set_snapshot_version(state == nullptr ? 0 : state->snapshot->version());

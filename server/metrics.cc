@@ -242,7 +242,7 @@ ServerMetrics::ServerMetrics(std::string cpu_target, std::function<int64_t()> no
                         .Add({}, kLatencyBuckets);
   auto& stages = prometheus::BuildHistogram()
                      .Name("swiftlet_stage_seconds")
-                     .Help("Time of one stage of Recommend, ScoreItems and Predict.")
+                     .Help("Time of one stage of a call.")
                      .Register(*registry_);
   for (size_t s = 0; s < kNumStages; ++s) {
     stage_seconds_[s] = &stages.Add({{"stage", kStageNames[s]}}, kStageBuckets);

@@ -84,10 +84,12 @@ struct BackupGauges {
   bool running = false;
 };
 
-enum class Stage : uint8_t { kUserState, kEncodeRetrieve, kRespond };
-inline constexpr size_t kNumStages = 3;
-inline constexpr std::array<const char*, kNumStages> kStageNames = {"user_state", "encode_retrieve",
-                                                                    "respond"};
+// pool_wait: for a thread that may block, of calls that need one. store: what a call other than a
+// recommendation reads from the store, or writes to it and to disk.
+enum class Stage : uint8_t { kPoolWait, kUserState, kEncodeRetrieve, kRespond, kStore };
+inline constexpr std::array<const char*, 5> kStageNames = {"pool_wait", "user_state", "encode_retrieve",
+                                                           "respond", "store"};
+inline constexpr size_t kNumStages = kStageNames.size();
 
 // Facts that are read when Prometheus asks.
 struct Gauges {

@@ -1,6 +1,5 @@
 #include "server/recommendation_service.h"
 
-#include <algorithm>
 #include <array>
 #include <optional>
 #include <string>
@@ -11,6 +10,7 @@
 #include "engine/base/quoted.h"
 #include "engine/rating_predictor.h"
 #include "engine/recommender.h"
+#include "server/recommend_query.h"
 #include "server/response_builder.h"
 
 namespace swiftlet {
@@ -26,8 +26,8 @@ struct ThreadBuffers {
   CachedUser user;
   RatingScratch rating_scratch;
   RatingPrediction prediction;
-  std::vector<ItemKey> exclude_items, context_items, items;
-  std::vector<std::string_view> any_of, none_of;
+  QueryBuffers query;
+  std::vector<ItemKey> items;
   std::vector<uint32_t> rows;
   std::vector<std::string_view> unknown_items;
   WireWriter response;
@@ -39,62 +39,6 @@ ThreadBuffers& Buffers() {
 }
 
 absl::Status NoSnapshot() { return absl::FailedPreconditionError("no snapshot is loaded yet"); }
-
-template <typename Ids>
-std::span<const ItemKey> Keys(const Ids& ids, std::vector<ItemKey>& keys) {
-  keys.clear();
-  for (const std::string& id : ids) keys.push_back(ItemKeyOf(id));
-  return keys;
-}
-
-template <typename Names>
-std::span<const std::string_view> Views(const Names& names, std::vector<std::string_view>& views) {
-  views.clear();
-  for (const std::string& name : names) views.emplace_back(name);
-  return views;
-}
-
-void SetFilter(const v1::ItemFilter& filter, ThreadBuffers& buffers, RecommendQuery& query) {
-  query.exclude_items = Keys(filter.exclude_item_ids(), buffers.exclude_items);
-  query.any_of_categories = Views(filter.any_of_categories(), buffers.any_of);
-  query.none_of_categories = Views(filter.none_of_categories(), buffers.none_of);
-}
-
-// The server's options with what the request says: any mode, and budgets where they are smaller.
-SearchOptions SearchOf(const SearchOptions& server, const v1::Search& request) {
-  SearchOptions search = server;
-  if (request.mode() == v1::Search::MODE_EXACT) search.mode = SearchMode::kExact;
-  if (request.mode() == v1::Search::MODE_APPROXIMATE) search.mode = SearchMode::kApproximate;
-  const auto tighten = [](int32_t asked, uint32_t& budget) {
-    if (asked > 0 && (budget == 0 || static_cast<uint32_t>(asked) < budget)) {
-      budget = static_cast<uint32_t>(asked);
-    }
-  };
-  tighten(request.budget_rows(), search.max_rows);
-  tighten(request.budget_us(), search.max_us);
-  return search;
-}
-
-// The events of a session as a history: ordered by time, then by position; the newest that a stored history
-// would keep.
-std::span<const HistoryEvent> InlineEvents(const v1::InlineHistory& from, const EventTypeTable& types,
-                                           size_t max_events, int64_t now_ms,
-                                           std::vector<HistoryEvent>& history) {
-  history.clear();
-  for (const v1::Event& event : from.events()) {
-    history.push_back({.item_key = ItemKeyOf(event.item_id()),
-                       .timestamp_ms = event.timestamp_ms() == 0 ? now_ms : event.timestamp_ms(),
-                       .value = event.value(),
-                       .type = types.FindByName(event.type())->id});
-  }
-  auto older = [](const HistoryEvent& a, const HistoryEvent& b) { return a.timestamp_ms < b.timestamp_ms; };
-  // stable_sort allocates; sessions come in order.
-  if (!std::is_sorted(history.begin(), history.end(), older)) {
-    std::stable_sort(history.begin(), history.end(), older);
-  }
-  std::span<const HistoryEvent> events = history;
-  return events.size() > max_events ? events.last(max_events) : events;
-}
 
 Clock::duration Since(Clock::time_point start) { return Clock::now() - start; }
 
@@ -159,7 +103,10 @@ void RecommendationService::Serve(const Call& call, const Request& request) {
   const auto owned = std::make_shared<const Request>(request);
   call.SetRequestId(owned->request_id());
   call.SetUser(owned->user_id());
-  core_->gate.readers.Schedule(call, [this, call, owned] { ServeFromStore(call, *owned); });
+  core_->gate.readers.Schedule(call, [this, call, owned](Clock::duration waited) {
+    call.Passed(Stage::kPoolWait, waited);
+    ServeFromStore(call, *owned);
+  });
 }
 
 template <typename Request>
@@ -183,14 +130,8 @@ void RecommendationService::Answer(const Call& call, const v1::RecommendRequest&
   const ServingState& state = *serving;
   const Clock::time_point start = Clock::now();
   ThreadBuffers& buffers = Buffers();
-  RecommendQuery query;
-  query.k = static_cast<uint32_t>(request.k());
-  SetFilter(request.filter(), buffers, query);
-  query.context_items = Keys(request.context().item_ids(), buffers.context_items);
-  query.exclude_seen = request.has_exclude_seen() ? request.exclude_seen() : true;
-  query.explain = request.explain();
+  RecommendQuery query = QueryOf(request, core_->search.Load(), buffers.query);
   query.reuse_user_vector = !request.has_history();
-  query.search = SearchOf(core_->search.Load(), request.search());
   if (absl::Status status =
           swiftlet::Recommend(*state.snapshot, *state.view, query, user, buffers.scratch, &buffers.result);
       !status.ok()) {
@@ -205,16 +146,10 @@ void RecommendationService::Answer(const Call& call, const v1::RecommendRequest&
     core_->recall->AddRecommend(serving, query, user, buffers.result);
   }
 
-  using Response = v1::RecommendResponse;
-  WireWriter& response = buffers.response;  // which wants the last field first
+  WireWriter& response = buffers.response;
   response.Clear();
-  response.AddVarint(Response::kProvenExactFieldNumber, buffers.result.retrieval.proven_exact);
-  response.AddVarint(Response::kNumHistoryEventsUsedFieldNumber, buffers.result.num_history_events_used);
-  response.AddString(Response::kRequestIdFieldNumber, call.request_id());
-  response.AddVarint(Response::kSnapshotVersionFieldNumber, static_cast<uint64_t>(state.snapshot->version()));
-  AddItems(*state.view, core_->event_types, buffers.result, user.history,
-           {.explain = request.explain(), .include_metadata = request.include_metadata()},
-           Response::kItemsFieldNumber, &response);
+  WriteRecommendation(request, call.request_id(), state.snapshot->version(), *state.view, core_->event_types,
+                      buffers.result, user.history, &response);
   call.Passed(Stage::kRespond, Since(retrieved));
   call.Finish(response.bytes());
 }
@@ -237,7 +172,7 @@ void RecommendationService::Answer(const Call& call, const v1::ScoreItemsRequest
   }
   RecommendQuery query;
   query.k = 1;
-  query.context_items = Keys(request.context().item_ids(), buffers.context_items);
+  query.context_items = KeysOf(request.context().item_ids(), buffers.query.context_items);
   query.explain = request.explain();
   if (absl::Status status = swiftlet::ScoreItems(*state.snapshot, *state.view, query, user, buffers.rows,
                                                  buffers.scratch, &buffers.result);
@@ -267,7 +202,7 @@ void RecommendationService::Answer(const Call& call, const v1::PredictRequest& r
   const ServingState& state = *serving;
   const Clock::time_point start = Clock::now();
   ThreadBuffers& buffers = Buffers();
-  const std::span<const ItemKey> items = Keys(request.item_ids(), buffers.items);
+  const std::span<const ItemKey> items = KeysOf(request.item_ids(), buffers.items);
   if (absl::Status status =
           PredictRatings(*state.snapshot, user, items, buffers.rating_scratch, &buffers.prediction);
       !status.ok()) {
@@ -314,16 +249,19 @@ void RecommendationService::AnswerSimilar(const Call& call, const v1::SimilarIte
                                                         row.has_value() ? " is deleted" : " has no vector",
                                                         " in snapshot ", state->snapshot->version())));
   }
+  const Clock::time_point start = Clock::now();
   ThreadBuffers& buffers = Buffers();
   RecommendQuery query;
   query.k = static_cast<uint32_t>(request.k());
-  SetFilter(request.filter(), buffers, query);
+  SetFilter(request.filter(), buffers.query, query);
   query.search = SearchOf(core_->search.Load(), request.search());
   if (absl::Status status = swiftlet::SimilarItems(*state->snapshot, *state->view, query, *row,
                                                    buffers.scratch, &buffers.result);
       !status.ok()) {
     return call.Finish(status);
   }
+  const Clock::time_point retrieved = Clock::now();
+  call.Passed(Stage::kEncodeRetrieve, retrieved - start);
   call.metrics().CountSearch(SearchMethod::kSimilarItems, buffers.result.retrieval);
   if (core_->recall != nullptr && core_->recall->Chosen()) {
     core_->recall->AddSimilarItems(state, query, *row, buffers.result);
@@ -338,6 +276,7 @@ void RecommendationService::AnswerSimilar(const Call& call, const v1::SimilarIte
   AddItems(*state->view, core_->event_types, buffers.result, {},
            {.explain = false, .include_metadata = request.include_metadata(), .include_source = false},
            Response::kItemsFieldNumber, &response);
+  call.Passed(Stage::kRespond, Since(retrieved));
   call.Finish(response.bytes());
 }
 

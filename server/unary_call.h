@@ -88,6 +88,14 @@ class Call {
   std::string_view request_id() const;
   // A stage took this long: for the metrics, the caller who asks, and the log of slow calls.
   void Passed(Stage stage, Clock::duration took) const;
+  // Runs work() as a stage.
+  template <typename Work>
+  auto Run(Stage stage, const Work& work) const {
+    const Clock::time_point start = Clock::now();
+    auto result = work();
+    Passed(stage, Clock::now() - start);
+    return result;
+  }
 
   void Finish(const absl::Status& error) const;
   void Finish(const google::protobuf::MessageLite& response) const;
@@ -137,16 +145,16 @@ class CallPool {
 
   // What a call that came now would wait, from how long the others took: 0 while none waits.
   absl::Duration ExpectedWait() const;
-  // Runs run() on a thread of the pool, or finishes the call: at once when its deadline would pass while it
-  // waits, or then, when nobody waits for the answer any more.
+  // Runs run(how long it waited) on a thread of the pool, or finishes the call: at once when its deadline
+  // would pass while it waits, or then, when nobody waits for the answer any more.
   template <typename Run>
   void Schedule(const Call& call, Run run) {
     if (absl::Status status = call.CheckDeadline(ExpectedWait()); !status.ok()) return call.Refuse(status);
-    pool_->Schedule([this, call, run = std::move(run)] {
+    pool_->Schedule([this, call, run = std::move(run), scheduled = Call::Clock::now()] {
       const RequestScope scope;
       if (absl::Status alive = call.CheckAlive(); !alive.ok()) return call.Finish(alive);
       const Call::Clock::time_point start = Call::Clock::now();
-      run();
+      run(start - scheduled);
       Ran(Call::Clock::now() - start);
     });
   }
@@ -242,7 +250,8 @@ grpc::ServerUnaryReactor* ServeOnPool(CallPool& pool, CallGate& gate, Method met
     return reactor;
   }
   // Parsed there, too: large requests would hold up the calls that this thread reads.
-  pool.Schedule(call, [call, in, handler = std::move(handler)] {
+  pool.Schedule(call, [call, in, handler = std::move(handler)](Call::Clock::duration waited) {
+    call.Passed(Stage::kPoolWait, waited);
     Request request;
     if (absl::Status valid = ParseRequest(*in, &request); !valid.ok()) return call.Refuse(valid);
     handler(call, request);

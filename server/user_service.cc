@@ -20,8 +20,12 @@ grpc::ServerUnaryReactor* UserService::GetUser(grpc::CallbackServerContext* cont
         if (absl::Status status = core_->validator.Check(request); !status.ok()) return call.Finish(status);
         const std::shared_ptr<const ServingState> state = core_->catalog->Acquire();
         CachedUser user;
-        if (absl::Status status = core_->users->Get(
-                request.user_id(), state == nullptr ? UserVectorsId() : state->user_vectors, &user);
+        if (absl::Status status = call.Run(
+                Stage::kStore,
+                [&] {
+                  return core_->users->Get(request.user_id(),
+                                           state == nullptr ? UserVectorsId() : state->user_vectors, &user);
+                });
             !status.ok()) {
           return call.Finish(status);
         }
@@ -59,7 +63,8 @@ grpc::ServerUnaryReactor* UserService::DeleteUser(grpc::CallbackServerContext* c
             }
           }
         }
-        if (absl::Status status = core_->users->DeleteUser(request.user_id(), core_->now_ms());
+        if (absl::Status status = call.Run(
+                Stage::kStore, [&] { return core_->users->DeleteUser(request.user_id(), core_->now_ms()); });
             !status.ok()) {
           return call.Finish(status);
         }

@@ -8,7 +8,10 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
+#include <vector>
 
+#include "absl/status/statusor.h"
+#include "absl/strings/str_split.h"
 #include "client/client.h"
 #include "tests/integration/server_process.h"
 #include "tests/testing/random_snapshot.h"
@@ -17,6 +20,7 @@
 namespace swiftlet::testing {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
 using ::testing::Not;
@@ -152,6 +156,38 @@ TEST_F(TracingTest, TheLogOfSlowCallsHasStagesAndTrace) {
   EXPECT_EQ(line["request_id"], "edge-10");
   EXPECT_NE(line["trace_id"], kTrace);
   EXPECT_EQ(std::string(line["trace_id"]).size(), 32u);
+}
+
+TEST_F(TracingTest, ServerTimingHasTheStagesOfEveryKindOfCall) {
+  Start("");
+  absl::StatusOr<std::unique_ptr<Client>> client =
+      Client::Connect({.address = "127.0.0.1:" + std::to_string(server_->grpc_port())});
+  ASSERT_TRUE(client.ok());
+  CallInfo info;
+  const CallOptions timed = {.server_timing = true, .info = &info};
+  const auto stages = [&] {
+    std::vector<std::string> names;
+    for (const std::string& stage : std::vector<std::string>(absl::StrSplit(info.server_timing, ", "))) {
+      names.push_back(stage.substr(0, stage.find(';')));
+    }
+    return names;
+  };
+  v1::RecordEventsRequest events;
+  *events.add_events() = MakeEvent("u", "item-1");
+  ASSERT_TRUE((*client)->RecordEvents(events, timed).ok());
+  EXPECT_THAT(stages(), ElementsAre("queue", "pool_wait", "store", "total"));
+  v1::UpsertItemsRequest upsert;
+  upsert.add_items()->set_item_id("item-2");
+  ASSERT_TRUE((*client)->UpsertItems(upsert, timed).ok());
+  EXPECT_THAT(stages(), ElementsAre("queue", "pool_wait", "store", "total"));
+  ASSERT_TRUE((*client)->Recommend(UserRequest("cold", 3), timed).ok());
+  EXPECT_THAT(stages(),
+              ElementsAre("queue", "pool_wait", "user_state", "encode_retrieve", "respond", "total"));
+  v1::SimilarItemsRequest similar;
+  similar.set_item_id("item-3");
+  similar.set_k(2);
+  ASSERT_TRUE((*client)->SimilarItems(similar, timed).ok());
+  EXPECT_THAT(stages(), ElementsAre("queue", "encode_retrieve", "respond", "total"));
 }
 
 TEST_F(TracingTest, TheAuditLogHasTheTrace) {

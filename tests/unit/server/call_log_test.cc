@@ -42,7 +42,7 @@ class CallLogTest : public ::testing::Test {
             .result = std::move(result),
             .took = took,
             .queued = absl::Microseconds(13),
-            .stages = {0.25F, 0, 0.000002F},
+            .stages = {0, 0.25F, 0, 0.000002F, 0},
             .request_id = "r-1",
             .trace_id = "0af7651916cd43dd8448eb211c80319c",
             .user = "Jane \"J\" Doe"};
