@@ -410,7 +410,7 @@ absl::StatusOr<ServerOptions> Resolve(const v1::ServerConfig& config, const Chec
   options.num_commit_threads =
       check.Number("storage.num_commit_threads", storage.num_commit_threads(), 16, 1, 256);
   options.max_pending_writes =
-      check.Number("storage.max_pending_writes", storage.max_pending_writes(), 256, 1, 1'000'000);
+      check.Number("storage.max_pending_writes", storage.max_pending_writes(), 1024, 1, 1'000'000);
 
   options.snapshot_poll_interval = absl::Milliseconds(check.Number<int64_t>(
       "snapshots.poll_interval_ms", config.snapshots().poll_interval_ms(), 500, 10, 3600000));

@@ -94,7 +94,7 @@ struct ServerOptions {
   int64_t user_cache_bytes = int64_t{256} << 20;
   int64_t user_vector_memo_bytes = int64_t{16} << 20;  // of a thread; 0: off
   int num_commit_threads = 16;
-  int64_t max_pending_writes = 256;
+  int64_t max_pending_writes = 1024;
   int64_t block_cache_bytes = int64_t{64} << 20;
   bool sync_writes = true;
   int64_t event_retention_ms = 0;

@@ -13,29 +13,33 @@ grpc::ServerUnaryReactor* EventService::RecordEvents(grpc::CallbackServerContext
   grpc::ServerUnaryReactor* reactor = call.reactor();
   absl::Status status = call.Admit();
   if (status.ok()) status = call.CheckAlive();
-  if (status.ok()) status = core_->writes->Enter();
+  if (status.ok()) status = core_->writes->Enter(in->Length());
   if (!status.ok()) {
     call.Refuse(status);
     return reactor;
   }
   // Parsed and checked there, too: a thousand events would hold up the calls that this thread reads.
-  core_->writers->Schedule([this, call, in, now_ms = core_->now_ms()] {
+  core_->writers->Schedule([this, call, in, now_ms = core_->now_ms(), scheduled = Call::Clock::now()] {
     const RequestScope scope;
+    const size_t bytes = in->Length();
+    call.Passed(Stage::kPoolWait, Call::Clock::now() - scheduled);
     // The caller may have given up while the call was queued.
     if (absl::Status alive = call.CheckAlive(); !alive.ok()) {
-      core_->writes->Leave();
+      core_->writes->Leave(bytes);
       return call.Finish(alive);
     }
     v1::RecordEventsRequest request;
     absl::Status valid = ParseRequest(*in, &request);
     if (valid.ok()) valid = core_->validator.Check(request, now_ms);
     if (!valid.ok()) {
-      core_->writes->Leave();
+      core_->writes->Leave(bytes);
       return call.Refuse(valid);
     }
-    const absl::StatusOr<RecordResult> result =
-        core_->users->RecordEvents(TakeEvents(request.mutable_events(), core_->event_types, now_ms), now_ms);
-    core_->writes->Leave();
+    const absl::StatusOr<RecordResult> result = call.Run(Stage::kStore, [&] {
+      return core_->users->RecordEvents(TakeEvents(request.mutable_events(), core_->event_types, now_ms),
+                                        now_ms);
+    });
+    core_->writes->Leave(bytes);
     if (!result.ok()) {
       core_->writes->CountRefusal(result.status());
       return call.Finish(result.status());

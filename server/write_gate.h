@@ -1,13 +1,14 @@
-// Lets so many writes wait for the disk, and refuses the others at once.
+// Lets so many writes, and so many bytes of them, wait for the disk, and refuses the others at once.
 //
-//   absl::Status status = gate.Enter();      // on the gRPC thread
+//   absl::Status status = gate.Enter(bytes);      // on the gRPC thread
 //   if (!status.ok()) return status;
 //   ... queue the write, commit it ...
-//   gate.Leave();
+//   gate.Leave(bytes);
 #ifndef SWIFTLET_SERVER_WRITE_GATE_H_
 #define SWIFTLET_SERVER_WRITE_GATE_H_
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 
@@ -23,10 +24,16 @@ class WriteGate {
   WriteGate(int64_t max_pending, std::function<bool()> writes_stopped, ServerMetrics* metrics)
       : max_pending_(max_pending), writes_stopped_(std::move(writes_stopped)), metrics_(metrics) {}
 
-  // OK: one more write is pending, until Leave. RESOURCE_EXHAUSTED, counted by its reason, when too many are
-  // or when the store takes none.
-  absl::Status Enter();
-  void Leave() { pending_.fetch_sub(1, std::memory_order_relaxed); }
+  // Of requests that wait. One larger than this may wait alone.
+  static constexpr int64_t kMaxPendingBytes = int64_t{64} << 20;
+
+  // OK: one more write, of a request of so many bytes, is pending, until Leave. RESOURCE_EXHAUSTED, counted
+  // by its reason, when too many are or when the store takes none.
+  absl::Status Enter(size_t bytes);
+  void Leave(size_t bytes) {
+    pending_bytes_.fetch_sub(static_cast<int64_t>(bytes), std::memory_order_relaxed);
+    pending_.fetch_sub(1, std::memory_order_relaxed);
+  }
   // Counts a write that was let in and that the store refused with this status.
   void CountRefusal(const absl::Status& status);
 
@@ -36,7 +43,7 @@ class WriteGate {
   const int64_t max_pending_;
   const std::function<bool()> writes_stopped_;
   ServerMetrics* const metrics_;
-  std::atomic<int64_t> pending_{0};
+  std::atomic<int64_t> pending_{0}, pending_bytes_{0};
 };
 
 }  // namespace swiftlet
