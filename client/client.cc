@@ -311,6 +311,12 @@ absl::StatusOr<v1::LoadSnapshotResponse> Client::LoadSnapshot(const v1::LoadSnap
   return impl_->Call(*impl_->admin, &v1::AdminService::Stub::LoadSnapshot, "LoadSnapshot", request, call);
 }
 
+absl::StatusOr<v1::PreviewSnapshotResponse> Client::PreviewSnapshot(const v1::PreviewSnapshotRequest& request,
+                                                                    const CallOptions& call) {
+  return impl_->Call(*impl_->admin, &v1::AdminService::Stub::PreviewSnapshot, "PreviewSnapshot", request,
+                     call);
+}
+
 absl::StatusOr<v1::GetStatusResponse> Client::GetStatus(const CallOptions& call) {
   return impl_->Call(*impl_->admin, &v1::AdminService::Stub::GetStatus, "GetStatus", v1::GetStatusRequest(),
                      call);

@@ -12,9 +12,9 @@
 //
 // Every call has a deadline, which includes its retries. Calls that are idempotent are retried by the channel
 // when the server is unavailable or at its limit, as its gRPC service config says (see DefaultServiceConfig);
-// LoadSnapshot, CreateBackup, VerifyBackup and ExportUser never are, and LoadEvents goes on by itself
-// (EventLoad). RecordEvents gives an id to every event that has none before the first attempt, so that a
-// retry never counts an event twice.
+// LoadSnapshot, PreviewSnapshot, CreateBackup, VerifyBackup and ExportUser never are, and LoadEvents goes on
+// by itself (EventLoad). RecordEvents gives an id to every event that has none before the first attempt, so
+// that a retry never counts an event twice.
 //
 // An error keeps the server's code and message; the method and the address are appended in brackets
 // (ServerMessage in client/rpc_status.h takes them off again).
@@ -91,9 +91,9 @@ std::string_view ServingStatusName(ServingStatus status);
 
 // The gRPC service config of a client: `max_attempts` attempts (1 to 5) on UNAVAILABLE and
 // RESOURCE_EXHAUSTED, with a random pause of up to 50 ms before the second, doubling up to 1 s, for every
-// method but AdminService.LoadSnapshot, CreateBackup and VerifyBackup, UserService.ExportUser and
-// EventService.LoadEvents; a client whose calls mostly fail stops retrying until calls succeed again
-// (retryThrottling).
+// method but AdminService.LoadSnapshot, PreviewSnapshot, CreateBackup and VerifyBackup,
+// UserService.ExportUser and EventService.LoadEvents; a client whose calls mostly fail stops retrying until
+// calls succeed again (retryThrottling).
 std::string DefaultServiceConfig(int max_attempts);
 
 // Thread-safe. One connection, which is made by the first call and made again when it breaks; share one
@@ -149,6 +149,10 @@ class Client {
   absl::StatusOr<v1::ListSnapshotsResponse> ListSnapshots(const CallOptions& call = {});
   absl::StatusOr<v1::LoadSnapshotResponse> LoadSnapshot(const v1::LoadSnapshotRequest& request,
                                                         const CallOptions& call = {});
+  // What a version would recommend, before it serves; the first call for a version loads it: give it a
+  // minute. When the deadline passes, the server stops.
+  absl::StatusOr<v1::PreviewSnapshotResponse> PreviewSnapshot(const v1::PreviewSnapshotRequest& request,
+                                                              const CallOptions& call = {});
   absl::StatusOr<v1::GetStatusResponse> GetStatus(const CallOptions& call = {});
   // Creating and verifying a backup takes as long as reading everything: give it a timeout of hours. When the
   // deadline passes, the server stops.

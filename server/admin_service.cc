@@ -188,4 +188,29 @@ grpc::ServerUnaryReactor* AdminService::VerifyBackup(grpc::CallbackServerContext
       });
 }
 
+grpc::ServerUnaryReactor* AdminService::PreviewSnapshot(grpc::CallbackServerContext* context,
+                                                        const grpc::ByteBuffer* in, grpc::ByteBuffer* out) {
+  return ServeInline<v1::PreviewSnapshotRequest>(
+      core_->gate, Method::kPreviewSnapshot, context, in, out,
+      [this](const Call& call, const v1::PreviewSnapshotRequest& request) {
+        call.Note("version", absl::StrCat(request.version()));
+        call.Note("user_id", request.request().user_id());
+        if (absl::Status status = core_->validator.Check(request, core_->now_ms()); !status.ok()) {
+          return call.Finish(status);
+        }
+        const auto owned = std::make_shared<const v1::PreviewSnapshotRequest>(request);
+        call.SetRequestId(owned->request().request_id());
+        call.SetUser(owned->request().user_id());
+        core_->preview->Recommend(
+            owned, core_->search.Load(), [call] { return call.CheckWanted(); },
+            [call, owned](absl::StatusOr<v1::PreviewSnapshotResponse> answer) {
+              if (!answer.ok()) return call.Finish(answer.status());
+              if (answer->response().request_id().empty()) {
+                answer->mutable_response()->set_request_id(std::string(call.request_id()));
+              }
+              call.Finish(*answer);
+            });
+      });
+}
+
 }  // namespace swiftlet

@@ -7,15 +7,16 @@
 
 namespace swiftlet {
 
-// Thread-safe. Calls block on disk, so they run on workers; LoadSnapshot, CreateBackup and VerifyBackup wait
-// for the threads of the snapshot manager and of backups without holding one.
+// Thread-safe. Calls block on disk, so they run on workers; LoadSnapshot, PreviewSnapshot, CreateBackup and
+// VerifyBackup wait for threads of their own without holding one.
 class AdminService final : public v1::AdminService::WithRawCallbackMethod_ListSnapshots<
                                v1::AdminService::WithRawCallbackMethod_LoadSnapshot<
                                    v1::AdminService::WithRawCallbackMethod_GetStatus<
                                        v1::AdminService::WithRawCallbackMethod_CreateBackup<
                                            v1::AdminService::WithRawCallbackMethod_ListBackups<
                                                v1::AdminService::WithRawCallbackMethod_VerifyBackup<
-                                                   v1::AdminService::Service>>>>>> {
+                                                   v1::AdminService::WithRawCallbackMethod_PreviewSnapshot<
+                                                       v1::AdminService::Service>>>>>>> {
  public:
   // `core` must outlive this.
   explicit AdminService(ServiceCore* core) : core_(core) {}
@@ -32,6 +33,8 @@ class AdminService final : public v1::AdminService::WithRawCallbackMethod_ListSn
                                         grpc::ByteBuffer* out) override;
   grpc::ServerUnaryReactor* VerifyBackup(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
                                          grpc::ByteBuffer* out) override;
+  grpc::ServerUnaryReactor* PreviewSnapshot(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
+                                            grpc::ByteBuffer* out) override;
 
  private:
   ServiceCore* const core_;

@@ -168,6 +168,18 @@ absl::StatusOr<std::vector<ItemInfo>> CatalogManager::Get(const ServingState* st
   return infos;
 }
 
+absl::StatusOr<std::vector<CatalogItem>> CatalogManager::ReadItems() {
+  std::vector<CatalogItem> items;
+  SWIFTLET_RETURN_IF_ERROR(
+      database_->ForEachItem([&](CatalogItem item) { items.push_back(std::move(item)); }));
+  return items;
+}
+
+absl::StatusOr<std::shared_ptr<const CatalogView>> CatalogManager::ViewOf(const ModelSnapshot& snapshot) {
+  SWIFTLET_ASSIGN_OR_RETURN(const std::vector<CatalogItem> items, ReadItems());
+  return CatalogView::Build(snapshot, items);
+}
+
 absl::StatusOr<std::shared_ptr<const ServingState>> CatalogManager::Prepare(
     std::shared_ptr<const ModelSnapshot> snapshot, int64_t user_vectors_version) {
   uint64_t generation;
@@ -176,15 +188,14 @@ absl::StatusOr<std::shared_ptr<const ServingState>> CatalogManager::Prepare(
     journal_.emplace();
     generation = ++generation_;
   }
-  std::vector<CatalogItem> items;
-  absl::Status status = database_->ForEachItem([&](CatalogItem item) { items.push_back(std::move(item)); });
-  if (!status.ok()) {
+  const absl::StatusOr<std::vector<CatalogItem>> items = ReadItems();
+  if (!items.ok()) {
     MutexLock lock(mu_);
     journal_.reset();
-    return status;
+    return items.status();
   }
   auto state = std::make_shared<ServingState>();
-  state->view = CatalogView::Build(*snapshot, items);
+  state->view = CatalogView::Build(*snapshot, *items);
   state->user_vectors = {user_vectors_version, generation};
   state->snapshot = std::move(snapshot);
   return state;

@@ -81,7 +81,13 @@ class CatalogManager {
   // Shows no state any more.
   void Clear();
 
+  // --- for anybody ---
+  // The catalogue as it is now over a snapshot that does not serve; later changes are not in it. The snapshot
+  // must outlive the view.
+  absl::StatusOr<std::shared_ptr<const CatalogView>> ViewOf(const ModelSnapshot& snapshot);
+
  private:
+  absl::StatusOr<std::vector<CatalogItem>> ReadItems();
   // Writes and shows changes.
   absl::Status Apply(std::vector<CatalogItem> items) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 

@@ -29,11 +29,13 @@ enum class Method : uint8_t {
   kCreateBackup,
   kListBackups,
   kVerifyBackup,
+  kPreviewSnapshot,
 };
-inline constexpr std::array<std::string_view, 18> kMethodNames = {
-    "Recommend",  "SimilarItems", "ScoreItems", "RecordEvents",  "UpsertItems",  "DeleteItems",
-    "GetItems",   "GetUser",      "DeleteUser", "ListSnapshots", "LoadSnapshot", "GetStatus",
-    "LoadEvents", "Predict",      "ExportUser", "CreateBackup",  "ListBackups",  "VerifyBackup"};
+inline constexpr std::array<std::string_view, 19> kMethodNames = {
+    "Recommend",    "SimilarItems", "ScoreItems",   "RecordEvents",   "UpsertItems",
+    "DeleteItems",  "GetItems",     "GetUser",      "DeleteUser",     "ListSnapshots",
+    "LoadSnapshot", "GetStatus",    "LoadEvents",   "Predict",        "ExportUser",
+    "CreateBackup", "ListBackups",  "VerifyBackup", "PreviewSnapshot"};
 inline constexpr size_t kNumMethods = kMethodNames.size();
 
 constexpr std::string_view MethodName(Method method) { return kMethodNames[static_cast<size_t>(method)]; }
@@ -53,7 +55,7 @@ constexpr bool IsAdministration(Method method) {
 // Of AdminService, whose calls take as long as what they do.
 constexpr bool IsOfAdminService(Method method) {
   return IsAdministration(method) || method == Method::kCreateBackup || method == Method::kListBackups ||
-         method == Method::kVerifyBackup;
+         method == Method::kVerifyBackup || method == Method::kPreviewSnapshot;
 }
 
 }  // namespace swiftlet

@@ -107,6 +107,7 @@ struct Server::Impl {
   std::unique_ptr<Reaper> reaper;
   std::unique_ptr<CatalogManager> catalog;
   std::unique_ptr<SnapshotManager> snapshots;
+  std::unique_ptr<SnapshotPreview> preview;
   std::unique_ptr<RecallSampler> recall;
   std::unique_ptr<Upkeep> upkeep;
   std::unique_ptr<BackupManager> backups;
@@ -168,6 +169,11 @@ absl::Status Server::Impl::OpenStorage() {
   manager_options.on_first_serving = [this] { SetHealth(true); };
   snapshots = std::make_unique<SnapshotManager>(std::move(manager_options), options.event_types,
                                                 database.get(), catalog.get(), &metrics);
+  preview = std::make_unique<SnapshotPreview>(
+      SnapshotPreview::Options{.model_dir = options.model_dir,
+                               .max_history_events = static_cast<size_t>(options.limits.max_history_events),
+                               .now_ms = WallClockMs},
+      options.event_types, database.get(), catalog.get());
   recall = std::make_unique<RecallSampler>(RecallSampler::Options{.rate = options.recall_sample_rate},
                                            catalog.get(), &metrics);
   backups = std::make_unique<BackupManager>(options.backup, database.get(), &metrics, WallClockMs);
@@ -194,6 +200,7 @@ absl::Status Server::Impl::OpenStorage() {
       .exporter = exporter.get(),
       .catalog = catalog.get(),
       .snapshots = snapshots.get(),
+      .preview = preview.get(),
       .backups = backups.get(),
       .recall = recall.get(),
   });
@@ -387,6 +394,7 @@ void Server::Impl::DrainCalls() {
   user_service->StopExports();
   backups->Stop();
   snapshots->GiveUp();
+  preview->Stop();
   // Its calls are of this process: the gRPC server would cut them off at once.
   if (http != nullptr) http->Shutdown(options.drain_timeout / 2);
   wait_for_no_arrivals(absl::Milliseconds(50), /*at_most=*/absl::Seconds(2));
@@ -432,6 +440,7 @@ void Server::Impl::Shutdown() {
   writers.reset();
   exporter.reset();
   backups.reset();
+  preview.reset();
   upkeep.reset();
   if (recall != nullptr) recall->Stop();
   if (snapshots != nullptr) snapshots->Stop();

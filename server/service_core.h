@@ -11,6 +11,7 @@
 #include "server/config.h"
 #include "server/recall_sampler.h"
 #include "server/snapshot_manager.h"
+#include "server/snapshot_preview.h"
 #include "server/unary_call.h"
 #include "server/validation.h"
 #include "server/write_gate.h"
@@ -59,6 +60,7 @@ struct ServiceCore {
   ThreadPool* exporter = nullptr;  // one thread, for exports
   CatalogManager* catalog = nullptr;
   SnapshotManager* snapshots = nullptr;
+  SnapshotPreview* preview = nullptr;
   BackupManager* backups = nullptr;
   RecallSampler* recall = nullptr;  // null: no answer is sampled
 };

@@ -54,6 +54,18 @@ bool HasItsFiles(const ModelDirectory& models, int64_t version) {
   return true;
 }
 
+absl::Status CheckEventTypes(const Manifest& manifest, const EventTypeTable& ours) {
+  for (const EventType& type : manifest.event_types) {
+    const EventType* const same_id = ours.FindById(type.id);
+    if (same_id != nullptr && same_id->name != type.name) {
+      return absl::FailedPreconditionError(absl::StrCat("event type ", int{type.id}, " is \"", type.name,
+                                                        "\" in the snapshot and \"", same_id->name,
+                                                        "\" in this server's configuration"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 BackgroundJobs::Job UserVectorsCheck(const Manifest& manifest, const std::string& path) {
   constexpr uint64_t kUsersAStep = 256;
   struct Progress {

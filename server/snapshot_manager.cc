@@ -313,7 +313,7 @@ absl::Status SnapshotManager::TryLoad(int64_t version) {
                                               ": version ", snapshot->version(), ", the directory says ",
                                               version));
     }
-    SWIFTLET_RETURN_IF_ERROR(CheckEventTypes(*snapshot));
+    SWIFTLET_RETURN_IF_ERROR(CheckEventTypes(snapshot->manifest(), event_types_));
     if (user_vectors != 0) {
       // A family of this name may be left from another snapshot of the same number.
       SWIFTLET_RETURN_IF_ERROR(database_->DropUserVectors(user_vectors));
@@ -388,18 +388,6 @@ BackgroundJobs::Options SnapshotManager::JobOptions(int64_t version) const {
           .idle_patience = idle_patience,
           .patience = idle_patience + absl::Seconds(5),
           .max_read_bytes_per_second = read_rate};
-}
-
-absl::Status SnapshotManager::CheckEventTypes(const ModelSnapshot& snapshot) const {
-  for (const EventType& type : snapshot.manifest().event_types) {
-    const EventType* ours = event_types_.FindById(type.id);
-    if (ours != nullptr && ours->name != type.name) {
-      return absl::FailedPreconditionError(absl::StrCat("event type ", int{type.id}, " is \"", type.name,
-                                                        "\" in the snapshot and \"", ours->name,
-                                                        "\" in this server's configuration"));
-    }
-  }
-  return absl::OkStatus();
 }
 
 absl::Status SnapshotManager::Warm(const ServingState& state) const {

@@ -125,7 +125,6 @@ class SnapshotManager {
   absl::Status Load(int64_t version) ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status TryLoad(int64_t version) ABSL_LOCKS_EXCLUDED(mu_);
   BackgroundJobs::Options JobOptions(int64_t version) const;
-  absl::Status CheckEventTypes(const ModelSnapshot& snapshot) const;
   absl::Status Warm(const ServingState& state) const;
   // Frees the replaced snapshot once no request holds it. False: still held.
   bool FinishDraining();

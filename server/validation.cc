@@ -357,4 +357,12 @@ absl::Status RequestValidator::Check(const v1::LoadSnapshotRequest& request) con
   return absl::InvalidArgumentError(absl::StrCat("version: ", request.version(), " is negative"));
 }
 
+absl::Status RequestValidator::Check(const v1::PreviewSnapshotRequest& request, int64_t now_ms) const {
+  if (request.version() <= 0) {
+    return absl::InvalidArgumentError(absl::StrCat("version: ", request.version(), " is not positive"));
+  }
+  const absl::Status status = Check(request.request(), now_ms);
+  return status.ok() ? status : absl::Status(status.code(), absl::StrCat("request.", status.message()));
+}
+
 }  // namespace swiftlet

@@ -37,6 +37,7 @@ class RequestValidator {
   absl::Status Check(const v1::DeleteUserRequest& request) const;
   absl::Status Check(const v1::ExportUserRequest& request) const;
   absl::Status Check(const v1::LoadSnapshotRequest& request) const;
+  absl::Status Check(const v1::PreviewSnapshotRequest& request, int64_t now_ms) const;
 
  private:
   struct Path;

@@ -86,6 +86,28 @@ struct UserVectorFileReader::Impl {
   rocksdb::SstFileReader reader;
   std::unique_ptr<rocksdb::Iterator> it;  // null before the first Read; destroyed before the reader
   std::vector<float> vector;              // [dim]
+
+  absl::Status Open() {
+    if (it != nullptr) return absl::OkStatus();
+    SWIFTLET_RETURN_IF_ERROR(FromRocksDb(reader.Open(path), path, "cannot open"));
+    rocksdb::ReadOptions options;
+    options.fill_cache = false;
+    options.readahead_size = size_t{2} << 20;
+    it.reset(reader.NewIterator(options));
+    it->SeekToFirst();
+    return absl::OkStatus();
+  }
+  // Makes `vector` that of the user where the iterator is.
+  absl::Status Take() {
+    const rocksdb::Slice value = it->value();
+    if (value.size() != vector.size() * sizeof(float)) {
+      return absl::DataLossError(absl::StrCat(path, ": user \"", it->key().ToString(), "\": ", value.size(),
+                                              " bytes, expected ", vector.size() * sizeof(float), " (dim ",
+                                              vector.size(), ")"));
+    }
+    std::memcpy(vector.data(), value.data(), value.size());
+    return absl::OkStatus();
+  }
 };
 
 UserVectorFileReader::UserVectorFileReader(std::string path, uint32_t dim)
@@ -94,27 +116,27 @@ UserVectorFileReader::~UserVectorFileReader() = default;
 
 absl::StatusOr<bool> UserVectorFileReader::Read(uint64_t max_users, const Fn& fn) {
   Impl& s = *impl_;
-  if (s.it == nullptr) {
-    SWIFTLET_RETURN_IF_ERROR(FromRocksDb(s.reader.Open(s.path), s.path, "cannot open"));
-    rocksdb::ReadOptions options;
-    options.fill_cache = false;
-    options.readahead_size = size_t{2} << 20;
-    s.it.reset(s.reader.NewIterator(options));
-    s.it->SeekToFirst();
-  }
+  SWIFTLET_RETURN_IF_ERROR(s.Open());
   for (uint64_t i = 0; i < max_users && s.it->Valid(); ++i, s.it->Next()) {
-    const rocksdb::Slice value = s.it->value();
-    if (value.size() != s.vector.size() * sizeof(float)) {
-      return absl::DataLossError(
-          absl::StrCat(s.path, ": user \"", s.it->key().ToString(), "\": ", value.size(), " bytes, expected ",
-                       s.vector.size() * sizeof(float), " (dim ", s.vector.size(), ")"));
-    }
-    std::memcpy(s.vector.data(), value.data(), value.size());
+    SWIFTLET_RETURN_IF_ERROR(s.Take());
     SWIFTLET_RETURN_IF_ERROR(fn(FromSlice(s.it->key()), s.vector));
   }
   if (s.it->Valid()) return true;
   SWIFTLET_RETURN_IF_ERROR(FromRocksDb(s.it->status(), s.path, "cannot read"));
   return false;
+}
+
+absl::Status UserVectorFileReader::Find(std::string_view user_id, std::vector<float>* vector) {
+  Impl& s = *impl_;
+  vector->clear();
+  SWIFTLET_RETURN_IF_ERROR(s.Open());
+  s.it->Seek(ToSlice(user_id));
+  if (!s.it->Valid()) return FromRocksDb(s.it->status(), s.path, "cannot read");
+  if (FromSlice(s.it->key()) != user_id) return absl::OkStatus();
+  SWIFTLET_RETURN_IF_ERROR(s.Take());
+  *vector = s.vector;
+  s.it->Next();
+  return absl::OkStatus();
 }
 
 absl::Status ReadUserVectorFile(const std::string& path, uint32_t dim, const UserVectorFileReader::Fn& fn) {

@@ -12,6 +12,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -44,6 +45,8 @@ class UserVectorFileReader {
   // Calls fn for the next `max_users` vectors, or as many as are left; false when there are no more.
   // DATA_LOSS for a damaged file, and for vectors that are not of `dim` numbers.
   absl::StatusOr<bool> Read(uint64_t max_users, const Fn& fn);
+  // The vector of one user; empty when the file has none. Read then begins behind it. Errors as Read.
+  absl::Status Find(std::string_view user_id, std::vector<float>* vector);
 
  private:
   struct Impl;

@@ -6,6 +6,7 @@
 #include "client/cli/command.h"
 #include "client/cli/security_flags.h"
 #include "client/cli/text.h"
+#include "engine/base/trace_parent.h"
 
 namespace swiftlet::cli {
 namespace {
@@ -67,6 +68,13 @@ int Run(std::vector<std::string> args, CliIo& io) {
   app.add_option("--traceparent", session.traceparent,
                  "The trace that the call is a part of (W3C Trace Context); the server's log names it")
       ->envname("TRACEPARENT")
+      ->check([](const std::string& text) {
+        return text.empty() || ParseTraceParent(text).has_value()
+                   ? std::string()
+                   : absl::StrCat("\"", Printable(text),
+                                  "\" is not like 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+      })
+      ->type_name("TRACEPARENT")
       ->default_str("");
   app.add_option("--request-id", session.request_id,
                  "What the server's log calls the call; default: it makes one")

@@ -1,6 +1,7 @@
 // swiftlet recommend, similar, score.
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -63,6 +64,7 @@ struct RecommendFlags {
   std::vector<std::string> history, context;
   int k = 10;
   int reasons = 3;
+  int64_t snapshot = 0;  // 0: what serves
   bool include_seen = false;
   bool explain = false;
   FilterFlags filter;
@@ -71,6 +73,17 @@ struct RecommendFlags {
 
 std::string Whom(const std::string& user) {
   return user.empty() ? "this session" : absl::StrCat("user ", Printable(user));
+}
+
+absl::StatusOr<v1::RecommendResponse> Preview(Client& client, int64_t version, v1::RecommendRequest request,
+                                              const Session& session) {
+  v1::PreviewSnapshotRequest preview;
+  preview.set_version(version);
+  *preview.mutable_request() = std::move(request);
+  absl::StatusOr<v1::PreviewSnapshotResponse> answer =
+      client.PreviewSnapshot(preview, session.Call(absl::Minutes(2)));
+  if (!answer.ok()) return answer.status();
+  return std::move(*answer->mutable_response());
 }
 
 int RunRecommend(Session& session, const RecommendFlags& flags) {
@@ -93,7 +106,9 @@ int RunRecommend(Session& session, const RecommendFlags& flags) {
 
   const std::unique_ptr<Client> client = session.Connect("recommend");
   if (client == nullptr) return kFailed;
-  const absl::StatusOr<v1::RecommendResponse> answer = client->Recommend(request, session.Call());
+  const absl::StatusOr<v1::RecommendResponse> answer =
+      flags.snapshot == 0 ? client->Recommend(request, session.Call())
+                          : Preview(*client, flags.snapshot, std::move(request), session);
   if (!answer.ok()) return session.Fail("recommend", answer.status());
   if (session.json) return session.PrintJson(*answer);
   session.io.out << Count(answer->items_size(), "recommendation") << " for " << Whom(flags.user)
@@ -215,12 +230,20 @@ void AddRecommendationCommands(CLI::App& app, Session& session) {
   CLI::App* recommend =
       AddCommand(app, session, "recommend", "The best items for a user, or for an anonymous session",
                  "  swiftlet recommend 42 -k 5 --explain --not-category Horror\n"
-                 "  swiftlet recommend --history 318 --history 296:rating:5   # nothing is stored",
+                 "  swiftlet recommend --history 318 --history 296:rating:5   # nothing is stored\n"
+                 "  swiftlet recommend 42 --snapshot 7                      # a version that does not serve",
                  [&session, recommend_flags] { return RunRecommend(session, *recommend_flags); });
   recommend->add_option("user", recommend_flags->user, "The user's id")->type_name("USER");
   recommend->add_option("-k", recommend_flags->k, "How many items");
   recommend->add_option("--history", recommend_flags->history, kHistoryHelp)
       ->type_name("ITEM[:TYPE[:VALUE]]")
+      ->default_str("");
+  recommend
+      ->add_option(
+          "--snapshot", recommend_flags->snapshot,
+          "What this version of `swiftlet snapshot list` would recommend, before it serves (role admin)")
+      ->check(WholeNumber(1))
+      ->type_name("VERSION")
       ->default_str("");
   recommend_flags->filter.AddTo(recommend);
   recommend_flags->search.AddTo(recommend);

@@ -5,7 +5,8 @@
 //   ingest      RecordEvents, LoadEvents, UpsertItems, DeleteItems, GetItems
 //   admin       everything: besides the above GetUser, ExportUser and DeleteUser (what is known about a
 //   person),
-//               ListSnapshots, LoadSnapshot, GetStatus, CreateBackup, ListBackups and VerifyBackup
+//               ListSnapshots, LoadSnapshot, PreviewSnapshot, GetStatus, CreateBackup, ListBackups and
+//               VerifyBackup
 //
 // grpc.health.v1 asks for no token: load balancers and probes have none. Reflection tells what the API looks
 // like and asks for none either; where tokens are asked for, it is off unless the configuration turns it on.
@@ -87,6 +88,7 @@ constexpr RoleSet RolesThatMay(Method method) {
     case Method::kCreateBackup:
     case Method::kListBackups:
     case Method::kVerifyBackup:
+    case Method::kPreviewSnapshot:
       return RoleSet::Of(Role::kAdmin);
   }
   return {};  // no method: nobody
@@ -102,7 +104,7 @@ constexpr Audit AuditOf(Method method) {
   if (RolesThatMay(method) != RoleSet::Of(Role::kAdmin)) return Audit::kNone;
   const bool reads = method == Method::kGetUser || method == Method::kListSnapshots ||
                      method == Method::kGetStatus || method == Method::kListBackups ||
-                     method == Method::kVerifyBackup;
+                     method == Method::kVerifyBackup || method == Method::kPreviewSnapshot;
   return reads ? Audit::kRead : Audit::kChange;
 }
 

@@ -177,7 +177,8 @@ class TestServer {
       case Method::kCreateBackup:
       case Method::kListBackups:
       case Method::kVerifyBackup:
-        break;  // streams, and what has next to no fields
+      case Method::kPreviewSnapshot:
+        break;  // streams, what has next to no fields, and what is asked elsewhere
     }
   }
 
@@ -436,6 +437,7 @@ auto WithTypes(Method method, const Visitor& visit) {
     case Method::kCreateBackup:
     case Method::kListBackups:
     case Method::kVerifyBackup:
+    case Method::kPreviewSnapshot:
       break;
   }
   return visit(v1::GetStatusRequest(), v1::GetStatusResponse());

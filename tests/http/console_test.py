@@ -207,9 +207,21 @@ class ConsoleTest(HttpCase):
         page.type("#user", "u7")
         page.press("Enter", 13, "\r")
         page.wait_for("document.querySelectorAll('#items > li').length === 10")
-        self.assertTrue(page.evaluate("document.querySelector('#compare').hidden && !document.querySelector('#compare-hint').hidden"))
         ask = {"userId": "u7", "k": 10, "includeMetadata": True}
         old = [item["metadata"]["title"] for item in self.call("RecommendationService/Recommend", ask).json["items"]]
+        # The other ones are looked at before they serve. Version 3 is none.
+        page.wait_for("[...document.querySelector('#other').options].map((o) => o.value).join() === ',3,1'")
+        choose = "document.querySelector('#other').value = '{}'; document.querySelector('#other').dispatchEvent(new Event('change'))"
+        page.evaluate(choose.format(3))
+        page.wait_for("!document.querySelector('#compare-error').hidden")
+        self.assertIn("snapshot 3 cannot be loaded: ", page.text("#compare-error"))
+        page.evaluate(choose.format(1))
+        page.wait_for("!document.querySelector('#comparison').hidden")
+        self.assertTrue(page.evaluate("document.querySelector('#compare-error').hidden"))
+        self.assertEqual(self.call("AdminService/GetStatus").json["serving"]["version"], "2")
+        previewed = page.evaluate("[...document.querySelectorAll('#comparison tbody tr')].map((r) => [...r.cells].map((c) => c.innerText))")
+        self.assertEqual([page.text("#old-version"), page.text("#new-version")], ["Snapshot 2", "Snapshot 1"])
+        self.check_page("preview")
         # Who thinks better of it loads nothing.
         roll_back = "#snapshots button[data-version='1']"
         page.wait_for(f"document.querySelector(\"{roll_back}\")")
@@ -224,10 +236,11 @@ class ConsoleTest(HttpCase):
         page.click("#confirm-yes")
         page.wait_for("document.querySelector('#snapshot-done').textContent.startsWith('Snapshot 1 serves, after ')")
         self.assertEqual(self.call("AdminService/GetStatus").json["serving"]["version"], "1")
-        # The list is asked for again, and beside the old one.
-        page.wait_for("!document.querySelector('#compare').hidden")
+        # The list is asked for again. It is what had been shown of version 1 before.
+        page.wait_for("document.querySelector('#answer-note').textContent.includes('by snapshot 1,')")
         new = [item["metadata"]["title"] for item in self.call("RecommendationService/Recommend", ask).json["items"]]
-        rows = page.evaluate("[...document.querySelectorAll('#comparison tbody tr')].map((r) => [...r.cells].map((c) => c.innerText))")
+        self.assertEqual(page.texts("#items .title"), new)
+        rows = previewed
         self.assertEqual([row[1].split(" (")[0] for row in rows], old)
         self.assertEqual([row[2] for row in rows], new)
         for rank, row in enumerate(rows):
@@ -237,7 +250,6 @@ class ConsoleTest(HttpCase):
                 moved = old.index(row[2]) - rank
                 self.assertEqual(row[3], "same" if moved == 0 else f"▲ up {moved}" if moved > 0 else f"▼ down {-moved}")
         self.assertGreaterEqual(len({row[3].split()[0] for row in rows}), 2, "the lists are hardly different")
-        self.assertEqual([page.text("#old-version"), page.text("#new-version")], ["Snapshot 2", "Snapshot 1"])
         page.wait_for("document.querySelector('#snapshots').innerText.includes('pinned')")
         self.check_page("compare")
         # A broken one is refused, and the page says why.

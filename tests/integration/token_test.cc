@@ -45,6 +45,7 @@ const std::map<Method, std::string> kServiceOf = {
     {Method::kListSnapshots, "AdminService"},       {Method::kLoadSnapshot, "AdminService"},
     {Method::kGetStatus, "AdminService"},           {Method::kCreateBackup, "AdminService"},
     {Method::kListBackups, "AdminService"},         {Method::kVerifyBackup, "AdminService"},
+    {Method::kPreviewSnapshot, "AdminService"},
 };
 
 class TokenTest : public ::testing::Test {

@@ -159,6 +159,7 @@ class RetryTest(WithServer):
         client = self.client()
         for name, call in {
             "LoadSnapshot": lambda: client.load_snapshot(1),
+            "PreviewSnapshot": lambda: client.preview_snapshot(2, "u", k=3),
             "CreateBackup": lambda: client.create_backup(),
             "VerifyBackup": lambda: client.verify_backup(3),
         }.items():
@@ -168,6 +169,8 @@ class RetryTest(WithServer):
                     call()
                 self.assertEqual(len(self.server.requests[name]), 1)
         self.assertEqual(self.server.requests["VerifyBackup"][0].id, 3)
+        preview = self.server.requests["PreviewSnapshot"][0]
+        self.assertEqual((preview.version, preview.request.user_id, preview.request.k), (2, "u", 3))
         self.assertGreater(self.server.seconds_left["CreateBackup"][0], 80_000)
 
     def test_a_trace_is_sent_and_what_the_server_says_is_kept(self):

@@ -59,6 +59,9 @@ DELETE_USER = Method(_USER, "DeleteUser", user_pb2.DeleteUserRequest, user_pb2.D
 EXPORT_USER = Method(_USER, "ExportUser", user_pb2.ExportUserRequest, user_pb2.ExportUserResponse)
 LIST_SNAPSHOTS = Method(_ADMIN, "ListSnapshots", admin_pb2.ListSnapshotsRequest, admin_pb2.ListSnapshotsResponse)
 LOAD_SNAPSHOT = Method(_ADMIN, "LoadSnapshot", admin_pb2.LoadSnapshotRequest, admin_pb2.LoadSnapshotResponse)
+PREVIEW_SNAPSHOT = Method(
+    _ADMIN, "PreviewSnapshot", admin_pb2.PreviewSnapshotRequest, admin_pb2.PreviewSnapshotResponse
+)
 GET_STATUS = Method(_ADMIN, "GetStatus", admin_pb2.GetStatusRequest, admin_pb2.GetStatusResponse)
 CREATE_BACKUP = Method(_ADMIN, "CreateBackup", admin_pb2.CreateBackupRequest, admin_pb2.CreateBackupResponse)
 LIST_BACKUPS = Method(_ADMIN, "ListBackups", admin_pb2.ListBackupsRequest, admin_pb2.ListBackupsResponse)
@@ -81,6 +84,7 @@ UNARY: tuple[Method[Any, Any], ...] = (
     DELETE_USER,
     LIST_SNAPSHOTS,
     LOAD_SNAPSHOT,
+    PREVIEW_SNAPSHOT,
     GET_STATUS,
     CREATE_BACKUP,
     LIST_BACKUPS,

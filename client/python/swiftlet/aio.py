@@ -342,6 +342,46 @@ class AsyncClient(BaseClient):
             _api.LOAD_SNAPSHOT, admin_pb2.LoadSnapshotRequest(version=version), timeout, wait_for_ready
         )
 
+    async def preview_snapshot(
+        self,
+        version: int,
+        user_id: Optional[str] = None,
+        *,
+        k: int,
+        history: Optional[Iterable[types_pb2.Event]] = None,
+        filter: Optional[recommendation_pb2.ItemFilter] = None,
+        exclude_seen: Optional[bool] = None,
+        context_item_ids: Iterable[str] = (),
+        context_features: Optional[Mapping[str, str]] = None,
+        explain: bool = False,
+        include_metadata: bool = False,
+        request_id: str = "",
+        search: Optional[recommendation_pb2.Search] = None,
+        timeout: Optional[float] = 60.0,
+        wait_for_ready: Optional[bool] = None,
+    ) -> admin_pb2.PreviewSnapshotResponse:
+        """What `recommend` would answer if this version served. The server loads it beside the one that serves, and
+        gives that up when the time is over. Never retried."""
+        request = _api.recommend_request(
+            user_id,
+            k,
+            history,
+            filter,
+            exclude_seen,
+            context_item_ids,
+            context_features,
+            explain,
+            include_metadata,
+            request_id,
+            search,
+        )
+        return await self._call(
+            _api.PREVIEW_SNAPSHOT,
+            admin_pb2.PreviewSnapshotRequest(version=version, request=request),
+            timeout,
+            wait_for_ready,
+        )
+
     async def get_status(
         self, *, timeout: Optional[float] = None, wait_for_ready: Optional[bool] = None
     ) -> admin_pb2.GetStatusResponse:

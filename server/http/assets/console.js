@@ -6,6 +6,7 @@ const POLL_MS = 2000;
 const SNAPSHOTS_MS = 5000;
 const POINTS = 150; // five minutes
 const FEWEST = 30; // points that a plot has room for
+const LOAD_MS = 120000; // what reading a snapshot may take
 
 const byId = (id) => document.getElementById(id);
 
@@ -60,8 +61,9 @@ async function request(path, options) {
   throw new CallError(response.status, message);
 }
 
-async function call(method, message) {
+async function call(method, message, timeoutMs = 0) {
   const headers = { "Content-Type": "application/json" };
+  if (timeoutMs) headers["X-Timeout-Ms"] = String(timeoutMs);
   return JSON.parse(await request(`/v1/${method}`, { method: "POST", headers, body: JSON.stringify(message) }));
 }
 
@@ -300,6 +302,8 @@ async function listSnapshots() {
   }
   const focused = document.activeElement && document.activeElement.dataset.version;
   const serving = snapshots.find((snapshot) => stateName(snapshot.state) === "serving");
+  versions = snapshots.filter((snapshot) => stateName(snapshot.state) !== "failed").map(({ version }) => version);
+  offerComparison();
   byId("follow").hidden = !snapshots.some((snapshot) => snapshot.pinned);
   const rows = snapshots.map((snapshot) => {
     const { version } = snapshot;
@@ -348,7 +352,7 @@ async function load(version) {
   byId("snapshot-done").textContent = "Loading…";
   for (const button of document.querySelectorAll("#snapshots button, #follow")) button.disabled = true;
   try {
-    const answer = await call("AdminService/LoadSnapshot", { version });
+    const answer = await call("AdminService/LoadSnapshot", { version }, LOAD_MS);
     byId("snapshot-done").textContent = `Snapshot ${answer.snapshot.version} serves, after ${seconds(answer.seconds)}.`;
     poll();
     if (shown) recommend(shown.user, shown.k);
@@ -363,8 +367,7 @@ async function load(version) {
 
 // --- recommendations ---
 
-let shown = null; // { user, k } of the list on the page
-const lists = new Map(); // user -> version -> items, of this visit
+let shown = null; // { user, k, version, items } of the list on the page
 
 const titleOf = (item) => (item.metadata && item.metadata.title) || item.itemId;
 const sources = {
@@ -442,36 +445,62 @@ async function recommend(user, k) {
     if (turn !== asked) return;
     byId("answer-note").textContent = "";
     byId("items").replaceChildren();
-    byId("compare").hidden = byId("compare-hint").hidden = true;
+    shown = null;
+    offerComparison();
     if (error.status === 401 || error.status === 403) byId("access").hidden = false;
     return showError("recommend-error", error);
   }
   if (turn !== asked) return; // a later one was asked meanwhile
   showError("recommend-error", null);
-  shown = { user, k };
+  shown = { user, k, version: answer.snapshotVersion, items: answer.items };
   byId("answer-note").textContent = `${answer.items.length} items by snapshot ${answer.snapshotVersion}, from ${answer.numHistoryEventsUsed} events of ${user}.`;
   showItems(answer);
-  if (!lists.has(user)) lists.set(user, new Map());
-  lists.get(user).set(answer.snapshotVersion, answer.items);
-  chooseComparison(user, answer.snapshotVersion);
+  offerComparison();
+  compare();
 }
 
-function chooseComparison(user, version) {
-  const others = [...lists.get(user).keys()].filter((other) => other !== version).sort((a, b) => Number(b) - Number(a));
+// --- another snapshot for the same user ---
+
+let versions = []; // that can be compared, newest first
+let compared = 0;
+
+// What there is to choose from, without a change where nothing has changed: the list may be open.
+function offerComparison() {
+  const others = shown ? versions.filter((version) => version !== shown.version) : [];
   byId("compare").hidden = others.length === 0;
-  byId("compare-hint").hidden = others.length > 0;
-  if (others.length === 0) return;
+  byId("compare-hint").hidden = !shown || others.length > 0;
   const select = byId("other");
-  const chosen = others.includes(select.value) ? select.value : others[0];
-  select.replaceChildren(...others.map((other) => element("option", { value: other }, `Snapshot ${other}`)));
+  if (select.dataset.versions === others.join()) return;
+  select.dataset.versions = others.join();
+  const chosen = others.includes(select.value) ? select.value : "";
+  select.replaceChildren(element("option", { value: "" }, "No other"), ...others.map((other) => element("option", { value: other }, `Snapshot ${other}`)));
   select.value = chosen;
-  select.onchange = () => compare(user, select.value, version);
-  compare(user, chosen, version);
+  if (!chosen) compare();
 }
 
-function compare(user, oldVersion, newVersion) {
-  const oldItems = lists.get(user).get(oldVersion);
-  const newItems = lists.get(user).get(newVersion);
+// Asks for what the chosen snapshot would recommend, which loads it beside the one that serves.
+async function compare() {
+  const turn = ++compared;
+  const list = shown;
+  const version = byId("other").value;
+  showError("compare-error", null);
+  byId("comparison").hidden = true;
+  byId("compare-note").textContent = "";
+  if (!list || !version) return;
+  byId("compare-note").textContent = `Snapshot ${version} is loaded beside the one that serves…`;
+  let answer;
+  try {
+    answer = await call("AdminService/PreviewSnapshot", { version, request: { userId: list.user, k: list.k, includeMetadata: true } }, LOAD_MS);
+  } catch (error) {
+    if (turn !== compared) return;
+    byId("compare-note").textContent = "";
+    if (error.status === 401 || error.status === 403) byId("access").hidden = false;
+    return showError("compare-error", error);
+  }
+  if (turn === compared) showComparison(list, { version, items: answer.response.items });
+}
+
+function showComparison({ version: oldVersion, items: oldItems }, { version: newVersion, items: newItems }) {
   const rankIn = (items) => new Map(items.map((item, index) => [item.itemId, index + 1]));
   const oldRanks = rankIn(oldItems);
   const newRanks = rankIn(newItems);
@@ -498,10 +527,12 @@ function compare(user, oldVersion, newVersion) {
       element("td", {}, is ? titleOf(is) : "–"), element("td", { class: `change ${kind}` }, text)));
   }
   byId("comparison").tBodies[0].replaceChildren(...rows);
+  byId("comparison").hidden = false;
 }
 
 // --- the page ---
 
+byId("other").addEventListener("change", compare);
 byId("recommend").addEventListener("submit", (event) => {
   event.preventDefault();
   recommend(byId("user").value, Number(byId("k").value));

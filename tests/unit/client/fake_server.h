@@ -73,10 +73,11 @@ class FakeServer {
   struct Catalog : v1::CatalogService::Service{SWIFTLET_FAKE_METHOD(UpsertItems) SWIFTLET_FAKE_METHOD(
                        DeleteItems) SWIFTLET_FAKE_METHOD(GetItems)} catalog;
   struct User : v1::UserService::Service{SWIFTLET_FAKE_METHOD(GetUser) SWIFTLET_FAKE_METHOD(DeleteUser)} user;
-  struct Admin : v1::AdminService::Service{
-                     SWIFTLET_FAKE_METHOD(ListSnapshots) SWIFTLET_FAKE_METHOD(LoadSnapshot)
-                         SWIFTLET_FAKE_METHOD(GetStatus) SWIFTLET_FAKE_METHOD(CreateBackup)
-                             SWIFTLET_FAKE_METHOD(ListBackups) SWIFTLET_FAKE_METHOD(VerifyBackup)} admin;
+  struct Admin
+      : v1::AdminService::Service{SWIFTLET_FAKE_METHOD(ListSnapshots) SWIFTLET_FAKE_METHOD(LoadSnapshot)
+                                      SWIFTLET_FAKE_METHOD(GetStatus) SWIFTLET_FAKE_METHOD(CreateBackup)
+                                          SWIFTLET_FAKE_METHOD(ListBackups) SWIFTLET_FAKE_METHOD(VerifyBackup)
+                                              SWIFTLET_FAKE_METHOD(PreviewSnapshot)} admin;
 
   // The services serve; their health is SERVING.
   FakeServer() {

@@ -33,6 +33,18 @@ TEST(UserVectorFileTest, WhatIsWrittenIsRead) {
     return absl::OkStatus();
   }));
   EXPECT_EQ(expected, users.end());
+  UserVectorFileReader reader(path, 3);
+  std::vector<float> found = {9};
+  for (const char* id : {"user7", "ü", "user499", "user0"}) {
+    ASSERT_OK(reader.Find(id, &found));
+    EXPECT_EQ(found, users[id]);
+  }
+  for (const char* id : {"", "user", "user500", "zz", "\xff"}) {
+    ASSERT_OK(reader.Find(id, &found));
+    EXPECT_EQ(found, std::vector<float>()) << id;
+  }
+  EXPECT_THAT(UserVectorFileReader(path, 4).Find("user7", &found),
+              Fails(absl::StatusCode::kDataLoss, "12 bytes, expected 16"));
   EXPECT_THAT(ReadUserVectorFile(path, 4, [](auto, auto) { return absl::OkStatus(); }),
               Fails(absl::StatusCode::kDataLoss, "12 bytes, expected 16"));
   EXPECT_EQ(ReadUserVectorFile(path, 3, [](auto, auto) { return absl::CancelledError(); }).code(),

@@ -113,7 +113,9 @@ TEST(CliTest, UsageErrorsExitWithTwo) {
                                    {"backup", "verify", "newest"},
                                    {"hammer"},
                                    {"--timeout", "0", "status"},
-                                   {"--timeout", "soon", "status"}};
+                                   {"--timeout", "soon", "status"},
+                                   {"--traceparent", "00-1-2-01", "status"},
+                                   {"recommend", "u", "--snapshot", "0"}};
   for (const Args& args : wrong) {
     const CliResult result = RunCli(args);
     EXPECT_EQ(result.code, kUsage) << absl::StrJoin(args, " ");
@@ -251,6 +253,41 @@ TEST(CliTest, TheEnvironmentNamesTheServerAndTheFlagWins) {
   EXPECT_EQ(RunCli({"recommend", "u", "--server", server.address()}).code, kOk);
   unsetenv("SWIFTLET_SERVER");
   EXPECT_EQ(server.recommendation.RecommendMethod.requests().size(), 2u);
+}
+
+TEST(CliTest, RecommendAsksWhatAnotherSnapshotWouldAnswer) {
+  FakeServer server;
+  server.admin.PreviewSnapshotMethod.handler = [](auto&, const auto& request, auto& response) {
+    if (request.version() == 9)
+      return grpc::Status(grpc::StatusCode::NOT_FOUND, "version: 9 is not in models");
+    v1::RecommendResponse& answer = *response.mutable_response();
+    answer.set_snapshot_version(request.version());
+    answer.set_proven_exact(true);
+    answer.add_items()->set_item_id("x");
+    return grpc::Status::OK;
+  };
+  const CliResult result =
+      RunCli(server, {"recommend", "u", "-k", "4", "--snapshot", "7", "--category", "Drama"});
+  ASSERT_EQ(result.code, kOk) << result.err;
+  EXPECT_THAT(result.out, StartsWith("1 recommendation for user u (snapshot 7, 0 events used)\n"));
+  const v1::PreviewSnapshotRequest asked = server.admin.PreviewSnapshotMethod.requests().at(0);
+  EXPECT_EQ(asked.request().user_id(), "u");
+  EXPECT_EQ(asked.request().k(), 4);
+  EXPECT_THAT(asked.request().filter().any_of_categories(), ElementsAre("Drama"));
+  EXPECT_EQ(server.recommendation.RecommendMethod.requests().size(), 0u);
+  EXPECT_EQ(RunCli(server, {"recommend", "u", "--snapshot", "9"}).err,
+            "swiftlet: recommend: NOT_FOUND: version: 9 is not in models\n");
+}
+
+TEST(CliTest, ATraceParentThatIsNoneIsNamed) {
+  const CliResult flag = RunCli({"--traceparent", "00-1-2-01", "status"});
+  EXPECT_THAT(flag.err, HasSubstr("--traceparent: \"00-1-2-01\" is not like 00-0af7"));
+  FakeServer server;
+  AnswerItems(server);
+  EXPECT_EQ(RunCli(server, {"recommend", "u", "--traceparent",
+                            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"})
+                .code,
+            kOk);
 }
 
 TEST(CliTest, OnlyATerminalGetsEscapes) {
