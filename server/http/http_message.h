@@ -57,6 +57,10 @@ class HttpReply {
   // complete: the parts were all of it; false: the connection is closed so that the caller sees that they
   // were not.
   virtual void End(bool complete) = 0;
+  // gone: called on a thread for HTTP, at most once, when the client has closed its side of the connection,
+  // or the listener has cut it off, while there is no answer: within a second. Before the answer, and without
+  // the reply in it.
+  virtual void WhenGone(std::function<void()> gone) = 0;
   // Runs it on a thread for HTTP.
   virtual void Run(std::function<void()> work) = 0;
 };

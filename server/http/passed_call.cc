@@ -127,6 +127,10 @@ void PassUnary(PassedCall call, std::function<HttpResponse(std::string json)> to
   };
   auto state = std::make_shared<State>(State{.call = std::move(call), .to_response = std::move(to_response)});
   state->out = ToBuffer(state->call.wire);
+  // Not the state itself, which holds the reply.
+  state->call.reply->WhenGone([weak = std::weak_ptr<State>(state)] {
+    if (const std::shared_ptr<State> waiting = weak.lock()) waiting->call.context->TryCancel();
+  });
   // gRPC's threads have calls to read: JSON is written elsewhere.
   state->call.stub.UnaryCall(
       state->call.context.get(), state->call.method.grpc_path, {}, &state->out, &state->in,

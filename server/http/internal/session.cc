@@ -1,8 +1,11 @@
 #include "server/http/internal/session.h"
 
+#include <poll.h>
+
 #include <boost/asio/dispatch.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/ssl/stream.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
@@ -36,6 +39,9 @@ using Clock = std::chrono::steady_clock;
 // at once, the system would throw the answer away with what is unread.
 constexpr std::chrono::seconds kLinger(2);
 constexpr size_t kLingerBytes = size_t{32} << 20;
+
+// How often it is looked whether a client still waits for an answer.
+constexpr std::chrono::milliseconds kLookForClient(250);
 
 absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
 
@@ -72,7 +78,10 @@ class StreamSession final : public Session, public std::enable_shared_from_this<
  public:
   template <typename... Args>
   StreamSession(std::shared_ptr<Sessions> sessions, std::shared_ptr<asio::ssl::context> tls, Args&&... args)
-      : sessions_(std::move(sessions)), tls_(std::move(tls)), stream_(std::forward<Args>(args)...) {
+      : sessions_(std::move(sessions)),
+        tls_(std::move(tls)),
+        stream_(std::forward<Args>(args)...),
+        watch_(stream_.get_executor()) {
     sessions_->num_open.fetch_add(1);
   }
   ~StreamSession() override {
@@ -108,6 +117,7 @@ class StreamSession final : public Session, public std::enable_shared_from_this<
 
   // Bytes to send, after those from before. done: may be empty.
   void Enqueue(std::string bytes, std::function<void(bool)> done, bool last) {
+    if (last) StopWatching();
     if (closed_) {
       if (done) done(false);
       return;
@@ -158,6 +168,12 @@ class StreamSession final : public Session, public std::enable_shared_from_this<
       return Enqueue("", nullptr, /*last=*/true);
     }
     Enqueue(version_ >= 11 ? "0\r\n\r\n" : "", nullptr, /*last=*/true);
+  }
+
+  void WhenGone(std::function<void()> gone) {
+    if (closed_) return gone();
+    gone_ = std::move(gone);
+    Watch();
   }
 
  private:
@@ -342,21 +358,41 @@ class StreamSession final : public Session, public std::enable_shared_from_this<
                              });
   }
 
+  // A read would take what the client has sent ahead, and with TLS finds no end before all of that.
+  void Watch() {
+    watch_.expires_after(kLookForClient);
+    watch_.async_wait([self = this->shared_from_this()](error_code error) {
+      if (error || self->gone_ == nullptr) return;
+      pollfd client = {.fd = self->lowest().socket().native_handle(), .events = POLLRDHUP, .revents = 0};
+      if (poll(&client, 1, 0) <= 0) return self->Watch();
+      std::exchange(self->gone_, nullptr)();
+    });
+  }
+  void StopWatching() {
+    gone_ = nullptr;
+    watch_.cancel();
+  }
+
   void Close() {
     if (closed_) return;
     closed_ = true;
     error_code ignored;
+    const std::function<void()> gone = std::exchange(gone_, nullptr);
+    StopWatching();
     lowest().socket().close(ignored);
     lowest().cancel();
     // The bytes of a write that is being cancelled stay until its handler has run.
     for (Output& output : out_) {
       if (const std::function<void(bool)> done = std::exchange(output.done, nullptr)) done(false);
     }
+    if (gone != nullptr) gone();
   }
 
   const std::shared_ptr<Sessions> sessions_;
   const std::shared_ptr<asio::ssl::context> tls_;  // null: without
   Stream stream_;
+  asio::steady_timer watch_;
+  std::function<void()> gone_;  // null: nobody asks, or there is an answer
   beast::flat_buffer buffer_{size_t{64} << 10};
   std::optional<http::request_parser<http::string_body>> parser_;
   std::deque<Output> out_;  // the first one is being written
@@ -397,6 +433,9 @@ class StreamSession<Stream>::Reply final : public HttpReply {
   }
   void End(bool complete) override {
     session_->Post([complete](StreamSession& self) { self.End(complete); });
+  }
+  void WhenGone(std::function<void()> gone) override {
+    session_->Post([gone = std::move(gone)](StreamSession& self) mutable { self.WhenGone(std::move(gone)); });
   }
   void Run(std::function<void()> work) override {
     session_->Post([work = std::move(work)](StreamSession&) { work(); });
