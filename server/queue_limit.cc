@@ -29,26 +29,27 @@ bool QueueLimit::Admit(int64_t num_behind, Clock::duration waited, Clock::time_p
     waited_ns_.fetch_add(std::chrono::nanoseconds(waited).count(), std::memory_order_relaxed);
   }
   const Clock::rep ticks = now.time_since_epoch().count();
+  const Clock::duration since(ticks - last_call_.exchange(ticks, std::memory_order_relaxed));
+  if (std::chrono::nanoseconds(since).count() > target_wait_ns_.load(std::memory_order_relaxed) &&
+      waited > since / 2) {
+    const Clock::duration drain = std::min<Clock::duration>(kDrainTimes * since, kLongestDrain);
+    drained_by_.store((now + drain).time_since_epoch().count(), std::memory_order_relaxed);
+  }
   Clock::rep end = window_end_.load(std::memory_order_relaxed);
   if (ticks >= end && num_samples_.load(std::memory_order_relaxed) >= kMinSamples &&
       window_end_.compare_exchange_strong(end, ticks + Clock::duration(kWindow).count())) {
-    EndWindow();
+    EndWindow(ticks >= drained_by_.load(std::memory_order_relaxed));
   }
   return admitted;
 }
 
-void QueueLimit::EndWindow() {
+void QueueLimit::EndWindow(bool may_fall) {
   const int64_t n = num_samples_.exchange(0, std::memory_order_relaxed);
   const int64_t sum = waited_ns_.exchange(0, std::memory_order_relaxed);
   if (n == 0) return;
-  // Less than this part of what calls waited in the window before: the queue gets shorter by itself. A queue
-  // of 340 ms at 86 % of what can be answered does.
-  constexpr double kDraining = 0.98;
   const double mean = std::max(1.0, static_cast<double>(sum) / static_cast<double>(n));
-  const auto before =
-      static_cast<double>(last_mean_ns_.exchange(static_cast<int64_t>(mean), std::memory_order_relaxed));
   const double target = static_cast<double>(target_wait_ns_.load(std::memory_order_relaxed));
-  if (mean > target && (before <= target || mean < kDraining * before)) return;
+  if (mean > target && !may_fall) return;
   const double gradient = std::clamp(target / mean, 0.5, 1.0);
   const double limit = static_cast<double>(limit_.load(std::memory_order_relaxed));
   const auto next = static_cast<int64_t>(limit * gradient + std::sqrt(limit));

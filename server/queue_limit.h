@@ -2,9 +2,9 @@
 //
 // The limit follows the gradient of Netflix's concurrency-limits (Gradient2Limit: limit * gradient +
 // sqrt(limit), the gradient in [1/2, 1]), with a delay that is asked for in the place of one that is learned:
-// noise cannot teach it a wrong one, and it never goes below a floor. It falls only while the wait lasts: not
-// in the first window of calls that waited too long, and not while they wait less and less, as after a stall
-// of the machine that has passed; what waits then is answered.
+// noise cannot teach it a wrong one, and it never goes below a floor. It does not fall for what a stall
+// leaves behind: when no call was looked at for a while, though some waited, the machine stood still, and
+// what waits gets the time to be answered.
 //
 //   QueueLimit limit({.min_limit = 64, .max_limit = 1024, .target_wait = absl::Milliseconds(20)});
 //   if (!limit.Admit(num_behind, waited, now)) return ResourceExhausted();
@@ -31,6 +31,10 @@ class QueueLimit {
   };
   static constexpr std::chrono::milliseconds kWindow{50};
   static constexpr int64_t kMinSamples = 16;  // a window lasts until it has them
+  // What a stall leaves behind may take so many times as long as it did, and a second at most: a server at
+  // two thirds of what it can answer needs twice as long.
+  static constexpr int kDrainTimes = 2;
+  static constexpr std::chrono::milliseconds kLongestDrain{1000};
 
   explicit QueueLimit(const Options& options);
 
@@ -44,7 +48,8 @@ class QueueLimit {
   int64_t limit() const { return limit_.load(std::memory_order_relaxed); }
 
  private:
-  void EndWindow();
+  // may_fall: else it only rises.
+  void EndWindow(bool may_fall);
 
   std::atomic<int64_t> min_limit_, max_limit_, target_wait_ns_;
   std::atomic<int64_t> limit_;
@@ -52,8 +57,9 @@ class QueueLimit {
   // harm.
   std::atomic<int64_t> num_samples_{0};
   std::atomic<int64_t> waited_ns_{0};
-  std::atomic<int64_t> last_mean_ns_{0};  // of the window before
   std::atomic<Clock::rep> window_end_{0};
+  std::atomic<Clock::rep> last_call_{0};   // when one was looked at
+  std::atomic<Clock::rep> drained_by_{0};  // until then the limit does not fall
 };
 
 }  // namespace swiftlet
