@@ -30,8 +30,7 @@ bool QueueLimit::Admit(int64_t num_behind, Clock::duration waited, Clock::time_p
   }
   const Clock::rep ticks = now.time_since_epoch().count();
   const Clock::duration since(ticks - last_call_.exchange(ticks, std::memory_order_relaxed));
-  if (std::chrono::nanoseconds(since).count() > target_wait_ns_.load(std::memory_order_relaxed) &&
-      waited > since / 2) {
+  if (since >= kShortestStall && waited > since / 2 && may_excuse_.exchange(false)) {
     const Clock::duration drain = std::min<Clock::duration>(kDrainTimes * since, kLongestDrain);
     drained_by_.store((now + drain).time_since_epoch().count(), std::memory_order_relaxed);
   }
@@ -50,6 +49,7 @@ void QueueLimit::EndWindow(bool may_fall) {
   const double mean = std::max(1.0, static_cast<double>(sum) / static_cast<double>(n));
   const double target = static_cast<double>(target_wait_ns_.load(std::memory_order_relaxed));
   if (mean > target && !may_fall) return;
+  if (mean <= target) may_excuse_.store(true, std::memory_order_relaxed);
   const double gradient = std::clamp(target / mean, 0.5, 1.0);
   const double limit = static_cast<double>(limit_.load(std::memory_order_relaxed));
   const auto next = static_cast<int64_t>(limit * gradient + std::sqrt(limit));

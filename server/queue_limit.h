@@ -4,7 +4,7 @@
 // sqrt(limit), the gradient in [1/2, 1]), with a delay that is asked for in the place of one that is learned:
 // noise cannot teach it a wrong one, and it never goes below a floor. It does not fall for what a stall
 // leaves behind: when no call was looked at for a while, though some waited, the machine stood still, and
-// what waits gets the time to be answered.
+// what waits gets the time to be answered, once, until all is well again.
 //
 //   QueueLimit limit({.min_limit = 64, .max_limit = 1024, .target_wait = absl::Milliseconds(20)});
 //   if (!limit.Admit(num_behind, waited, now)) return ResourceExhausted();
@@ -34,6 +34,8 @@ class QueueLimit {
   // What a stall leaves behind may take so many times as long as it did, and a second at most: a server at
   // two thirds of what it can answer needs twice as long.
   static constexpr int kDrainTimes = 2;
+  // Single calls take less, even on one thread.
+  static constexpr std::chrono::milliseconds kShortestStall{100};
   static constexpr std::chrono::milliseconds kLongestDrain{1000};
 
   explicit QueueLimit(const Options& options);
@@ -58,6 +60,7 @@ class QueueLimit {
   std::atomic<int64_t> num_samples_{0};
   std::atomic<int64_t> waited_ns_{0};
   std::atomic<Clock::rep> window_end_{0};
+  std::atomic<bool> may_excuse_{true};     // there was a good window since the last stall
   std::atomic<Clock::rep> last_call_{0};   // when one was looked at
   std::atomic<Clock::rep> drained_by_{0};  // until then the limit does not fall
 };

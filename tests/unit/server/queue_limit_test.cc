@@ -132,6 +132,37 @@ TEST_F(QueueLimitTest, AnOverloadThatLastsIsLimitedWithinASecond) {
   EXPECT_LT(longest, milliseconds(60)) << "the target is 20 ms";
 }
 
+TEST_F(QueueLimitTest, AnOverloadOfLongCallsIsNoStall) {
+  // One thread, 40 ms a call, twice as many as it can answer.
+  constexpr milliseconds kBetween(20), kService(40);
+  QueueLimit::Clock::time_point arrived = now_;
+  for (int i = 0; i < 3000; ++i, arrived += kBetween) {
+    now_ = std::max(now_, arrived);
+    const QueueLimit::Clock::duration waited = now_ - arrived;
+    if (limit_.Admit(waited / kBetween, waited, now_)) now_ += kService;
+  }
+  EXPECT_LT(limit_.limit(), 20);
+}
+
+TEST_F(QueueLimitTest, AnOverloadThatStandsStillAgainAndAgainIsLimited) {
+  // As a control group's quota does it: 100 ms of work, 150 ms of nothing; 3 calls a millisecond, 6 can be
+  // answered.
+  constexpr microseconds kBetween(333), kService(167);
+  Window(limit_, microseconds(5));
+  QueueLimit::Clock::time_point arrived = now_, pause = now_ + milliseconds(100);
+  const QueueLimit::Clock::time_point end = now_ + std::chrono::seconds(10);
+  for (; arrived < end; arrived += kBetween) {
+    now_ = std::max(now_, arrived);
+    if (now_ >= pause) {
+      now_ += milliseconds(150);
+      pause = now_ + milliseconds(100);
+    }
+    const QueueLimit::Clock::duration waited = now_ - arrived;
+    if (limit_.Admit(waited / kBetween, waited, now_)) now_ += kService;
+  }
+  EXPECT_LT(limit_.limit(), 600);
+}
+
 TEST_F(QueueLimitTest, WaitsOfRefusedCallsDoNotCount) {
   now_ += QueueLimit::kWindow;
   for (int i = 0; i < 1000; ++i) EXPECT_FALSE(limit_.Admit(1001, std::chrono::hours(1), now_));
