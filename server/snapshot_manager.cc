@@ -317,9 +317,10 @@ absl::Status SnapshotManager::TryLoad(int64_t version) {
     if (user_vectors != 0) {
       // A family of this name may be left from another snapshot of the same number.
       SWIFTLET_RETURN_IF_ERROR(database_->DropUserVectors(user_vectors));
-      SWIFTLET_RETURN_IF_ERROR(database_->IngestUserVectors(user_vectors, snapshot->dim(),
-                                                            snapshot->user_vectors_path(),
-                                                            snapshot->manifest().trained_through_ms));
+      SWIFTLET_RETURN_IF_ERROR(
+          database_->IngestUserVectors(user_vectors, snapshot->dim(), snapshot->user_vectors_path(),
+                                       snapshot->manifest().trained_through_ms,
+                                       {job_options.max_read_bytes_per_second, job_options.stopped}));
     }
     ingested = absl::Now();
     SetState(version, SnapshotState::kWarming);

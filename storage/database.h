@@ -94,6 +94,12 @@ class UserStore {
   virtual absl::Status DeleteUser(std::string_view user_id, int64_t now_ms) = 0;
 };
 
+// How a file is copied beside other work.
+struct CopyPace {
+  int64_t bytes_per_second = 0;             // 0: no limit
+  std::function<bool()> stopped = nullptr;  // asked for every MiB: true gives the copy up, with CANCELLED
+};
+
 class Database final : public UserStore {
  public:
   // Creates the directory and families when missing. FAILED_PRECONDITION when the path holds something else,
@@ -123,8 +129,9 @@ class Database final : public UserStore {
   // where the file system allows (the snapshot keeps its file). Does nothing when the family is there
   // already. dim: floats of every vector. When the file is damaged later (by changing the snapshot's file in
   // place, say) only its vectors are lost: reads of them fail, and the next Open drops the family.
+  // pace: of a copy, where neither clone nor link is possible.
   absl::Status IngestUserVectors(int64_t version, uint32_t dim, const std::string& sst_path,
-                                 int64_t trained_through_ms);
+                                 int64_t trained_through_ms, const CopyPace& pace = {});
   // Drops the family; OK when it is not there.
   absl::Status DropUserVectors(int64_t version);
   absl::StatusOr<std::vector<int64_t>> IngestedVersions();

@@ -14,6 +14,8 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "engine/base/status_macros.h"
 #include "storage/database_impl.h"
 #include "storage/rocksdb_status.h"
@@ -40,13 +42,35 @@ absl::StatusOr<uint64_t> FingerprintOfFile(const std::string& path) {
   return XXH3_64bits_withSeed(tail.data(), tail.size(), static_cast<uint64_t>(info.st_size));
 }
 
-absl::Status CopyDurably(const std::string& from, const std::string& to) {
-  std::error_code error;
-  fs::copy_file(from, to, fs::copy_options::overwrite_existing, error);
-  if (error) return FromErrno(error.value(), to, absl::StrCat("cannot copy ", from));
-  fs::permissions(to, fs::perms::owner_read | fs::perms::owner_write, fs::perm_options::add, error);
-  const FileHandle file(open(to.c_str(), O_RDWR | O_CLOEXEC));
-  if (file.fd() < 0 || fsync(file.fd()) != 0) return FromErrno(errno, to, "cannot sync");
+// Bytes go to the disk as they are copied, so that the sync at the end is not in the way of other writes.
+absl::Status CopyDurably(const std::string& from, const std::string& to, const CopyPace& pace) {
+  constexpr size_t kPart = size_t{1} << 20;
+  const FileHandle in(open(from.c_str(), O_RDONLY | O_CLOEXEC));
+  if (in.fd() < 0) return FromErrno(errno, from, "cannot open");
+  const FileHandle out(open(to.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+  if (out.fd() < 0) return FromErrno(errno, to, "cannot create");
+  const absl::Time start = absl::Now();
+  std::string part(kPart, '\0');
+  for (off_t copied = 0;;) {
+    if (pace.stopped && pace.stopped())
+      return absl::CancelledError(absl::StrCat(to, ": the copy was given up"));
+    const ssize_t n = read(in.fd(), part.data(), part.size());
+    if (n < 0) return FromErrno(errno, from, "cannot read");
+    if (n == 0) break;
+    for (ssize_t written = 0; written < n;) {
+      const ssize_t m = write(out.fd(), part.data() + written, static_cast<size_t>(n - written));
+      if (m < 0) return FromErrno(errno, to, absl::StrCat("cannot copy ", from));
+      written += m;
+    }
+    sync_file_range(out.fd(), copied, n, SYNC_FILE_RANGE_WRITE);  // a hint
+    copied += n;
+    if (pace.bytes_per_second > 0) {
+      absl::SleepFor(start +
+                     absl::Seconds(static_cast<double>(copied) / static_cast<double>(pace.bytes_per_second)) -
+                     absl::Now());
+    }
+  }
+  if (fsync(out.fd()) != 0) return FromErrno(errno, to, "cannot sync");
   return absl::OkStatus();
 }
 
@@ -63,7 +87,7 @@ bool Clone(const std::string& from, const std::string& to) {
 
 // Makes `scratch` a clone of the file; else a second name of it; else a copy, where the file system has no
 // hard links across here, or where RocksDB could not open the file for its sync.
-absl::Status CloneLinkOrCopy(const std::string& from, const std::string& scratch) {
+absl::Status CloneLinkOrCopy(const std::string& from, const std::string& scratch, const CopyPace& pace) {
   if (unlink(scratch.c_str()) != 0 && errno != ENOENT) return FromErrno(errno, scratch, "cannot remove");
   if (Clone(from, scratch)) return absl::OkStatus();
   if (access(from.c_str(), W_OK) == 0) {
@@ -72,7 +96,9 @@ absl::Status CloneLinkOrCopy(const std::string& from, const std::string& scratch
       return FromErrno(errno, from, "cannot link");
     }
   }
-  return CopyDurably(from, scratch);
+  absl::Status copied = CopyDurably(from, scratch, pace);
+  if (!copied.ok()) unlink(scratch.c_str());
+  return copied;
 }
 
 }  // namespace
@@ -145,7 +171,7 @@ absl::Status Database::ReadLongTerm(int64_t version, std::string_view user_id, s
 }
 
 absl::Status Database::IngestUserVectors(int64_t version, uint32_t dim, const std::string& sst_path,
-                                         int64_t trained_through_ms) {
+                                         int64_t trained_through_ms, const CopyPace& pace) {
   Impl& s = *impl_;
   if (version <= 0) return absl::InvalidArgumentError(absl::StrCat("version: ", version, " is not positive"));
   if (dim == 0) return absl::InvalidArgumentError("dim: 0");
@@ -161,7 +187,7 @@ absl::Status Database::IngestUserVectors(int64_t version, uint32_t dim, const st
     SWIFTLET_RETURN_IF_ERROR(s.DropLocked(version));  // damaged, or of this number, but from elsewhere
   }
   const std::string scratch = absl::StrCat(s.options.path, "/", kScratchPrefix, version);
-  SWIFTLET_RETURN_IF_ERROR(CloneLinkOrCopy(sst_path, scratch));
+  SWIFTLET_RETURN_IF_ERROR(CloneLinkOrCopy(sst_path, scratch, pace));
   rocksdb::ColumnFamilyHandle* family = nullptr;
   rocksdb::Status status = s.db->CreateColumnFamily(UserVectorsOptions(s.settings.block_cache),
                                                     UserVectorsFamily(version), &family);

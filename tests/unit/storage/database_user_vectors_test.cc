@@ -2,6 +2,7 @@
 #include <sys/stat.h>
 
 #include <atomic>
+#include <chrono>
 #include <map>
 #include <thread>
 
@@ -114,7 +115,14 @@ TEST_F(DatabaseUserVectorsTest, AnotherFileSystemIsCopiedFrom) {
       !std::filesystem::copy_file(sst_, shm)) {
     GTEST_SKIP() << "no second file system here";
   }
-  EXPECT_OK(db_->IngestUserVectors(1, 2, shm, kNow));
+  EXPECT_THAT(db_->IngestUserVectors(1, 2, shm, kNow, {.stopped = [] { return true; }}),
+              Fails(absl::StatusCode::kCancelled, "given up"));
+  EXPECT_EQ(ScratchFiles(), 0);
+  EXPECT_TRUE(Versions().empty());
+  const auto start = std::chrono::steady_clock::now();
+  const auto bytes = static_cast<int64_t>(FileBytes(sst_).size());
+  EXPECT_OK(db_->IngestUserVectors(1, 2, shm, kNow, {.bytes_per_second = 5 * bytes}));
+  EXPECT_GE(std::chrono::steady_clock::now() - start, std::chrono::milliseconds(200));
   EXPECT_EQ(FileBytes(shm), FileBytes(sst_));
   std::filesystem::remove(shm);
   Reopen();
