@@ -185,6 +185,8 @@ void ResolveAdmission(const v1::LimitsConfig& limits, Checker& check, AdmissionO
     const std::optional<Method> method = MethodByName(limit.method());
     if (!method.has_value()) {
       check.Error(path + ".method", absl::StrCat(Quoted(limit.method()), " is not a method of the API"));
+    } else if (*method == Method::kLoadEvents || *method == Method::kExportUser) {
+      check.Error(path + ".method", limit.method() + " is a stream, whose number has a limit of its own");
     } else if (admission.max_in_flight_of[static_cast<size_t>(*method)] != 0) {
       check.Error(path + ".method", limit.method() + " has a limit already");
     } else if (limit.max_concurrent() < 1 || limit.max_concurrent() > 1'000'000) {

@@ -13,6 +13,7 @@ grpc::ServerUnaryReactor* EventService::RecordEvents(grpc::CallbackServerContext
   grpc::ServerUnaryReactor* reactor = call.reactor();
   absl::Status status = call.Admit();
   if (status.ok()) status = call.CheckAlive();
+  if (status.ok()) status = call.CheckDeadline(commits_.ExpectedWait());
   if (status.ok()) status = core_->writes->Enter(in->Length());
   if (!status.ok()) {
     call.Refuse(status);
@@ -22,7 +23,8 @@ grpc::ServerUnaryReactor* EventService::RecordEvents(grpc::CallbackServerContext
   core_->writers->Schedule([this, call, in, now_ms = core_->now_ms(), scheduled = Call::Clock::now()] {
     const RequestScope scope;
     const size_t bytes = in->Length();
-    call.Passed(Stage::kPoolWait, Call::Clock::now() - scheduled);
+    const Call::Clock::time_point start = Call::Clock::now();
+    call.Passed(Stage::kPoolWait, start - scheduled);
     // The caller may have given up while the call was queued.
     if (absl::Status alive = call.CheckAlive(); !alive.ok()) {
       core_->writes->Leave(bytes);
@@ -40,6 +42,7 @@ grpc::ServerUnaryReactor* EventService::RecordEvents(grpc::CallbackServerContext
                                         now_ms);
     });
     core_->writes->Leave(bytes);
+    commits_.Ran(Call::Clock::now() - start);
     if (!result.ok()) {
       core_->writes->CountRefusal(result.status());
       return call.Finish(result.status());
@@ -65,8 +68,10 @@ grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* EventService::LoadE
     if (!admitted.ok()) {
       // Refused.
     } else if (core_->gate.draining.load()) {
+      core_->gate.metrics->CountRefusal(Method::kLoadEvents, Refusal::kShuttingDown);
       admitted = absl::UnavailableError("the server is shutting down");
     } else if (streams_.size() >= kMaxStreams) {
+      core_->gate.metrics->CountRefusal(Method::kLoadEvents, Refusal::kMethodLimit);
       admitted = absl::ResourceExhaustedError(
           absl::StrCat(kMaxStreams, " streams of LoadEvents are open, retry later"));
     }

@@ -20,7 +20,7 @@ class EventService final
   static constexpr size_t kMaxStreams = 16;
 
   // `core` must outlive this.
-  explicit EventService(ServiceCore* core) : core_(core) {}
+  explicit EventService(ServiceCore* core) : core_(core), commits_(core->writers) {}
   // After the server: waits for the last stream to have taken itself out.
   ~EventService() override { MutexLock lock(mu_); }
 
@@ -35,6 +35,7 @@ class EventService final
 
  private:
   ServiceCore* const core_;
+  CallPool commits_;  // for what a call would wait
   Mutex mu_;
   absl::flat_hash_map<EventLoadStream*, std::shared_ptr<EventLoadStream>> streams_ ABSL_GUARDED_BY(mu_);
 };

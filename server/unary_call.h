@@ -159,9 +159,10 @@ class CallPool {
     });
   }
 
- private:
+  // For tasks that others have scheduled on the pool: one took this long.
   void Ran(Call::Clock::duration time);
 
+ private:
   ThreadPool* const pool_;
   std::atomic<int64_t> mean_ns_{0};  // of the latest calls
 };

@@ -76,16 +76,20 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* UserService::ExportUser(grpc::Callba
                                                                     const grpc::ByteBuffer* in) {
   const std::shared_ptr<AuditRecord> record = NewAuditRecord(core_->gate, Method::kExportUser, *context);
   v1::ExportUserRequest request;
-  absl::Status admitted = core_->gate.draining.load() ? absl::UnavailableError("the server is shutting down")
-                          : core_->gate.access == nullptr
-                              ? absl::OkStatus()
-                              : Authorize(core_->gate, Method::kExportUser, *context, record.get());
+  absl::Status admitted;
+  if (core_->gate.draining.load()) {
+    core_->gate.metrics->CountRefusal(Method::kExportUser, Refusal::kShuttingDown);
+    admitted = absl::UnavailableError("the server is shutting down");
+  } else if (core_->gate.access != nullptr) {
+    admitted = Authorize(core_->gate, Method::kExportUser, *context, record.get());
+  }
   if (admitted.ok()) admitted = ParseRequest(*in, &request);
   if (admitted.ok()) admitted = core_->validator.Check(request);
   std::shared_ptr<ExportUserStream> stream;
   {
     MutexLock lock(mu_);
     if (admitted.ok() && exports_.size() >= kMaxExports) {
+      core_->gate.metrics->CountRefusal(Method::kExportUser, Refusal::kMethodLimit);
       admitted = absl::ResourceExhaustedError(absl::StrCat(kMaxExports, " exports are running, retry later"));
     }
     stream = std::make_shared<ExportUserStream>(core_, record, [this](ExportUserStream* done) {

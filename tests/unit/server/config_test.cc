@@ -8,6 +8,7 @@
 #include <sstream>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "tests/testing/temp_dir.h"
 
 namespace swiftlet {
@@ -207,6 +208,10 @@ TEST(Config, LimitsOfMethodsAndOfTheQueue) {
   EXPECT_EQ(options->unix_socket_mode, 0666u);
   EXPECT_EQ(ErrorOf("limits { methods { method: \"Guess\" max_concurrent: 1 } }"),
             "c.textproto:1:20: limits.methods[0].method: \"Guess\" is not a method of the API");
+  for (const char* stream : {"LoadEvents", "ExportUser"}) {
+    EXPECT_THAT(ErrorOf(absl::StrCat("limits { methods { method: \"", stream, "\" max_concurrent: 1 } }")),
+                HasSubstr(absl::StrCat(stream, " is a stream")));
+  }
   EXPECT_THAT(ErrorOf("limits { methods { method: \"GetUser\" } }"),
               HasSubstr("limits.methods[0].max_concurrent: 0 is not in [1, 1000000]"));
   EXPECT_THAT(ErrorOf("limits { methods { method: \"GetUser\" max_concurrent: 1 }\n"
