@@ -172,6 +172,7 @@ absl::Status Server::Impl::OpenStorage() {
   preview = std::make_unique<SnapshotPreview>(
       SnapshotPreview::Options{.model_dir = options.model_dir,
                                .max_history_events = static_cast<size_t>(options.limits.max_history_events),
+                               .read_bytes_per_second = options.snapshot_read_bytes_per_second,
                                .now_ms = WallClockMs},
       options.event_types, database.get(), catalog.get());
   recall = std::make_unique<RecallSampler>(RecallSampler::Options{.rate = options.recall_sample_rate},

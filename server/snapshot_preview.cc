@@ -159,7 +159,8 @@ absl::Status SnapshotPreview::Load(const Ask& ask) {
   if (loaded_ == nullptr || loaded_->snapshot->version() != version || loaded_->stamp != stamp) {
     loaded_.reset();  // first: never two of them
     // On this thread, whose priority is low; step by step, so that it can be given up.
-    BackgroundJobs jobs({.stopped = [&] { return stopping() || !ask.wanted().ok(); }});
+    BackgroundJobs jobs({.max_read_bytes_per_second = options_.read_bytes_per_second,
+                         .stopped = [&] { return stopping() || !ask.wanted().ok(); }});
     auto loaded = std::make_unique<Loaded>();
     loaded->stamp = stamp;
     absl::StatusOr<std::shared_ptr<const ModelSnapshot>> snapshot = ModelSnapshot::Load(
@@ -185,8 +186,9 @@ absl::Status SnapshotPreview::Load(const Ask& ask) {
     spdlog::info("snapshot {} is loaded beside what serves, to be previewed", version);
   }
   if (loaded_->view == nullptr || absl::Now() - loaded_->view_time > options_.catalog_age) {
-    loaded_->view_time = absl::Now();
+    const absl::Time now = absl::Now();
     SWIFTLET_ASSIGN_OR_RETURN(loaded_->view, catalog_->ViewOf(*loaded_->snapshot));
+    loaded_->view_time = now;
   }
   return absl::OkStatus();
 }

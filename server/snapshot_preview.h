@@ -36,6 +36,7 @@ class SnapshotPreview {
   struct Options {
     std::string model_dir;
     size_t max_history_events = 200;
+    int64_t read_bytes_per_second = 0;  // from disks, while it is loaded; 0: no limit
     // How long a snapshot stays after its last call.
     absl::Duration keep = absl::Minutes(1);
     // Items that were changed since may be seen this much later.

@@ -61,10 +61,10 @@ async function request(path, options) {
   throw new CallError(response.status, message);
 }
 
-async function call(method, message, timeoutMs = 0) {
+async function call(method, message, { timeoutMs = 0, signal } = {}) {
   const headers = { "Content-Type": "application/json" };
   if (timeoutMs) headers["X-Timeout-Ms"] = String(timeoutMs);
-  return JSON.parse(await request(`/v1/${method}`, { method: "POST", headers, body: JSON.stringify(message) }));
+  return JSON.parse(await request(`/v1/${method}`, { method: "POST", headers, body: JSON.stringify(message), signal }));
 }
 
 // --- numbers for people ---
@@ -352,7 +352,7 @@ async function load(version) {
   byId("snapshot-done").textContent = "Loading…";
   for (const button of document.querySelectorAll("#snapshots button, #follow")) button.disabled = true;
   try {
-    const answer = await call("AdminService/LoadSnapshot", { version }, LOAD_MS);
+    const answer = await call("AdminService/LoadSnapshot", { version }, { timeoutMs: LOAD_MS });
     byId("snapshot-done").textContent = `Snapshot ${answer.snapshot.version} serves, after ${seconds(answer.seconds)}.`;
     poll();
     if (shown) recommend(shown.user, shown.k);
@@ -462,7 +462,7 @@ async function recommend(user, k) {
 // --- another snapshot for the same user ---
 
 let versions = []; // that can be compared, newest first
-let compared = 0;
+let comparing = new AbortController(); // of the calls that are made
 
 // What there is to choose from, without a change where nothing has changed: the list may be open.
 function offerComparison() {
@@ -480,7 +480,9 @@ function offerComparison() {
 
 // Asks for what the chosen snapshot would recommend, which loads it beside the one that serves.
 async function compare() {
-  const turn = ++compared;
+  comparing.abort(); // the server gives up what nobody waits for
+  comparing = new AbortController();
+  const { signal } = comparing;
   const list = shown;
   const version = byId("other").value;
   showError("compare-error", null);
@@ -488,16 +490,18 @@ async function compare() {
   byId("compare-note").textContent = "";
   if (!list || !version) return;
   byId("compare-note").textContent = `Snapshot ${version} is loaded beside the one that serves…`;
-  let answer;
+  const request = { userId: list.user, k: list.k, includeMetadata: true };
+  let serving, preview;
   try {
-    answer = await call("AdminService/PreviewSnapshot", { version, request: { userId: list.user, k: list.k, includeMetadata: true } }, LOAD_MS);
+    preview = await call("AdminService/PreviewSnapshot", { version, request }, { timeoutMs: LOAD_MS, signal });
+    serving = await call("RecommendationService/Recommend", request, { signal }); // the list above may be of fewer events
   } catch (error) {
-    if (turn !== compared) return;
+    if (signal.aborted) return;
     byId("compare-note").textContent = "";
     if (error.status === 401 || error.status === 403) byId("access").hidden = false;
     return showError("compare-error", error);
   }
-  if (turn === compared) showComparison(list, { version, items: answer.response.items });
+  if (!signal.aborted) showComparison({ version: serving.snapshotVersion, items: serving.items }, { version, items: preview.response.items });
 }
 
 function showComparison({ version: oldVersion, items: oldItems }, { version: newVersion, items: newItems }) {
