@@ -1,6 +1,7 @@
 #include "client/cli/cli.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/command.h"
@@ -65,9 +66,10 @@ int Run(std::vector<std::string> args, CliIo& io) {
       });
   app.add_flag("--json", session.json, "Print one JSON object for programs instead of text for people")
       ->default_str("");
-  app.add_option("--traceparent", session.traceparent,
-                 "The trace that the call is a part of (W3C Trace Context); the server's log names it")
-      ->envname("TRACEPARENT")
+  app.add_option(
+         "--traceparent", session.traceparent,
+         "The trace that the call is a part of (W3C Trace Context); the server's log names it; default: "
+         "$TRACEPARENT, if it is one")
       ->check([](const std::string& text) {
         return text.empty() || ParseTraceParent(text).has_value()
                    ? std::string()
@@ -96,6 +98,11 @@ int Run(std::vector<std::string> args, CliIo& io) {
   std::reverse(args.begin(), args.end());  // CLI11 takes them from the back
   try {
     app.parse(args);
+    // That of somebody else's making which is none is passed over, as the recommendation has it.
+    if (const char* const inherited = std::getenv("TRACEPARENT");
+        session.traceparent.empty() && inherited != nullptr && ParseTraceParent(inherited).has_value()) {
+      session.traceparent = inherited;
+    }
   } catch (const CLI::Success& help) {
     app.exit(help, io.out, io.err);
     return kOk;

@@ -112,6 +112,8 @@ class OptionsTest(unittest.TestCase):
             swiftlet.ClientOptions(token="two\nlines")
         with self.assertRaisesRegex(ValueError, "server.key is not the key of .*client.pem"):
             swiftlet.Tls.from_files(cert=file("client.pem"), key=file("server.key"))
+        with self.assertRaisesRegex(OSError, "no-such.key"):
+            swiftlet.Tls.from_files(cert=file("client.pem"), key=file("no-such.key"))
         with mock.patch.dict(os.environ, {"SWIFTLET_TOKEN_FILE": os.devnull}), self.assertRaises(ValueError):
             swiftlet.security_from_environment()
         with mock.patch.dict(os.environ, {"SWIFTLET_TLS_CA": "/no/such/file"}), self.assertRaises(OSError):

@@ -42,9 +42,10 @@ class Tls:
 
         ValueError: the key is another certificate's. OSError: a file that cannot be read.
         """
+        tls = cls(_read(ca), _read(cert), _read(key), server_name)
         if cert and key:
             _check_key(cert, key)
-        return cls(_read(ca), _read(cert), _read(key), server_name)
+        return tls
 
 
 def _check_key(cert: str, key: str) -> None:
@@ -52,7 +53,8 @@ def _check_key(cert: str, key: str) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(cert, key, password="")
     except ssl.SSLError as error:
-        if error.reason == "KEY_VALUES_MISMATCH":
+        # The last one is what OpenSSL says of a key of another type.
+        if error.reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):
             raise ValueError(f"tls: {key} is not the key of {cert}") from None
 
 
