@@ -2,14 +2,18 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "engine/base/item_key.h"
 #include "engine/base/quoted.h"
 #include "engine/base/status_macros.h"
@@ -52,6 +56,13 @@ bool HasItsFiles(const ModelDirectory& models, int64_t version) {
     if (static_cast<uint64_t>(s.st_size) != file.bytes) return false;
   }
   return true;
+}
+
+absl::Status CheckHasVersion(const ModelDirectory& models, int64_t version) {
+  SWIFTLET_ASSIGN_OR_RETURN(const std::vector<int64_t> versions, models.ListVersions());
+  if (std::find(versions.begin(), versions.end(), version) != versions.end()) return absl::OkStatus();
+  return absl::NotFoundError(absl::StrCat("version: ", version, " is not in ", models.path(), ", which has ",
+                                          versions.empty() ? "none" : absl::StrJoin(versions, ", ")));
 }
 
 absl::Status CheckEventTypes(const Manifest& manifest, const EventTypeTable& ours) {

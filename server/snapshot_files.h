@@ -22,6 +22,9 @@ std::string CurrentStamp(const ModelDirectory& models);
 // is read. True when in doubt, as after an I/O error: on this, versions are deleted.
 bool HasItsFiles(const ModelDirectory& models, int64_t version);
 
+// NOT_FOUND, saying which there are, when there is no such version.
+absl::Status CheckHasVersion(const ModelDirectory& models, int64_t version);
+
 // FAILED_PRECONDITION when a snapshot calls an event type otherwise than the server's configuration does.
 absl::Status CheckEventTypes(const Manifest& manifest, const EventTypeTable& ours);
 

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "engine/base/status_macros.h"
 #include "engine/recommender.h"
@@ -225,12 +224,7 @@ absl::StatusOr<SnapshotSummary> SnapshotManager::Execute(int64_t version) {
     if (!Serves(*current)) SWIFTLET_RETURN_IF_ERROR(Load(*current));
     return registry_.Summary(*current);
   }
-  SWIFTLET_ASSIGN_OR_RETURN(const std::vector<int64_t> versions, directory_.ListVersions());
-  if (std::find(versions.begin(), versions.end(), version) == versions.end()) {
-    return absl::NotFoundError(absl::StrCat("version: ", version, " is not in ", options_.model_dir,
-                                            ", which has ",
-                                            versions.empty() ? "none" : absl::StrJoin(versions, ", ")));
-  }
+  SWIFTLET_RETURN_IF_ERROR(CheckHasVersion(directory_, version));
   const absl::StatusOr<std::optional<int64_t>> pinned = directory_.ReadPinned();
   const bool is_pinned = pinned.ok() && *pinned == version;
   if (!is_pinned) {

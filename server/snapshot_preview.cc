@@ -1,11 +1,9 @@
 #include "server/snapshot_preview.h"
 
-#include <algorithm>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "engine/base/background_jobs.h"
 #include "engine/base/status_macros.h"
@@ -16,6 +14,9 @@
 
 namespace swiftlet {
 namespace {
+
+// How much later changes of the catalogue may be seen.
+constexpr absl::Duration kCatalogAge = absl::Seconds(5);
 
 absl::Status ShuttingDown() { return absl::UnavailableError("the server is shutting down"); }
 
@@ -149,12 +150,7 @@ absl::StatusOr<v1::PreviewSnapshotResponse> SnapshotPreview::Answer(const Ask& a
 absl::Status SnapshotPreview::Load(const Ask& ask) {
   const ModelDirectory directory(options_.model_dir);
   const int64_t version = ask.request->version();
-  SWIFTLET_ASSIGN_OR_RETURN(const std::vector<int64_t> versions, directory.ListVersions());
-  if (std::find(versions.begin(), versions.end(), version) == versions.end()) {
-    return absl::NotFoundError(absl::StrCat("version: ", version, " is not in ", options_.model_dir,
-                                            ", which has ",
-                                            versions.empty() ? "none" : absl::StrJoin(versions, ", ")));
-  }
+  SWIFTLET_RETURN_IF_ERROR(CheckHasVersion(directory, version));
   const std::string stamp = FilesStamp(directory, version);
   if (loaded_ == nullptr || loaded_->snapshot->version() != version || loaded_->stamp != stamp) {
     loaded_.reset();  // first: never two of them
@@ -185,7 +181,7 @@ absl::Status SnapshotPreview::Load(const Ask& ask) {
     loaded_ = std::move(loaded);
     spdlog::info("snapshot {} is loaded beside what serves, to be previewed", version);
   }
-  if (loaded_->view == nullptr || absl::Now() - loaded_->view_time > options_.catalog_age) {
+  if (loaded_->view == nullptr || absl::Now() - loaded_->view_time > kCatalogAge) {
     const absl::Time now = absl::Now();
     SWIFTLET_ASSIGN_OR_RETURN(loaded_->view, catalog_->ViewOf(*loaded_->snapshot));
     loaded_->view_time = now;

@@ -39,8 +39,6 @@ class SnapshotPreview {
     int64_t read_bytes_per_second = 0;  // from disks, while it is loaded; 0: no limit
     // How long a snapshot stays after its last call.
     absl::Duration keep = absl::Minutes(1);
-    // Items that were changed since may be seen this much later.
-    absl::Duration catalog_age = absl::Seconds(5);
     std::function<int64_t()> now_ms;  // the wall clock
   };
   using Done = std::function<void(absl::StatusOr<v1::PreviewSnapshotResponse>)>;

@@ -6,14 +6,6 @@
 #include "server/response_builder.h"
 
 namespace swiftlet {
-namespace {
-
-bool IsZero(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return c == '0'; });
-}
-
-}  // namespace
-
 std::string NewTraceId() {
   std::string id;
   do {
@@ -22,7 +14,7 @@ std::string NewTraceId() {
       const std::array<char, 16> digits = NewRequestId();
       id.append(digits.data(), digits.size());
     }
-  } while (IsZero(id));
+  } while (id.find_first_not_of('0') == std::string::npos);
   return id;
 }
 
