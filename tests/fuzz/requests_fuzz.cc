@@ -178,7 +178,7 @@ class TestServer {
       case Method::kListBackups:
       case Method::kVerifyBackup:
       case Method::kPreviewSnapshot:
-        break;  // streams, what has next to no fields, and what is asked elsewhere
+        break;  // streams, what has next to no fields, and what loads snapshots
     }
   }
 

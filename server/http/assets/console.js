@@ -367,7 +367,7 @@ async function load(version) {
 
 // --- recommendations ---
 
-let shown = null; // { user, k, version, items } of the list on the page
+let shown = null; // { user, k, version } of the list on the page
 
 const titleOf = (item) => (item.metadata && item.metadata.title) || item.itemId;
 const sources = {
@@ -452,7 +452,7 @@ async function recommend(user, k) {
   }
   if (turn !== asked) return; // a later one was asked meanwhile
   showError("recommend-error", null);
-  shown = { user, k, version: answer.snapshotVersion, items: answer.items };
+  shown = { user, k, version: answer.snapshotVersion };
   byId("answer-note").textContent = `${answer.items.length} items by snapshot ${answer.snapshotVersion}, from ${answer.numHistoryEventsUsed} events of ${user}.`;
   showItems(answer);
   offerComparison();
