@@ -1,6 +1,7 @@
 """proto/compatibility/check on the .proto files as they are, and on copies with changes of every kind."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -181,6 +182,18 @@ class ProtocolTest(unittest.TestCase):
         self.assertIn("Recommend", baseline["services"]["swiftlet.v1.RecommendationService"]["members"])
         self.assertEqual(baseline["messages"]["swiftlet.v1.Event"]["members"]["6"]["name"], "event_id")
         self.assertIn("swiftlet.v1.ServerConfig", baseline["messages"])
+
+    def test_the_baseline_holds_every_method_that_is_served(self):
+        """Clients call a method from the day it is served: proto/compatibility/check --update when one is new."""
+        baseline = json.loads((CHECK.parent / "v1.json").read_text())
+        served = 0
+        for proto in sorted((ROOT / "proto/swiftlet/v1").glob("*.proto")):
+            text = re.sub(r"//.*", "", proto.read_text())
+            for service, body in re.findall(r"\bservice (\w+) \{(.*?)\n\}", text, re.DOTALL):
+                for method in re.findall(r"\brpc (\w+)", body):
+                    served += 1
+                    self.assertIn(method, baseline["services"][f"swiftlet.v1.{service}"]["members"])
+        self.assertGreaterEqual(served, 19)
 
 
 if __name__ == "__main__":
