@@ -44,6 +44,7 @@ absl::Status WriteCheckpoint(const std::string& path, const FitState& state) {
   nlohmann::json curve = nlohmann::json::array();
   for (const EpochRecord& r : state.curve) curve.push_back({r.epoch, r.loss, r.validation_ndcg, r.seconds});
   const nlohmann::json facts = {{"epoch", state.epoch},           {"step", state.step},
+                                {"batch", state.batch},           {"loss_sum", state.loss_sum},
                                 {"best_epoch", state.best_epoch}, {"best_ndcg", state.best_ndcg},
                                 {"seconds", state.seconds},       {"curve", curve}};
   const std::string temporary = path + ".tmp";
@@ -82,6 +83,8 @@ absl::StatusOr<FitState> ReadCheckpoint(const std::string& path) {
     const nlohmann::json facts = nlohmann::json::parse(text("state"));
     state.epoch = facts.at("epoch");
     state.step = facts.at("step");
+    state.batch = facts.at("batch");
+    state.loss_sum = facts.at("loss_sum");
     state.best_epoch = facts.at("best_epoch");
     state.best_ndcg = facts.at("best_ndcg");
     state.seconds = facts.at("seconds");

@@ -12,7 +12,8 @@
 
 namespace swiftlet {
 
-// All random numbers are functions of the seed, the epoch and the step, so that these are all of the state.
+// All random numbers are functions of the seed, the epoch and the step, so that these are all of the state,
+// also within an epoch.
 struct FitState {
   std::string fingerprint;             // of the data and options that it belongs to
   std::vector<float> values;           // parameters, in the order of the shape
@@ -21,6 +22,8 @@ struct FitState {
   std::vector<float> best;             // parameters of the best epoch, or empty
   uint32_t epoch = 0, best_epoch = 0;  // epochs done
   uint64_t step = 0;                   // batches done
+  uint64_t batch = 0;                  // of them, in an epoch that is not done
+  double loss_sum = 0;                 // of these, over the predicted events
   double best_ndcg = -1;
   double seconds = 0;
   std::vector<EpochRecord> curve;

@@ -269,13 +269,19 @@ absl::Status Fit::Epoch(double* loss) {
   std::vector<uint32_t> order = users_;
   std::mt19937_64 random(MixSeed(o_.seed, 2, s_.epoch));
   std::shuffle(order.begin(), order.end(), random);
-  double sum = 0;
-  for (size_t begin = 0; begin < order.size(); begin += o_.batch_users) {
-    SWIFTLET_RETURN_IF_ERROR(CheckInterrupted());
+  for (size_t begin = s_.batch * o_.batch_users; begin < order.size(); begin += o_.batch_users) {
+    if (const absl::Status interrupted = CheckInterrupted(); !interrupted.ok()) {
+      SWIFTLET_RETURN_IF_ERROR(Save(/*now=*/true));
+      return interrupted;
+    }
     Step(std::span(order).subspan(begin, std::min(o_.batch_users, order.size() - begin)));
-    for (const Piece& piece : pieces_) sum += piece.loss;
+    ++s_.batch;
+    for (const Piece& piece : pieces_) s_.loss_sum += piece.loss;
+    if (o_.checkpoint_seconds > 0) SWIFTLET_RETURN_IF_ERROR(Save(/*now=*/false));
   }
-  *loss = sum / static_cast<double>(std::max<size_t>(1, targets_.size()));
+  *loss = s_.loss_sum / static_cast<double>(std::max<size_t>(1, targets_.size()));
+  s_.batch = 0;
+  s_.loss_sum = 0;
   return absl::OkStatus();
 }
 

@@ -33,12 +33,12 @@ struct SequenceFitOptions {
   uint32_t patience = 20;  // epochs without a better validation NDCG@10 before the fit stops
   uint64_t seed = 1;
   size_t pieces = 1;  // of a batch, for as many threads; part of what the result is a function of
-  // File that the state is kept in, at the end of an epoch and at least this often; a fit of the same data
-  // and options goes on from it, to the result that it would have had. Empty: none. `<file>.csv` gets a line
-  // for each epoch.
+  // File that the state is kept in: about this often, when the fit is interrupted, and at its end. A fit of
+  // the same data and options goes on from it, also in the middle of an epoch, to the result that it would
+  // have had. Empty: none. `<file>.csv` gets a line for each epoch.
   std::string checkpoint;
-  double checkpoint_seconds = 20;
-  uint64_t memory_limit = 0;  // bytes that a fit may take; 0: MemoryLimit()
+  double checkpoint_seconds = 20;  // 0: at the end of each epoch
+  uint64_t memory_limit = 0;       // bytes that a fit may take; 0: MemoryLimit()
 };
 
 struct EpochRecord {
