@@ -19,6 +19,7 @@
 #include "engine/trainer/config_file.h"
 #include "engine/trainer/fit_size.h"
 #include "engine/trainer/input.h"
+#include "engine/trainer/interrupt.h"
 #include "engine/trainer/protocol.h"
 #include "engine/trainer/search_space.h"
 #include "engine/trainer/write_model.h"
@@ -265,8 +266,17 @@ absl::Status RunTune(const TuneOptions& options) {
     const Trial* best = BestOf(trials);
     Configuration configuration = DrawConfiguration(space, seed, static_cast<uint32_t>(trials.size()),
                                                     best == nullptr ? Configuration() : best->configuration);
-    SWIFTLET_ASSIGN_OR_RETURN(Trial trial,
-                              RunTrial(options, protocol, std::move(configuration), pool.get(), &progress));
+    // The first, that of the defaults, is what all others are compared with: it is run to its end.
+    const ScopedTimeLimit limit(trials.empty() ? absl::InfiniteFuture()
+                                               : absl::Now() + absl::Seconds(allowed - spent));
+    absl::StatusOr<Trial> run = RunTrial(options, protocol, std::move(configuration), pool.get(), &progress);
+    if (absl::IsCancelled(run.status()) && limit.IsOver()) {
+      progress.Say(
+          absl::StrFormat("trial %d was stopped: the budget of %.0f s is spent", trials.size() + 1, allowed));
+      break;
+    }
+    SWIFTLET_RETURN_IF_ERROR(run.status());
+    Trial trial = *std::move(run);
     spent += trial.seconds;
     std::string flags;
     for (const auto& [flag, value] : trial.configuration) absl::StrAppend(&flags, " --", flag, " ", value);

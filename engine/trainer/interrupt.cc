@@ -1,11 +1,16 @@
 #include "engine/trainer/interrupt.h"
 
+#include <atomic>
 #include <csignal>
+#include <cstdint>
+
+#include "absl/time/clock.h"
 
 namespace swiftlet {
 namespace {
 
 volatile std::sig_atomic_t interrupted = 0;
+std::atomic<int64_t> deadline_ns{INT64_MAX};  // since 1970
 
 void HandleSignal(int) { interrupted = 1; }
 
@@ -22,9 +27,20 @@ void InstallInterruptHandlers() {
 }
 
 absl::Status CheckInterrupted() {
-  return interrupted != 0 ? absl::CancelledError("interrupted") : absl::OkStatus();
+  if (interrupted != 0) return absl::CancelledError("interrupted");
+  const int64_t deadline = deadline_ns.load(std::memory_order_relaxed);
+  if (deadline != INT64_MAX && absl::GetCurrentTimeNanos() >= deadline) {
+    return absl::CancelledError("out of time");
+  }
+  return absl::OkStatus();
 }
 
 void SetInterrupted(bool value) { interrupted = value ? 1 : 0; }
+
+ScopedTimeLimit::ScopedTimeLimit(absl::Time deadline) { deadline_ns.store(absl::ToUnixNanos(deadline)); }
+ScopedTimeLimit::~ScopedTimeLimit() { deadline_ns.store(INT64_MAX); }
+bool ScopedTimeLimit::IsOver() const {
+  return interrupted == 0 && absl::GetCurrentTimeNanos() >= deadline_ns.load();
+}
 
 }  // namespace swiftlet

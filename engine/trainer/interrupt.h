@@ -3,6 +3,7 @@
 #define SWIFTLET_ENGINE_TRAINER_INTERRUPT_H_
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 
 namespace swiftlet {
 
@@ -12,6 +13,17 @@ void InstallInterruptHandlers();
 absl::Status CheckInterrupted();
 // Sets or clears the flag. For tests.
 void SetInterrupted(bool interrupted);
+
+// While it lives, CheckInterrupted is CANCELLED after `deadline`, too. One at a time.
+class ScopedTimeLimit {
+ public:
+  explicit ScopedTimeLimit(absl::Time deadline);
+  ~ScopedTimeLimit();
+  ScopedTimeLimit(const ScopedTimeLimit&) = delete;
+  ScopedTimeLimit& operator=(const ScopedTimeLimit&) = delete;
+  // Whether it was the time that made an end, and not somebody's signal.
+  bool IsOver() const;
+};
 
 }  // namespace swiftlet
 
