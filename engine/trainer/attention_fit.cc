@@ -131,8 +131,20 @@ void MoveMean(const AttentionModel& model, float kept, AttentionModel* mean) {
 
 }  // namespace
 
+std::vector<bool> MarkRepeated(const Dataset& data) {
+  std::vector<bool> repeated(data.events.size(), false);
+  std::vector<uint32_t> last_user(data.num_items(), UINT32_MAX);  // whose events had the item, so far
+  for (size_t e = 0; e < data.events.size(); ++e) {
+    const TrainingEvent& event = data.events[e];
+    repeated[e] = last_user[event.item] == event.user;
+    last_user[event.item] = event.user;
+  }
+  return repeated;
+}
+
 std::vector<FitExample> MakeExamples(const Dataset& data, std::span<const EventClass> classes,
                                      const std::vector<bool>& skip, const AttentionFitOptions& options) {
+  const std::vector<bool> repeated = MarkRepeated(data);
   std::vector<FitExample> examples;
   uint32_t per_user = std::max<uint32_t>(options.max_examples_per_user, 1);
   for (;;) {
@@ -141,7 +153,7 @@ std::vector<FitExample> MakeExamples(const Dataset& data, std::span<const EventC
       const size_t before = examples.size();
       for (size_t e = data.user_begin[u + 1];
            e-- > data.user_begin[u] + 1 && examples.size() - before < per_user;) {
-        if (!skip.empty() && skip[e]) continue;
+        if (repeated[e] || (!skip.empty() && skip[e])) continue;
         if (classes[ClassOfEvent(classes, data.events[e].type, data.events[e].value)].sign < 0) continue;
         examples.push_back({u, e});
       }

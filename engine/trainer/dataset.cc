@@ -8,6 +8,7 @@
 #include <limits>
 #include <map>
 #include <numeric>
+#include <tuple>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -123,6 +124,23 @@ absl::StatusOr<Dataset> DatasetBuilder::Build() {
   descriptions_.clear();
   if (data.events.empty()) return absl::FailedPreconditionError("there are no events to train on");
   return data;
+}
+
+size_t CountIdentical(const Dataset& data) {
+  size_t count = 0;
+  std::vector<std::tuple<uint32_t, EventTypeId, float>> at_once;  // a user's events of one time
+  for (size_t begin = 0, end = 0; begin < data.events.size(); begin = end) {
+    const TrainingEvent& first = data.events[begin];
+    at_once.clear();
+    for (; end < data.events.size() && data.events[end].user == first.user &&
+           data.events[end].timestamp_ms == first.timestamp_ms;
+         ++end) {
+      at_once.emplace_back(data.events[end].item, data.events[end].type, data.events[end].value);
+    }
+    std::sort(at_once.begin(), at_once.end());
+    count += static_cast<size_t>(at_once.end() - std::unique(at_once.begin(), at_once.end()));
+  }
+  return count;
 }
 
 Dataset Subset(const Dataset& data, const std::vector<bool>& keep) {

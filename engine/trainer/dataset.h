@@ -93,6 +93,10 @@ class DatasetBuilder {
 // data.events.size().
 Dataset Subset(const Dataset& data, const std::vector<bool>& keep);
 
+// Events that are like an earlier one in all: user, item, type, value and time. They count as any other, as
+// on a server, but for what is predicted.
+size_t CountIdentical(const Dataset& data);
+
 // XXH3-128 (32 hex digits) of the events in order, ids included.
 std::string Fingerprint(const Dataset& data);
 

@@ -64,20 +64,21 @@ void ScaleTables(const FitInput& input, const AttentionFitOptions& options, Atte
   model->long_term_scale = best_scale / balance;
 }
 
-// The events of the users' last unmarked event, where there are two or more, as additional marks.
+// Marks each user's last unmarked event of an item that is new to the user, where there is one before it, and
+// what comes after it.
 std::vector<bool> MarkLast(const Dataset& data, const std::vector<bool>& skip,
                            std::vector<size_t>* last_of_user) {
   std::vector<bool> marked = skip;
   marked.resize(data.events.size(), false);
+  const std::vector<bool> repeated = MarkRepeated(data);
   for (size_t u = 0; u < data.num_users(); ++u) {
-    size_t last = data.events.size(), count = 0;
-    for (size_t e = data.user_begin[u]; e < data.user_begin[u + 1]; ++e) {
-      if (marked[e]) continue;
-      last = e;
-      ++count;
+    const size_t begin = data.user_begin[u], end = data.user_begin[u + 1];
+    size_t last = begin;  // the first one is no event to hold out
+    for (size_t e = begin + 1; e < end; ++e) {
+      if (!marked[e] && !repeated[e]) last = e;
     }
-    if (count < 2) continue;
-    marked[last] = true;
+    if (last == begin) continue;
+    for (size_t e = last; e < end; ++e) marked[e] = true;
     last_of_user->push_back(last);
   }
   return marked;

@@ -225,10 +225,15 @@ void AddModelFlags(CLI::App* app, ModelOptions* o) {
       ->check(CLI::Range(1, 4096))
       ->capture_default_str()
       ->group(group);
-  app->add_option("--als-lambda", als.lambda, "iALS: regularisation; 0: by the size of the data")
+  app->add_option(
+         "--als-lambda", als.lambda,
+         "iALS: regularisation; 0: by the size of the data, and for --model ials chosen on validation")
       ->capture_default_str()
       ->group(group);
-  app->add_option("--als-alpha0", als.alpha0, "iALS: weight of unobserved pairs")
+  app->add_option("--als-alpha0", als.alpha0,
+                  "iALS: weight of unobserved pairs; for --model ials chosen on validation unless this or "
+                  "--als-lambda is given")
+      ->each([o](const std::string& /*value*/) { o->training.als_alpha0_given = true; })
       ->capture_default_str()
       ->group(group);
   app->add_option("--als-nu", als.nu, "iALS: exponent of the frequency scaling")
@@ -385,6 +390,11 @@ absl::StatusOr<Dataset> LoadInput(const InputOptions& options, Progress* progres
       data.unseen_items.empty()
           ? ""
           : absl::StrCat("; ", WithCommas(data.unseen_items.size()), " described items have no event")));
+  if (const size_t identical = CountIdentical(data); identical > 0) {
+    progress->Say(absl::StrCat(WithCommas(identical),
+                               " events are identical to another one (user, item, type, value and "
+                               "time); they count as any other"));
+  }
   return data;
 }
 

@@ -34,6 +34,7 @@ struct TrainingOptions {
   uint64_t seed = 1;
   // Kind "attention"; its dim, value edges and rows are those of any kind, its iALS options those of "ials".
   FitOptions attention = {};
+  bool als_alpha0_given = false;  // attention.als.alpha0 is what the user wants: "ials" searches for none
   TransformerOptions transformer = {};  // kind "transformer"
   uint32_t neighbours = 200;            // "ease": of an item's column, 0: all; "item-knn": of an item
   std::vector<std::string> blend = {"ials", "ease"};  // kinds that "blend" combines

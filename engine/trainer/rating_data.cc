@@ -120,6 +120,18 @@ std::string DescribeRatings(const RatingData& data) {
   if (data.num_off_scale > 0) {
     absl::StrAppend(&text, "; ", WithCommas(data.num_off_scale), " off the scale left out");
   }
+  // A few values far from all others are mistakes more often than a scale.
+  std::vector<float> values;
+  for (const Rating& r : data.set.ratings) values.push_back(r.value);
+  const auto rare = static_cast<ptrdiff_t>(values.size() / 1000);
+  std::nth_element(values.begin(), values.begin() + rare, values.end());
+  const float low = values[static_cast<size_t>(rare)];
+  std::nth_element(values.begin(), values.end() - 1 - rare, values.end());
+  const float high = *(values.end() - 1 - rare);
+  if (low < high && data.set.scale.max - data.set.scale.min > 1.5f * (high - low)) {
+    absl::StrAppend(&text, "; but 998 of 1,000 are from ", low, " to ", high,
+                    ": where the others are mistakes, give --rating-scale ", low, ":", high);
+  }
   return text;
 }
 

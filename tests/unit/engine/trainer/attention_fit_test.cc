@@ -139,11 +139,11 @@ TEST(AttentionFitTest, ForwardPassIsTheServingEncoders) {
   }
 }
 
-TEST(AttentionFitTest, ExamplesLeaveOutFirstMarkedAndNegativeEvents) {
+TEST(AttentionFitTest, ExamplesLeaveOutFirstMarkedNegativeAndRepeatedEvents) {
   const Dataset data = MixedData();
   const std::vector<EventClass> classes = MakeEventClasses(data, {});
   std::vector<bool> skip(data.events.size(), false);
-  skip[data.user_begin[1] - 1] = true;  // the last event of user 0
+  skip[data.user_begin[1] - 2] = true;  // event 5 of user 0
   AttentionFitOptions options;
   const std::vector<FitExample> examples = MakeExamples(data, classes, skip, options);
   for (const FitExample& e : examples) {
@@ -151,8 +151,12 @@ TEST(AttentionFitTest, ExamplesLeaveOutFirstMarkedAndNegativeEvents) {
     EXPECT_LT(e.event, data.user_begin[e.user + 1]);
     EXPECT_FALSE(skip[e.event]);
     EXPECT_NE(data.events[e.event].type, kDislike);
+    for (size_t earlier = data.user_begin[e.user]; earlier < e.event; ++earlier) {
+      EXPECT_NE(data.events[earlier].item, data.events[e.event].item);
+    }
   }
-  EXPECT_EQ(examples.size(), 4u * 4 - 1);  // events 2, 3, 5, 6 of each of four users, but for one marked
+  // Events 2, 3 and 5 of each of four users, but for one marked; 6 is of the item of 5.
+  EXPECT_EQ(examples.size(), 4u * 3 - 1);
   options.max_examples = 7;
   EXPECT_LE(MakeExamples(data, classes, skip, options).size(), 7u);
 }

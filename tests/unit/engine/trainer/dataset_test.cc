@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/unit/engine/trainer/trainer_test_util.h"
@@ -81,6 +82,24 @@ TEST(DatasetTest, FingerprintChangesWithAnyEventAndNotOtherwise) {
   EXPECT_NE(build("i", 1), build("j", 1));
   EXPECT_NE(build("i", 1), build("i", 2));
   EXPECT_EQ(build("i", 1).size(), 32u);
+}
+
+TEST(DatasetTest, CountsIdenticalEvents) {
+  const auto count = [](std::vector<TrainingEvent> events) {
+    DatasetBuilder builder(EventTypeTable::Default());
+    for (const TrainingEvent& e : events) {
+      builder.AddEvent(absl::StrCat(e.user), absl::StrCat(e.item), e.type, e.value, e.timestamp_ms);
+    }
+    return CountIdentical(*builder.Build());
+  };
+  const TrainingEvent a{.user = 1, .item = 2, .timestamp_ms = 5, .value = 1, .type = 1};
+  TrainingEvent item = a, user = a, time = a, value = a, type = a;
+  item.item = user.user = 3;
+  time.timestamp_ms = 6;
+  value.value = 2;
+  type.type = 2;
+  EXPECT_EQ(count({a, item, user, time, value, type}), 0u);
+  EXPECT_EQ(count({a, item, a, time, item, a}), 3u) << "also where others of the same time are between";
 }
 
 TEST(DatasetTest, ClassesSplitValuesAtDecilesOrGivenEdgesAndCarryTheSign) {

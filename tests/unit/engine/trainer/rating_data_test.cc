@@ -8,11 +8,14 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+
 namespace swiftlet {
 namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 constexpr EventTypeId kView = 1, kRating = 6;
 
@@ -57,6 +60,19 @@ TEST(FindRatingsTest, ValuesOffTheScaleAreLeftOutAndCounted) {
   EXPECT_EQ(ratings->set.scale, (RatingScale{1, 5}));
   EXPECT_THAT(DescribeRatings(*ratings), HasSubstr("2 off the scale"));
   EXPECT_EQ(FindRatings(data, {})->set.scale, (RatingScale{0, 7}));
+}
+
+TEST(FindRatingsTest, AFewValuesFarFromAllOthersAreNamed) {
+  DatasetBuilder builder(EventTypeTable::Default());
+  for (int i = 0; i < 1500; ++i)
+    builder.AddEvent(absl::StrCat(i), "x", kRating, static_cast<float>(1 + i % 5), 1);
+  builder.AddEvent("a", "x", kRating, 99, 1);
+  builder.AddEvent("b", "x", kRating, -7, 1);
+  const Dataset data = *builder.Build();
+  EXPECT_THAT(
+      DescribeRatings(*FindRatings(data, {})),
+      HasSubstr("998 of 1,000 are from 1 to 5: where the others are mistakes, give --rating-scale 1:5"));
+  EXPECT_THAT(DescribeRatings(*FindRatings(data, {.scale = RatingScale{1, 5}})), Not(HasSubstr("998")));
 }
 
 TEST(FindRatingsTest, SaysWhyThereIsNothingToFit) {
