@@ -336,9 +336,10 @@ void Explain(const ModelSnapshot& snapshot, const CatalogView& view, Scratch& sc
     all.push_back({.kind = ContributionKind::kPopularity, .score = item.score});
   } else {
     const float bias = snapshot.has_vectors() ? view.Bias(item.row) : 0.0f;
-    const NeighbourRows* const neighbours = snapshot.neighbours();
     const std::optional<uint32_t> base = SnapshotRowOf(view, snapshot.num_items(), item.row);
-    const bool by_slot = scratch.terms_known || (neighbours != nullptr && base.has_value());
+    const bool by_neighbours = snapshot.neighbours() != nullptr && base.has_value();
+    const bool by_slot = scratch.terms_known || by_neighbours;
+    if (by_neighbours) NeighbourTerms(snapshot, view, scratch.slot_rows, *base, scratch.neighbours);
     if (scratch.terms_known) {
       const std::span<const float> vector = ItemFloats(view, item.row, scratch);
       scratch.dots.resize(scratch.slots.size());
@@ -348,11 +349,9 @@ void Explain(const ModelSnapshot& snapshot, const CatalogView& view, Scratch& sc
     float of_neighbours = 0;
     for (size_t j = 0; by_slot && j < scratch.slots.size(); ++j) {
       float score = scratch.terms_known ? scratch.terms[j].factor * scratch.dots[j] : 0.0f;
-      if (neighbours != nullptr && base.has_value() && scratch.neighbours.factors[j] != 0) {
-        const std::optional<uint32_t> from = SnapshotRowOf(view, snapshot.num_items(), scratch.slot_rows[j]);
-        const float term = scratch.neighbours.factors[j] * neighbours->Weight(*from, *base);
-        of_neighbours += term;
-        score += term;
+      if (by_neighbours) {
+        of_neighbours += scratch.neighbours.terms[j];
+        score += scratch.neighbours.terms[j];
       }
       all.push_back({.kind = KindOf(scratch.slots[j].kind),
                      .row = scratch.slot_rows[j],
@@ -451,9 +450,11 @@ absl::Status SimilarItems(const ModelSnapshot& snapshot, const CatalogView& view
   BuildFilter(view, query, scratch);
   scratch.filter.Exclude(row);
   if (!snapshot.has_vectors()) {
-    scratch.neighbours.sums.Reset(snapshot.num_items());
-    if (const auto base = SnapshotRowOf(view, snapshot.num_items(), row); base.has_value()) {
-      scratch.neighbours.sums.Add(*snapshot.neighbours(), *base, 1);
+    const std::optional<uint32_t> base = SnapshotRowOf(view, snapshot.num_items(), row);
+    if (base.has_value()) {
+      SumNeighboursOf(snapshot, *base, scratch.neighbours);
+    } else {
+      scratch.neighbours.sums.Reset(snapshot.num_items());
     }
     result->retrieval =
         SearchNeighbours(snapshot, view, {}, query.k, scratch.filter, scratch.retrieval, scratch.neighbours);

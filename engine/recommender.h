@@ -104,10 +104,10 @@ struct Scratch {
 // The k best items for a user. The user vector is made of the newest encoder().max_events() events whose item
 // and class are known (in this order, newest first; ages count from the newest of them), the long-term vector
 // and the context's items. Deleted items do not appear in answers, but still count as history and context.
-// With no slot at all, the most popular allowed items, scored by popularity. Where the snapshot has item
-// neighbours, their sum is part of the score, and with neighbours alone, without vectors: items that no
-// neighbour of the history names have score 0 and come in order of popularity after those with more, and a
-// history that has no neighbours is answered as an empty one. `result` is cleared first.
+// With no slot at all, the most popular allowed items, scored by popularity. Where the snapshot has
+// neighbours, items or users, their sum is part of the score, and with neighbours alone, without vectors:
+// items that no neighbour of the history names have score 0 and come in order of popularity after those with
+// more, and a history that has no neighbours is answered as an empty one. `result` is cleared first.
 // INVALID_ARGUMENT for k == 0 or a long-term vector of another size. `view` must have been built for
 // `snapshot`.
 absl::Status Recommend(const ModelSnapshot& snapshot, const CatalogView& view, const RecommendQuery& query,
@@ -121,10 +121,10 @@ absl::Status ScoreItems(const ModelSnapshot& snapshot, const CatalogView& view, 
                         Recommendation* result);
 
 // The k rows with the largest cosine to `row`, which is left out itself. Where the snapshot has no vectors,
-// the row's neighbours by their weights, which are clamped to [-1, 1]: there may be fewer than k. Filters of
-// `query` apply (exclude_seen does not); scores are cosines, in [-1, 1]. A zero vector has cosine 0 to
-// everything. `source` says nothing here, and `explain` is ignored. INVALID_ARGUMENT for k == 0 or row >=
-// view.num_rows().
+// the row's neighbours by their weights, which are clamped to [-1, 1], or, where neighbours are users, by the
+// share of the row's nearest users that had them: there may be fewer than k. Filters of `query` apply
+// (exclude_seen does not); scores are cosines, in [-1, 1]. A zero vector has cosine 0 to everything. `source`
+// says nothing here, and `explain` is ignored. INVALID_ARGUMENT for k == 0 or row >= view.num_rows().
 absl::Status SimilarItems(const ModelSnapshot& snapshot, const CatalogView& view, const RecommendQuery& query,
                           uint32_t row, Scratch& scratch, Recommendation* result);
 

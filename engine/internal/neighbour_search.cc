@@ -14,6 +14,25 @@ namespace {
 
 constexpr size_t kRowsAtATime = 32;
 
+// scratch.votes of all nearest users.
+void FindVotes(const ModelSnapshot& snapshot, const CatalogView& view, std::span<const uint32_t> slot_rows,
+               NeighbourScratch& scratch) {
+  const NeighbourRows& rows = *snapshot.neighbours();
+  const NeighbourUsers& users = *snapshot.neighbour_users();
+  scratch.votes.clear();
+  scratch.vote_offsets.assign(1, 0);
+  for (const NearestUser& near : scratch.users.nearest()) {
+    for (uint32_t j = 0; j < slot_rows.size(); ++j) {
+      const float factor = scratch.factors[j];
+      if (factor == 0) continue;
+      const std::optional<uint32_t> from = SnapshotRowOf(view, snapshot.num_items(), slot_rows[j]);
+      const float weight = rows.Weight(*from, near.user);
+      if (weight != 0) scratch.votes.push_back({j, factor * weight * near.inverse * users.scale});
+    }
+    scratch.vote_offsets.push_back(scratch.votes.size());
+  }
+}
+
 }  // namespace
 
 std::optional<uint32_t> SnapshotRowOf(const CatalogView& view, uint32_t num_items, uint32_t row) {
@@ -24,15 +43,22 @@ std::optional<uint32_t> SnapshotRowOf(const CatalogView& view, uint32_t num_item
 void SumNeighbours(const ModelSnapshot& snapshot, const CatalogView& view, std::span<const EncoderSlot> slots,
                    std::span<const uint32_t> slot_rows, NeighbourScratch& scratch) {
   scratch.factors.assign(slots.size(), 0.0f);
+  scratch.vote_offsets.clear();
   const NeighbourRows* const neighbours = snapshot.neighbours();
   if (neighbours == nullptr) return;
+  const NeighbourUsers* const users = snapshot.neighbour_users();
   scratch.sums.Reset(snapshot.num_items());
+  if (users != nullptr) scratch.users.Reset(*users);
   const std::vector<EventClass>& classes = snapshot.manifest().event_classes;
   const auto add = [&](size_t j, float factor) {
     const std::optional<uint32_t> row = SnapshotRowOf(view, snapshot.num_items(), slot_rows[j]);
     if (!row.has_value() || !scratch.sums.MarkSource(*row)) return;
     scratch.factors[j] = factor;
-    scratch.sums.Add(*neighbours, *row, factor);
+    if (users != nullptr) {
+      scratch.users.Add(*neighbours, *row, factor);
+    } else {
+      scratch.sums.Add(*neighbours, *row, factor);
+    }
   };
   for (size_t j = 0; j < slots.size(); ++j) {
     if (slots[j].kind == SlotKind::kContext) add(j, neighbours->PositionWeight(0));
@@ -40,6 +66,44 @@ void SumNeighbours(const ModelSnapshot& snapshot, const CatalogView& view, std::
   for (size_t j = 0; j < slots.size(); ++j) {
     if (slots[j].kind != SlotKind::kEvent) continue;
     add(j, neighbours->PositionWeight(slots[j].position) * classes[slots[j].event_class].sign);
+  }
+  if (users == nullptr) return;
+  scratch.users.Find(*users);
+  scratch.users.AddVotes(*users, users->scale, scratch.sums);
+}
+
+void SumNeighboursOf(const ModelSnapshot& snapshot, uint32_t row, NeighbourScratch& scratch) {
+  scratch.sums.Reset(snapshot.num_items());
+  const NeighbourUsers* const users = snapshot.neighbour_users();
+  if (users == nullptr) return scratch.sums.Add(*snapshot.neighbours(), row, 1);
+  scratch.users.Reset(*users);
+  scratch.users.Add(*snapshot.neighbours(), row, 1);
+  scratch.users.Find(*users);
+  float total = 0;
+  for (const NearestUser& near : scratch.users.nearest()) total += near.similarity;
+  if (total > 0) scratch.users.AddVotes(*users, 1 / total, scratch.sums);
+}
+
+void NeighbourTerms(const ModelSnapshot& snapshot, const CatalogView& view,
+                    std::span<const uint32_t> slot_rows, uint32_t row, NeighbourScratch& scratch) {
+  const NeighbourRows& neighbours = *snapshot.neighbours();
+  scratch.terms.assign(slot_rows.size(), 0.0f);
+  if (const NeighbourUsers* const users = snapshot.neighbour_users(); users != nullptr) {
+    if (scratch.vote_offsets.empty()) FindVotes(snapshot, view, slot_rows, scratch);
+    const std::span<const NearestUser> nearest = scratch.users.nearest();
+    for (size_t n = 0; n < nearest.size(); ++n) {
+      const std::span<const uint32_t> items = users->ItemsOf(nearest[n].user);
+      if (!std::binary_search(items.begin(), items.end(), row)) continue;
+      for (size_t k = scratch.vote_offsets[n]; k < scratch.vote_offsets[n + 1]; ++k) {
+        scratch.terms[scratch.votes[k].slot] += scratch.votes[k].term;
+      }
+    }
+    return;
+  }
+  for (size_t j = 0; j < slot_rows.size(); ++j) {
+    if (scratch.factors[j] == 0) continue;
+    const std::optional<uint32_t> from = SnapshotRowOf(view, snapshot.num_items(), slot_rows[j]);
+    scratch.terms[j] = scratch.factors[j] * neighbours.Weight(*from, row);
   }
 }
 

@@ -30,14 +30,13 @@ bool NeighbourSums::MarkSource(uint32_t row) {
   return true;
 }
 
-void NeighbourSums::Add(const NeighbourRows& neighbours, uint32_t row, float factor) {
-  const std::span<const uint32_t> rows = neighbours.RowsOf(row);
-  const std::span<const float> weights = neighbours.WeightsOf(row);
+template <typename TermOf>
+void NeighbourSums::AddTerms(std::span<const uint32_t> rows, const TermOf& term_of) {
   constexpr size_t kAhead = 16;
   for (size_t k = 0; k < rows.size(); ++k) {
     if (k + kAhead < rows.size()) __builtin_prefetch(&cells_[rows[k + kAhead]], 1);
     Cell& cell = cells_[rows[k]];
-    const float term = factor * weights[k];
+    const float term = term_of(k);
     if (cell.stamp == stamp_) {
       cell.sum += term;
     } else {
@@ -45,6 +44,15 @@ void NeighbourSums::Add(const NeighbourRows& neighbours, uint32_t row, float fac
       rows_.push_back(rows[k]);
     }
   }
+}
+
+void NeighbourSums::Add(const NeighbourRows& neighbours, uint32_t row, float factor) {
+  const std::span<const float> weights = neighbours.WeightsOf(row);
+  AddTerms(neighbours.RowsOf(row), [&](size_t k) { return factor * weights[k]; });
+}
+
+void NeighbourSums::AddToEach(std::span<const uint32_t> rows, float term) {
+  AddTerms(rows, [&](size_t) { return term; });
 }
 
 float NeighbourSums::At(uint32_t row) const {

@@ -48,6 +48,8 @@ class NeighbourSums {
   bool MarkSource(uint32_t row);
   // s_i += factor * W[row, i] for all i. Sums beyond float's range end at +-1e30.
   void Add(const NeighbourRows& neighbours, uint32_t row, float factor);
+  // s_i += term for all i of `rows`.
+  void AddToEach(std::span<const uint32_t> rows, float term);
   // Rows that have a sum, 0 or not, in order of their first entry.
   std::span<const uint32_t> rows() const { return rows_; }
   bool Has(uint32_t row) const { return cells_[row].stamp == stamp_; }
@@ -55,6 +57,10 @@ class NeighbourSums {
   float At(uint32_t row) const;
 
  private:
+  // s_i += term_of(k) for i = rows[k].
+  template <typename TermOf>
+  void AddTerms(std::span<const uint32_t> rows, const TermOf& term_of);
+
   struct Cell {
     float sum = 0;
     uint32_t stamp = 0;  // of the request that `sum` belongs to

@@ -283,6 +283,16 @@ absl::Status ReadNeighbours(const ObjectReader& root, Manifest& m) {
     return Mismatch(entry.PathOf("kind"), "the name of a kind of model", Shown(neighbours.kind));
   }
   SWIFTLET_ASSIGN_OR_RETURN(neighbours.scale, entry.Float("scale"));
+  if (entry.FindOptional("users") != nullptr) {
+    SWIFTLET_ASSIGN_OR_RETURN(const ObjectReader users, entry.Object("users"));
+    ManifestNeighbourUsers& read = neighbours.users.emplace();
+    SWIFTLET_ASSIGN_OR_RETURN(const int64_t nearest, users.Integer("nearest", 1, kMaxNearestUsers));
+    read.nearest = static_cast<uint32_t>(nearest);
+    SWIFTLET_ASSIGN_OR_RETURN(read.shrinkage, users.Float("shrinkage"));
+    if (read.shrinkage < 0) {
+      return Mismatch(users.PathOf("shrinkage"), "a number of at least 0", absl::StrCat(read.shrinkage));
+    }
+  }
   m.neighbours = std::move(neighbours);
   return absl::OkStatus();
 }
@@ -550,6 +560,9 @@ std::string FormatManifest(const Manifest& m) {
   }
   if (m.neighbours.has_value()) {
     root["neighbours"] = {{"kind", m.neighbours->kind}, {"scale", m.neighbours->scale}};
+    if (const auto& users = m.neighbours->users; users.has_value()) {
+      root["neighbours"]["users"] = {{"nearest", users->nearest}, {"shrinkage", users->shrinkage}};
+    }
   }
   if (m.index.has_value()) {
     root["index"] = {{"kind", m.index->kind},

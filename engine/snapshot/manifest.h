@@ -31,7 +31,9 @@
 //                                                    // approximate searches
 //     "rating": {"event_type": 6, "dim": 15, "mean": 3.53, "min": 1, "max": 5},
 //                                                    // optional; without it there are no rating.* tensors
-//     "neighbours": {"kind": "ease", "scale": 1},    // optional; without it no tensors neighbours.*
+//     "neighbours": {"kind": "ease", "scale": 1},    // optional; without it no tensors neighbours.*. Where
+//                                                    // neighbours are users, also
+//                                                    // "users": {"nearest": 100, "shrinkage": 10}
 //     "metrics": {"ndcg@10": 0.12},                  // optional; offline, measured through the engine
 //     "files": {"model.safetensors": {"bytes": 123, "xxh3_128": "32 hex digits"}, "user_vectors.sst": {...}}
 //   }
@@ -63,7 +65,7 @@ inline constexpr char kBoundIndexKind[] = "bound-2";
 inline constexpr char kUserVectorsFile[] = "user_vectors.sst";
 // Of snapshots without "encoders".
 inline constexpr char kAttentionModelKind[] = "attention";
-// Of the only encoder of a snapshot that scores by item neighbours alone.
+// Of the only encoder of a snapshot that scores by neighbours alone.
 inline constexpr char kNoVectorKind[] = "neighbours";
 
 // What the numbers of the item tables are stored as.
@@ -121,10 +123,20 @@ struct ManifestRating {
   friend bool operator==(const ManifestRating&, const ManifestRating&) = default;
 };
 
-// The sparse item-item model that model.safetensors holds as neighbours.*.
+// Of neighbours that are users: see engine/retrieval/neighbour_users.h.
+struct ManifestNeighbourUsers {
+  uint32_t nearest = 1;  // 1 to kMaxNearestUsers
+  float shrinkage = 0;   // finite, >= 0
+
+  friend bool operator==(const ManifestNeighbourUsers&, const ManifestNeighbourUsers&) = default;
+};
+inline constexpr uint32_t kMaxNearestUsers = 1'000'000;
+
+// The sparse item-item model, or with `users` user-user model, that model.safetensors holds as neighbours.*.
 struct ManifestNeighbours {
   std::string kind;  // what learned it, such as "ease": for people
   float scale = 1;   // of all its scores; finite
+  std::optional<ManifestNeighbourUsers> users = {};
 
   friend bool operator==(const ManifestNeighbours&, const ManifestNeighbours&) = default;
 };

@@ -275,6 +275,14 @@ absl::Status ModelSnapshot::Bind(const std::string& model_path, SnapshotTensors*
     binder.Required("neighbours.rows", {kAny}, &rows.rows);
     binder.Required("neighbours.weights", {rows.rows.size()}, &rows.weights);
     binder.Required("neighbours.position_weights", {kAny}, &rows.position_weights);
+    if (const auto& parameters = manifest_.neighbours->users; parameters.has_value()) {
+      NeighbourUsers& users = t.neighbour_users.emplace();
+      users.nearest = parameters->nearest;
+      users.shrinkage = parameters->shrinkage;
+      users.scale = manifest_.neighbours->scale;
+      binder.Required("neighbours.user_offsets", {kAny}, &users.offsets);
+      binder.Required("neighbours.user_items", {kAny}, &users.items);
+    }
   }
   if (const absl::Status status = BindContentTower(manifest_, &binder, &t.content); !status.ok()) {
     return absl::DataLossError(absl::StrCat(model_path, ": ", status.message()));
@@ -315,10 +323,11 @@ absl::Status ModelSnapshot::Bind(const std::string& model_path, SnapshotTensors*
   }
   if (t.rating.has_value()) rating_.emplace(*t.rating);
   neighbours_ = t.neighbours;
+  neighbour_users_ = t.neighbour_users;
   if (neighbours_.has_value()) {
-    for (const float w : neighbours_->position_weights) {
-      position_weights_.push_back(w * manifest_.neighbours->scale);
-    }
+    // Which users are nearest is not for the scale to say.
+    const float scale = neighbour_users_.has_value() ? 1.0f : manifest_.neighbours->scale;
+    for (const float w : neighbours_->position_weights) position_weights_.push_back(w * scale);
     neighbours_->position_weights = position_weights_;
     has_vectors_ = manifest_.model_kind != kNoVectorKind;
   }

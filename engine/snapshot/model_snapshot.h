@@ -35,11 +35,15 @@
 //   attention.recency_logits  F32 [32]
 //   attention.slot_logits     F32 [2]      long-term slot, context slot
 //
-// With "neighbours" in the manifest, a sparse item-item model (engine/retrieval/neighbour_rows.h) of E entries:
+// With "neighbours" in the manifest, a sparse item-item model (engine/retrieval/neighbour_rows.h) of E entries, or with
+// "users" in it a user-user model (neighbour_users.h): then the rows are users, M of them with F items, and the last two
+// tensors must be there. Users are indices, in no order that their ids have; no id is stored.
 //   neighbours.offsets        U64 [N + 1]  entries of row j: [offsets[j], offsets[j + 1])
-//   neighbours.rows           U32 [E]      item rows, ascending within a row j
-//   neighbours.weights        F32 [E]      W[j, i]
+//   neighbours.rows           U32 [E]      item rows, or users, ascending within a row j
+//   neighbours.weights        F32 [E]      W[j, i], or A[j, v]
 //   neighbours.position_weights F32 [P]    by position of the event in the history, newest first; P >= 1
+//   neighbours.user_offsets   U64 [M + 1]  items of user v: [user_offsets[v], user_offsets[v + 1]) of user_items
+//   neighbours.user_items     U32 [F]      item rows, ascending within a user
 //
 // Optional, all or none but for the input weights: a content tower (engine/encoders/content_tower.h) for items that the
 // model was not trained on. F features, X sources of external vectors with dims D_0 .., R = F + 1 + sum of (1 + D_x)
@@ -96,7 +100,7 @@
 #include "engine/encoders/encoder.h"
 #include "engine/encoders/rating_model.h"
 #include "engine/kernels/vector_view.h"
-#include "engine/retrieval/neighbour_rows.h"
+#include "engine/retrieval/neighbour_users.h"
 #include "engine/retrieval/retriever.h"
 #include "engine/snapshot/manifest.h"
 #include "engine/snapshot/safetensors.h"
@@ -185,8 +189,13 @@ class ModelSnapshot {
   const ContentTower* content_tower() const { return content_.has_value() ? &*content_ : nullptr; }
 
   const UserEncoder& encoder() const { return *encoder_; }
-  // Null where there are none. Their position weights are multiplied by the manifest's scale.
+  // Null where there are none. Unless they are users, whose scale is neighbour_users()->scale, their position
+  // weights are multiplied by the manifest's scale.
   const NeighbourRows* neighbours() const { return neighbours_.has_value() ? &*neighbours_ : nullptr; }
+  // Not null where the rows of neighbours() are users.
+  const NeighbourUsers* neighbour_users() const {
+    return neighbour_users_.has_value() ? &*neighbour_users_ : nullptr;
+  }
   // False where only neighbours() score items, and no vectors.
   bool has_vectors() const { return has_vectors_; }
   // Over items(); by dot product, and by cosine with inverse_norms(). Exact, with an index or without.
@@ -237,6 +246,7 @@ class ModelSnapshot {
   std::vector<uint64_t> category_rows_offsets_;
   std::vector<uint32_t> category_rows_;
   std::optional<NeighbourRows> neighbours_;
+  std::optional<NeighbourUsers> neighbour_users_;
   std::vector<float> position_weights_;
   bool has_vectors_ = true;
   std::unique_ptr<const UserEncoder> encoder_;

@@ -95,6 +95,21 @@ absl::Status CheckPermutation(std::string_view name, std::span<const uint32_t> o
   return absl::OkStatus();
 }
 
+// Of values[offsets[r] .. offsets[r + 1]) for every r: each is below `end` and above the one before.
+absl::Status CheckAscending(std::string_view name, std::span<const uint64_t> offsets,
+                            std::span<const uint32_t> values, uint32_t end) {
+  for (size_t r = 0; r + 1 < offsets.size(); ++r) {
+    for (uint64_t k = offsets[r]; k < offsets[r + 1]; ++k) {
+      if (values[k] >= end) return Bad(name, k, absl::StrCat("below ", end), absl::StrCat(values[k]));
+      if (k > offsets[r] && values[k] <= values[k - 1]) {
+        return Bad(name, k, absl::StrCat("above ", values[k - 1], ", the one before"),
+                   absl::StrCat(values[k]));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckFinite(std::string_view name, std::span<const float> values, bool not_negative = false) {
   for (size_t i = 0; i < values.size(); ++i) {
     if (!std::isfinite(values[i])) return Bad(name, i, "a finite number", absl::StrCat(values[i]));
@@ -252,19 +267,20 @@ ItemMatrix SnapshotTensors::inputs() const {
   return matrix;
 }
 
-absl::Status CheckNeighbourStructure(const NeighbourRows& t) {
+absl::Status CheckNeighbourStructure(const NeighbourRows& t, const NeighbourUsers* users) {
   SWIFTLET_RETURN_IF_ERROR(CheckOffsets("neighbours.offsets", t.offsets, t.rows.size()));
-  const uint32_t num_items = t.num_items();
-  for (uint32_t row = 0; row < num_items; ++row) {
-    for (uint64_t k = t.offsets[row]; k < t.offsets[row + 1]; ++k) {
-      if (t.rows[k] >= num_items) {
-        return Bad("neighbours.rows", k, absl::StrCat("below ", num_items), absl::StrCat(t.rows[k]));
-      }
-      if (k > t.offsets[row] && t.rows[k] <= t.rows[k - 1]) {
-        return Bad("neighbours.rows", k, absl::StrCat("above ", t.rows[k - 1], ", the one before"),
-                   absl::StrCat(t.rows[k]));
-      }
+  if (users == nullptr) {
+    SWIFTLET_RETURN_IF_ERROR(CheckAscending("neighbours.rows", t.offsets, t.rows, t.num_items()));
+  } else {
+    constexpr size_t kMaxUsers = size_t{1} << 31;
+    if (users->offsets.empty() || users->offsets.size() > kMaxUsers + 1) {
+      return absl::DataLossError(absl::StrCat("tensor \"neighbours.user_offsets\": expected 1 to ",
+                                              kMaxUsers + 1, " elements, found ", users->offsets.size()));
     }
+    SWIFTLET_RETURN_IF_ERROR(CheckOffsets("neighbours.user_offsets", users->offsets, users->items.size()));
+    SWIFTLET_RETURN_IF_ERROR(
+        CheckAscending("neighbours.user_items", users->offsets, users->items, t.num_items()));
+    SWIFTLET_RETURN_IF_ERROR(CheckAscending("neighbours.rows", t.offsets, t.rows, users->num_users()));
   }
   if (t.position_weights.empty()) {
     return absl::DataLossError(
@@ -290,7 +306,10 @@ absl::Status CheckStructure(const SnapshotTensors& t) {
   if (t.manifest.encoders.empty() && t.position_logits.empty()) {
     return absl::DataLossError("tensor \"attention.position_logits\": expected at least 1 element, found 0");
   }
-  if (t.neighbours.has_value()) SWIFTLET_RETURN_IF_ERROR(CheckNeighbourStructure(*t.neighbours));
+  if (t.neighbours.has_value()) {
+    SWIFTLET_RETURN_IF_ERROR(CheckNeighbourStructure(
+        *t.neighbours, t.neighbour_users.has_value() ? &*t.neighbour_users : nullptr));
+  }
   if (t.index.has_value()) SWIFTLET_RETURN_IF_ERROR(CheckBoundIndexStructure(*t.index, t.keys.size()));
   return absl::OkStatus();
 }

@@ -14,7 +14,7 @@
 #include "engine/encoders/rating_model.h"
 #include "engine/retrieval/bound_index.h"
 #include "engine/retrieval/item_matrix.h"
-#include "engine/retrieval/neighbour_rows.h"
+#include "engine/retrieval/neighbour_users.h"
 #include "engine/snapshot/encoder_binding.h"
 #include "engine/snapshot/manifest.h"
 
@@ -36,6 +36,7 @@ struct SnapshotTensors {
   std::span<const uint32_t> key_slots, category_ids, popularity_order;
   std::span<const char> id_bytes, title_bytes, category_name_bytes;
   std::optional<NeighbourRows> neighbours;
+  std::optional<NeighbourUsers> neighbour_users;
   std::optional<BoundIndexView> index;
   std::optional<RatingTables> rating;
   std::optional<ContentTower> content;
@@ -50,9 +51,9 @@ struct SnapshotTensors {
 // permutation, neighbours, index. Always checked, one pass over the small tensors. DATA_LOSS names tensor,
 // element, expected and found.
 absl::Status CheckStructure(const SnapshotTensors& tensors);
-// Of neighbours: offsets, rows and the number of position weights; part of CheckStructure. Requires at least
-// one offset, and as many weights as rows.
-absl::Status CheckNeighbourStructure(const NeighbourRows& neighbours);
+// Of neighbours: offsets, rows, items of users and the number of position weights; part of CheckStructure.
+// users: null where rows are items. Requires at least one offset of items, and as many weights as rows.
+absl::Status CheckNeighbourStructure(const NeighbourRows& neighbours, const NeighbourUsers* users);
 
 // Everything else: finite numbers, zero padding, norms, UTF-8, keys that are their ids' hashes, order by
 // popularity, bounds of the index. Requires CheckStructure. One pass over the file, and with an index

@@ -137,7 +137,13 @@ absl::Status CheckNeighbours(const SnapshotContents& c) {
   SWIFTLET_RETURN_IF_ERROR(CheckNumbers("neighbours.position_weights", t.position_weights));
   // The reader is the judge of the rest.
   const NeighbourRows rows{t.offsets, t.rows, t.weights, t.position_weights};
-  if (const absl::Status status = CheckNeighbourStructure(rows); !status.ok()) {
+  const NeighbourUsers users{.offsets = t.user_offsets, .items = t.user_items};
+  const bool has_users = t.neighbours.users.has_value();
+  if (!has_users) {
+    SWIFTLET_RETURN_IF_ERROR(CheckSize("neighbours.user_offsets", 0, t.user_offsets.size(), false));
+    SWIFTLET_RETURN_IF_ERROR(CheckSize("neighbours.user_items", 0, t.user_items.size(), false));
+  }
+  if (const absl::Status status = CheckNeighbourStructure(rows, has_users ? &users : nullptr); !status.ok()) {
     return absl::InvalidArgumentError(status.message());
   }
   return absl::OkStatus();
@@ -396,6 +402,10 @@ std::vector<NamedTensor> NameTensors(const SnapshotContents& c, const DerivedTen
     add_list("neighbours.rows", DType::kU32, c.neighbours->rows);
     add_list("neighbours.weights", DType::kF32, c.neighbours->weights);
     add_list("neighbours.position_weights", DType::kF32, c.neighbours->position_weights);
+    if (c.neighbours->neighbours.users.has_value()) {
+      add_list("neighbours.user_offsets", DType::kU64, c.neighbours->user_offsets);
+      add_list("neighbours.user_items", DType::kU32, c.neighbours->user_items);
+    }
   }
   if (c.content.has_value()) {
     for (NamedTensor& tensor : NameContentTensors(*c.content, *t.content, c.dim)) {

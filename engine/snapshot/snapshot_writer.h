@@ -47,13 +47,16 @@ struct RatingContents {
   std::vector<uint32_t> counts;       // [N]
 };
 
-// The manifest's neighbours (ManifestNeighbours) with their tensors (NeighbourRows).
+// The manifest's neighbours (ManifestNeighbours) with their tensors (NeighbourRows, and NeighbourUsers where
+// neighbours.users is set).
 struct NeighbourContents {
   ManifestNeighbours neighbours;
   std::vector<uint64_t> offsets = {0};        // [N + 1]
-  std::vector<uint32_t> rows;                 // ascending within a row of the offsets, below N
+  std::vector<uint32_t> rows;                 // ascending within a row of the offsets, below N or M
   std::vector<float> weights;                 // as rows, finite
   std::vector<float> position_weights = {1};  // at least 1, finite
+  std::vector<uint64_t> user_offsets = {};    // [M + 1] or, without neighbours.users, empty
+  std::vector<uint32_t> user_items = {};      // ascending within a user, below N
 };
 
 // Everything of a snapshot but user_vectors.sst, in memory. Shapes as in model_snapshot.h, with unpadded rows

@@ -257,7 +257,7 @@ absl::StatusOr<TrainedModel> Combine(std::vector<TrainedModel> parts, std::span<
     has_users = has_users || part.long_term.rows() > 0;
   }
   if (num_neighbours > 1) {
-    return absl::InvalidArgumentError("at most one part of a blend can score by item neighbours");
+    return absl::InvalidArgumentError("at most one part of a blend can score by neighbours");
   }
   all.dim = std::max(dim, 1u);
   all.item_vectors.assign(n * all.dim, 0.0f);
@@ -334,14 +334,23 @@ absl::StatusOr<TrainedModel> TrainBlend(const TrainingData& training, const Trai
     return parts;
   };
   std::vector<TrainedModel> parts;
-  if (!chosen.contains("weight0")) {
-    // Fitted to what the validation users' targets are no part of.
-    Split carved;
-    TrainingData choosing = training;
-    if (training.validation.empty()) {
-      SWIFTLET_ASSIGN_OR_RETURN(carved, CarveValidation(*training.data, 0.1, options.seed));
+  // Fitted to what the validation users' targets are no part of.
+  Split carved;
+  TrainingData choosing = training;
+  if (!chosen.contains("weight0") && training.validation.empty()) {
+    absl::StatusOr<Split> made = CarveValidation(*training.data, 0.1, options.seed);
+    if (made.ok()) {
+      carved = *std::move(made);
       choosing = {.data = &carved.train, .validation = carved.validation};
+    } else if (absl::IsFailedPrecondition(made.status())) {
+      progress->Say(absl::StrCat("blend: no weights can be chosen (", std::string(made.status().message()),
+                                 "): ", options.blend[0], " counts alone"));
+      for (size_t k = 0; k < num_parts; ++k) chosen[absl::StrCat("weight", k)] = k == 0 ? 1 : 0;
+    } else {
+      return made.status();
     }
+  }
+  if (!chosen.contains("weight0")) {
     SWIFTLET_ASSIGN_OR_RETURN(parts, train_parts(choosing));
     std::vector<Written> written;
     for (const TrainedModel& part : parts) {

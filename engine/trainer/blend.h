@@ -1,4 +1,4 @@
-// A blend of several kinds of models in one snapshot: their encoders side by side, the item neighbours of one
+// A blend of several kinds of models in one snapshot: their encoders side by side, the neighbours of one
 // of them, and a weight for each. The score is the weighted sum of the parts' scores, exactly, in the server
 // as here.
 #ifndef SWIFTLET_ENGINE_TRAINER_BLEND_H_

@@ -127,6 +127,15 @@ absl::StatusOr<std::string> InspectModel(const InspectOptions& options) {
   } else {
     line("index", "none: searches scan all items");
   }
+  if (const NeighbourRows* const rows = snapshot->neighbours(); rows != nullptr) {
+    std::string neighbours = absl::StrCat(m.neighbours->kind, ", scale ", m.neighbours->scale, ", ",
+                                          WithCommas(rows->rows.size()), " entries");
+    if (const NeighbourUsers* const users = snapshot->neighbour_users(); users != nullptr) {
+      absl::StrAppend(&neighbours, "; the ", WithCommas(users->nearest), " nearest of ",
+                      WithCommas(users->num_users()), " users, shrinkage ", users->shrinkage);
+    }
+    line("neighbours", neighbours);
+  }
   for (const auto& [name, value] : m.metrics) line("metric", absl::StrFormat("%s = %.4f", name, value));
   for (const EventClass& c : m.event_classes) {
     const auto type = std::find_if(m.event_types.begin(), m.event_types.end(),

@@ -14,6 +14,7 @@
 #include "engine/trainer/interrupt.h"
 #include "engine/trainer/linear_algebra.h"
 #include "engine/trainer/neighbour_fit.h"
+#include "engine/trainer/user_knn.h"
 #include "engine/trainer/value_search.h"
 #include "engine/trainer/write_model.h"
 
@@ -106,7 +107,7 @@ std::vector<float> PositionWeightsOf(const Choice& choice) {
   return PositionWeights(value("recency"), value("half_life"), kNumPositions);
 }
 
-void SetNeighbours(std::string_view kind, ItemRows rows, const Choice& choice, size_t num_items,
+void SetNeighbours(std::string_view kind, FittedNeighbours fitted, const Choice& choice, size_t num_items,
                    SnapshotContents* contents) {
   contents->encoders.push_back(
       {.encoder = {.kind = kNoVectorKind, .dim = 1, .weight = 1, .parameters = {}}, .tensors = {}});
@@ -114,14 +115,19 @@ void SetNeighbours(std::string_view kind, ItemRows rows, const Choice& choice, s
   contents->item_vectors.assign(num_items, 0.0f);
   NeighbourContents& neighbours = contents->neighbours.emplace();
   neighbours.neighbours.kind = kind;
-  neighbours.offsets = std::move(rows.offsets);
-  neighbours.rows = std::move(rows.rows);
-  neighbours.weights = std::move(rows.weights);
+  neighbours.offsets = std::move(fitted.rows.offsets);
+  neighbours.rows = std::move(fitted.rows.rows);
+  neighbours.weights = std::move(fitted.rows.weights);
   neighbours.position_weights = PositionWeightsOf(choice);
+  if (!fitted.users.has_value()) return;
+  neighbours.neighbours.users = fitted.users->parameters;
+  neighbours.user_offsets = std::move(fitted.users->offsets);
+  neighbours.user_items = std::move(fitted.users->items);
 }
 
-using FitRows = std::function<absl::StatusOr<ItemRows>(const SparseRows& positives, size_t num_items,
-                                                       const Choice& choice, bool quickly)>;
+// positives: of `data`.
+using FitNeighbours = std::function<absl::StatusOr<FittedNeighbours>(
+    const Dataset& data, const SparseRows& positives, const Choice& choice, bool quickly)>;
 struct Tried {
   std::string name;
   std::initializer_list<double> values;
@@ -131,8 +137,8 @@ struct Tried {
 // rows, then fit.
 absl::StatusOr<TrainedModel> TrainNeighbours(std::string_view kind, const TrainingData& training,
                                              const TrainingOptions& options, Choice choice,
-                                             std::span<const Tried> tried, const FitRows& fit,
-                                             Progress* progress) {
+                                             std::span<const Tried> tried, const FitNeighbours& fit,
+                                             ThreadPool* pool, Progress* progress) {
   TrainedModel model;
   for (const auto& [name, value] : options.chosen) choice[name] = value;
   if (!options.chosen.contains("recency")) {
@@ -143,13 +149,13 @@ absl::StatusOr<TrainedModel> TrainNeighbours(std::string_view kind, const Traini
         MakeRankingUsers(*choosing.data, classes, choosing.users, kMaxValidationUsers);
     if (!users.empty()) {
       const SparseRows positives = MakePositives(*choosing.data, classes, {});
-      const size_t num_items = choosing.data->num_items();
-      const auto best_recency = [&](const ItemRows& rows, std::span<const float> half_lives, Choice* c) {
+      const auto best_recency = [&](const FittedNeighbours& fitted, std::span<const float> half_lives,
+                                    Choice* c) {
         double best = -1;
         for (const float half_life : half_lives) {
           for (const float exponent : kRecencyExponents) {
             const double ndcg =
-                RankingNdcg(rows, PositionWeights(exponent, half_life, kNumPositions), users, 10);
+                RankingNdcg(fitted, PositionWeights(exponent, half_life, kNumPositions), users, 10, pool);
             if (ndcg <= best) continue;
             best = ndcg;
             (*c)["recency"] = double{exponent};
@@ -159,22 +165,23 @@ absl::StatusOr<TrainedModel> TrainNeighbours(std::string_view kind, const Traini
         return best;
       };
       const auto measure = [&](Choice* c) -> absl::StatusOr<double> {
-        SWIFTLET_ASSIGN_OR_RETURN(const ItemRows rows, fit(positives, num_items, *c, true));
-        return best_recency(rows, std::span(kHalfLives).first(1), c);
+        SWIFTLET_ASSIGN_OR_RETURN(const FittedNeighbours fitted, fit(*choosing.data, positives, *c, true));
+        return best_recency(fitted, std::span(kHalfLives).first(1), c);
       };
       double ndcg = -1;
       for (const Tried& t : tried) {
         SWIFTLET_RETURN_IF_ERROR(TryValues(t.name, t.values, measure, &choice, &ndcg));
         progress->Say(absl::StrFormat("%s: validation NDCG@10 %.4f with %s", kind, ndcg, Shown(choice)));
       }
-      SWIFTLET_ASSIGN_OR_RETURN(ItemRows rows, fit(positives, num_items, choice, false));
-      const double all = best_recency(rows, kHalfLives, &choice);
+      SWIFTLET_ASSIGN_OR_RETURN(FittedNeighbours fitted, fit(*choosing.data, positives, choice, false));
+      const double all = best_recency(fitted, kHalfLives, &choice);
+      const ItemRows rows = std::move(fitted.rows);
       const std::vector<float> positions = PositionWeightsOf(choice);
       for (const uint32_t length : {100u, 200u, 400u, 800u, 1600u, 3200u}) {
         choice["row_length"] = length;
-        const ItemRows shorter = Truncate(rows, length);
-        model.validation_ndcg = RankingNdcg(shorter, positions, users, 10);
-        if (model.validation_ndcg >= 0.998 * all || shorter.rows.size() == rows.rows.size()) break;
+        fitted.rows = Truncate(rows, length);
+        model.validation_ndcg = RankingNdcg(fitted, positions, users, 10, pool);
+        if (model.validation_ndcg >= 0.998 * all || fitted.rows.rows.size() == rows.rows.size()) break;
       }
       progress->Say(absl::StrFormat("%s: rows of %g: validation NDCG@10 %.4f, %.4f with all entries", kind,
                                     choice["row_length"], model.validation_ndcg, all));
@@ -182,12 +189,19 @@ absl::StatusOr<TrainedModel> TrainNeighbours(std::string_view kind, const Traini
   }
   const Dataset& data = *training.data;
   const std::vector<EventClass> classes = ClassesOfAllTypes(data, options.attention.value_edges);
-  SWIFTLET_ASSIGN_OR_RETURN(ItemRows rows,
-                            fit(MakePositives(data, classes, {}), data.num_items(), choice, false));
-  rows = Truncate(rows, choice.contains("row_length") ? static_cast<uint32_t>(choice["row_length"]) : 400);
-  progress->Say(absl::StrFormat("%s: %d entries of %d items", kind, rows.rows.size(), data.num_items()));
+  SWIFTLET_ASSIGN_OR_RETURN(FittedNeighbours fitted,
+                            fit(data, MakePositives(data, classes, {}), choice, false));
+  fitted.rows = Truncate(fitted.rows,
+                         choice.contains("row_length") ? static_cast<uint32_t>(choice["row_length"]) : 400);
+  progress->Say(
+      absl::StrFormat("%s: %d entries of %d items", kind, fitted.rows.rows.size(), data.num_items()));
+  if (fitted.users.has_value()) {
+    DropUnusedUsers(&fitted);
+    progress->Say(absl::StrFormat("%s: %d users of %d items in all", kind, fitted.users->offsets.size() - 1,
+                                  fitted.users->items.size()));
+  }
   model.contents = Describe(data, options, kind, classes, choice);
-  SetNeighbours(kind, std::move(rows), choice, data.num_items(), &model.contents);
+  SetNeighbours(kind, std::move(fitted), choice, data.num_items(), &model.contents);
   model.chosen = std::move(choice);
   return model;
 }
@@ -219,9 +233,13 @@ absl::StatusOr<TrainedModel> TrainIals(const TrainingData& training, const Train
     made.lambda = static_cast<float>(c.at("lambda"));
     return made;
   };
-  if (als.lambda > 0) {  // given by hand
-    choice = {{"alpha0", double{als.alpha0}}, {"lambda", double{als.lambda}}};
-  } else if (!options.chosen.contains("lambda")) {
+  // What is given by hand is not searched for.
+  const bool lambda_given = als.lambda > 0, alpha0_given = lambda_given || options.als_alpha0_given;
+  if (!options.chosen.contains("lambda")) {
+    if (lambda_given) choice["lambda"] = double{als.lambda};
+    if (alpha0_given) choice["alpha0"] = double{als.alpha0};
+  }
+  if (!options.chosen.contains("lambda") && !lambda_given) {
     SWIFTLET_ASSIGN_OR_RETURN(Choosing choosing, MakeChoosing(training, options.seed));
     Point(choosing);
     const std::vector<EventClass> classes = ClassesOfAllTypes(*choosing.data, options.attention.value_edges);
@@ -240,7 +258,9 @@ absl::StatusOr<TrainedModel> TrainIals(const TrainingData& training, const Train
         return ndcg;
       };
       double ndcg = -1;
-      SWIFTLET_RETURN_IF_ERROR(Climb("alpha0", 0.3, 1e-5, 1, measure, &choice, &ndcg));
+      if (!alpha0_given) {
+        SWIFTLET_RETURN_IF_ERROR(Climb("alpha0", 0.3, 1e-5, 1, measure, &choice, &ndcg));
+      }
       SWIFTLET_RETURN_IF_ERROR(Climb("lambda", 0.3, 1e-6, 1, measure, &choice, &ndcg));
       model.validation_ndcg = ndcg;
     }
@@ -301,14 +321,17 @@ absl::StatusOr<TrainedModel> TrainIals(const TrainingData& training, const Train
 absl::StatusOr<TrainedModel> TrainEase(const TrainingData& training, const TrainingOptions& options,
                                        ThreadPool* pool, Progress* progress) {
   bool said = false;
-  const auto fit = [&](const SparseRows& positives, size_t num_items, const Choice& c,
-                       bool quickly) -> absl::StatusOr<ItemRows> {
+  const auto fit = [&](const Dataset& data, const SparseRows& positives, const Choice& c,
+                       bool quickly) -> absl::StatusOr<FittedNeighbours> {
+    const size_t num_items = data.num_items();
     EaseOptions ease{.lambda = static_cast<float>(c.at("lambda")),
                      .user_exponent = static_cast<float>(c.at("user_exponent")),
                      .item_exponent = static_cast<float>(c.at("item_exponent")),
                      .neighbours = options.neighbours};
-    // A search of fewer neighbours finds the same values, sooner.
-    if (quickly && (ease.neighbours == 0 || ease.neighbours > 100)) ease.neighbours = 100;
+    // A search of fewer neighbours finds the same values, sooner; but not where the fit after it is too
+    // large.
+    const bool fits = EaseBytes(positives, num_items, ease) <= MaxBytes(options);
+    if (quickly && fits && (ease.neighbours == 0 || ease.neighbours > 100)) ease.neighbours = 100;
     if (!quickly && !std::exchange(said, true)) {
       progress->Say(absl::StrFormat("ease: fitting takes about %.0f MB of memory",
                                     EaseBytes(positives, num_items, ease) / 1e6));
@@ -320,7 +343,7 @@ absl::StatusOr<TrainedModel> TrainEase(const TrainingData& training, const Train
                           "all items, on average",
                           ease.neighbours, EaseError(positives, num_items, ease, rows, 8)));
     }
-    return rows;
+    return FittedNeighbours{.rows = std::move(rows)};
   };
   const Tried tried[] = {{"lambda", {100, 30, 300, 1000}},
                          {"item_exponent", {0.5, 0.0}},
@@ -328,13 +351,14 @@ absl::StatusOr<TrainedModel> TrainEase(const TrainingData& training, const Train
                          {"lambda", {10, 30, 60, 100, 200, 300, 500}}};
   return TrainNeighbours("ease", training, options,
                          {{"lambda", 100}, {"item_exponent", 0.5}, {"user_exponent", 0.5}, {"recency", 0}},
-                         tried, fit, progress);
+                         tried, fit, pool, progress);
 }
 
 absl::StatusOr<TrainedModel> TrainItemKnn(const TrainingData& training, const TrainingOptions& options,
                                           ThreadPool* pool, Progress* progress) {
-  const auto fit = [&](const SparseRows& positives, size_t num_items, const Choice& c,
-                       bool /*quickly*/) -> absl::StatusOr<ItemRows> {
+  const auto fit = [&](const Dataset& data, const SparseRows& positives, const Choice& c,
+                       bool /*quickly*/) -> absl::StatusOr<FittedNeighbours> {
+    const size_t num_items = data.num_items();
     const ItemKnnOptions knn{.shrinkage = static_cast<float>(c.at("shrinkage")),
                              .user_exponent = static_cast<float>(c.at("user_exponent")),
                              .power = static_cast<float>(c.at("power")),
@@ -345,13 +369,44 @@ absl::StatusOr<TrainedModel> TrainItemKnn(const TrainingData& training, const Tr
           "item-knn over %d items needs about %.3g GB; leave out items or users with very many events",
           num_items, bytes / 1e9));
     }
-    return FitItemKnn(positives, num_items, knn, pool);
+    SWIFTLET_ASSIGN_OR_RETURN(ItemRows rows, FitItemKnn(positives, num_items, knn, pool));
+    return FittedNeighbours{.rows = std::move(rows)};
   };
   const Tried tried[] = {
       {"power", {1, 0.7, 0.5, 1.5}}, {"user_exponent", {0.5, 0.0, 1.0}}, {"shrinkage", {10, 0.0, 50}}};
   return TrainNeighbours("item-knn", training, options,
                          {{"power", 1}, {"user_exponent", 0.5}, {"shrinkage", 10}, {"recency", 0}}, tried,
-                         fit, progress);
+                         fit, pool, progress);
+}
+
+absl::StatusOr<TrainedModel> TrainUserKnn(const TrainingData& training, const TrainingOptions& options,
+                                          ThreadPool* pool, Progress* progress) {
+  bool said = false;
+  const auto fit = [&](const Dataset& data, const SparseRows& positives, const Choice& c,
+                       bool /*quickly*/) -> absl::StatusOr<FittedNeighbours> {
+    const UserKnnOptions knn{.nearest = static_cast<uint32_t>(c.at("nearest")),
+                             .shrinkage = static_cast<float>(c.at("shrinkage")),
+                             .item_exponent = static_cast<float>(c.at("item_exponent"))};
+    const double bytes = UserKnnBytes(positives, knn);
+    if (!std::exchange(said, true)) {
+      progress->Say(absl::StrFormat("user-knn: fitting takes about %.0f MB of memory", bytes / 1e6));
+    }
+    if (bytes > MaxBytes(options)) {
+      return absl::ResourceExhaustedError(absl::StrFormat(
+          "user-knn over %d users needs about %.3g GB, more than the %.3g GB allowed; leave out users, or "
+          "old events",
+          data.num_users(), bytes / 1e9, MaxBytes(options) / 1e9));
+    }
+    std::vector<int64_t> newest_ms;
+    newest_ms.reserve(data.num_users());
+    for (size_t u = 0; u < data.num_users(); ++u) newest_ms.push_back(data.EventsOf(u).back().timestamp_ms);
+    return FitUserKnn(positives, data.num_items(), newest_ms, knn);
+  };
+  const Tried tried[] = {
+      {"nearest", {100, 50, 200, 400}}, {"item_exponent", {0.5, 0.0}}, {"shrinkage", {0.0, 10, 50}}};
+  return TrainNeighbours("user-knn", training, options,
+                         {{"nearest", 100}, {"item_exponent", 0.5}, {"shrinkage", 0}, {"recency", 0}}, tried,
+                         fit, pool, progress);
 }
 
 }  // namespace swiftlet

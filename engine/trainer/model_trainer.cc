@@ -101,11 +101,12 @@ struct Kind {
   std::string_view name;
   TrainFunction train;
 };
-constexpr std::array<Kind, 8> kKinds = {{{"attention", TrainAttention},
+constexpr std::array<Kind, 9> kKinds = {{{"attention", TrainAttention},
                                          {"transformer", TrainWithTorch},
                                          {"ials", TrainIals},
                                          {"ease", TrainEase},
                                          {"item-knn", TrainItemKnn},
+                                         {"user-knn", TrainUserKnn},
                                          {"pure-svd", TrainPureSvd},
                                          {"nmf", TrainNmf},
                                          {"blend", TrainBlend}}};

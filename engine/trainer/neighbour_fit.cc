@@ -8,6 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "engine/base/item_key.h"
 #include "engine/base/status_macros.h"
+#include "engine/retrieval/neighbour_users.h"
 #include "engine/trainer/interrupt.h"
 #include "engine/trainer/linear_algebra.h"
 #include "engine/trainer/metrics.h"
@@ -16,6 +17,7 @@ namespace swiftlet {
 namespace {
 
 constexpr size_t kItemsPerPiece = 64;
+constexpr size_t kUsersPerPiece = 128;  // of a ranking
 
 struct Entry {
   uint32_t item;
@@ -352,33 +354,55 @@ std::vector<float> PositionWeights(float exponent, float half_life, size_t num_p
   return weights;
 }
 
-double RankingNdcg(const ItemRows& rows, std::span<const float> position_weights,
-                   std::span<const RankingUser> users, uint32_t k) {
-  std::vector<float> sums(rows.offsets.size() - 1, 0.0f);
-  std::vector<uint32_t> touched;
-  double total = 0;
-  for (const RankingUser& user : users) {
-    touched.clear();
-    for (size_t j = 0; j < user.items.size(); ++j) {
-      const float factor =
-          user.signs[j] * position_weights[std::min<size_t>(user.positions[j], position_weights.size() - 1)];
-      for (uint64_t e = rows.offsets[user.items[j]]; e < rows.offsets[user.items[j] + 1]; ++e) {
-        if (sums[rows.rows[e]] == 0) touched.push_back(rows.rows[e]);
-        sums[rows.rows[e]] += factor * rows.weights[e];
-      }
-    }
-    for (const uint32_t item : user.items) sums[item] = 0;
-    double gain = 0;
-    for (const uint32_t target : user.targets) {
-      const float score = sums[target];
-      if (score <= 0) continue;
-      uint32_t rank = 0;
-      for (size_t i = 0; i < touched.size() && rank < k; ++i) rank += sums[touched[i]] > score;
-      if (rank < k) gain += RankGain(rank);
-    }
-    total += gain / IdealDcg(user.targets.size(), k);
-    for (const uint32_t item : touched) sums[item] = 0;
+double RankingNdcg(const FittedNeighbours& fitted, std::span<const float> position_weights,
+                   std::span<const RankingUser> users, uint32_t k, ThreadPool* pool) {
+  const NeighbourRows rows{fitted.rows.offsets, fitted.rows.rows, fitted.rows.weights, position_weights};
+  NeighbourUsers sets;
+  if (fitted.users.has_value()) {
+    sets = {.offsets = fitted.users->offsets,
+            .items = fitted.users->items,
+            .nearest = fitted.users->parameters.nearest,
+            .shrinkage = fitted.users->parameters.shrinkage};
   }
+  std::vector<double> gains(users.size(), 0.0);
+  ForPieces(pool, users.size(), kUsersPerPiece, [&](size_t begin, size_t end, size_t) {
+    NeighbourSums sums;
+    NearestUserSearch search;
+    std::vector<bool> in_history(rows.num_items());
+    std::vector<float> scores;
+    for (size_t u = begin; u < end; ++u) {
+      const RankingUser& user = users[u];
+      sums.Reset(rows.num_items());
+      if (fitted.users.has_value()) search.Reset(sets);
+      for (size_t j = 0; j < user.items.size(); ++j) {
+        const float factor = rows.PositionWeight(user.positions[j]) * user.signs[j];
+        if (fitted.users.has_value()) {
+          search.Add(rows, user.items[j], factor);
+        } else {
+          sums.Add(rows, user.items[j], factor);
+        }
+        in_history[user.items[j]] = true;
+      }
+      if (fitted.users.has_value()) {
+        search.Find(sets);
+        search.AddVotes(sets, 1, sums);
+      }
+      scores.clear();
+      for (const uint32_t item : sums.rows()) {
+        if (!in_history[item]) scores.push_back(sums.At(item));
+      }
+      for (const uint32_t target : user.targets) {
+        const float score = in_history[target] ? 0 : sums.At(target);
+        if (score <= 0) continue;
+        uint32_t rank = 0;
+        for (size_t i = 0; i < scores.size() && rank < k; ++i) rank += scores[i] > score;
+        if (rank < k) gains[u] += RankGain(rank);
+      }
+      gains[u] /= IdealDcg(user.targets.size(), k);
+      for (const uint32_t item : user.items) in_history[item] = false;
+    }
+  });
+  const double total = std::accumulate(gains.begin(), gains.end(), 0.0);
   return users.empty() ? 0 : total / static_cast<double>(users.size());
 }
 

@@ -14,10 +14,12 @@
 #define SWIFTLET_ENGINE_TRAINER_NEIGHBOUR_FIT_H_
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "engine/snapshot/manifest.h"
 #include "engine/trainer/als.h"
 #include "engine/trainer/dataset.h"
 #include "engine/trainer/progress.h"
@@ -47,6 +49,20 @@ struct ItemRows {
   std::vector<float> weights;
 };
 
+// The users that rows name instead of items, see engine/retrieval/neighbour_users.h. Items of user v:
+// items[offsets[v] .. offsets[v + 1]), ascending.
+struct UserSets {
+  ManifestNeighbourUsers parameters = {};
+  std::vector<uint64_t> offsets = {0};
+  std::vector<uint32_t> items = {};
+};
+
+// What a snapshot holds as neighbours, but for the weights of positions.
+struct FittedNeighbours {
+  ItemRows rows = {};
+  std::optional<UserSets> users = {};
+};
+
 // Bytes that a fit takes beside its result.
 double EaseBytes(const SparseRows& by_user, size_t num_items, const EaseOptions& options);
 
@@ -60,7 +76,7 @@ absl::StatusOr<ItemRows> FitEase(const SparseRows& by_user, size_t num_items, co
 absl::StatusOr<ItemRows> FitItemKnn(const SparseRows& by_user, size_t num_items,
                                     const ItemKnnOptions& options, ThreadPool* pool);
 
-// Of every row the `most` entries of the largest |weight|.
+// Of every row the `most` entries of the largest |weight|, of equals those of the smaller index.
 ItemRows Truncate(const ItemRows& rows, uint32_t most);
 
 // Relative error of W's columns to those of the model over all items, |w - b| / |b|: the mean over `samples`
@@ -72,9 +88,9 @@ double EaseError(const SparseRows& by_user, size_t num_items, const EaseOptions&
 // factor.
 std::vector<float> PositionWeights(float exponent, float half_life, size_t num_positions);
 
-// Mean NDCG@k of ranking by the sum of rows, items of the history left out: what the engine would find.
-double RankingNdcg(const ItemRows& rows, std::span<const float> position_weights,
-                   std::span<const RankingUser> users, uint32_t k);
+// Mean NDCG@k of ranking by the engine's own sums, items of the history left out.
+double RankingNdcg(const FittedNeighbours& fitted, std::span<const float> position_weights,
+                   std::span<const RankingUser> users, uint32_t k, ThreadPool* pool);
 
 }  // namespace swiftlet
 

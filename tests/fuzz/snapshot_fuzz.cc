@@ -81,8 +81,9 @@ std::string ReadFile(const std::string& path) {
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
-// Everything that is optional, nothing of it, an index, an index over bf16, a rating model, a blend.
-constexpr uint8_t kNumBases = 6;
+// Everything that is optional, nothing of it, an index, an index over bf16, a rating model, a blend, a blend
+// whose neighbours are users.
+constexpr uint8_t kNumBases = 7;
 
 EncoderTensor SmallNumbers(std::vector<uint64_t> shape) {
   uint64_t size = 1;
@@ -159,11 +160,32 @@ void MakeBlend(SnapshotContents* c) {
   tower.fact_weights.assign(rows * 2, 0.25f);
 }
 
+// Instead of item neighbours: five users.
+void UseUsers(NeighbourContents* neighbours, uint32_t num_items) {
+  constexpr uint32_t kUsers = 5;
+  *neighbours = {};
+  neighbours->neighbours = {.kind = "user-knn", .scale = 0.5f, .users = {{.nearest = 3, .shrinkage = 1}}};
+  neighbours->position_weights = {1, 0.5f};
+  neighbours->user_offsets = {0};
+  for (uint32_t user = 0; user < kUsers; ++user) {
+    for (uint32_t i = user % 2; i < num_items; i += 1 + user) neighbours->user_items.push_back(i);
+    neighbours->user_offsets.push_back(neighbours->user_items.size());
+  }
+  for (uint32_t i = 0; i < num_items; ++i) {
+    for (uint32_t user = i % 2; user < kUsers; user += 2) {
+      neighbours->rows.push_back(user);
+      neighbours->weights.push_back(1 / static_cast<float>(1 + i));
+    }
+    neighbours->offsets.push_back(neighbours->rows.size());
+  }
+}
+
 const std::vector<Base>& Bases() {
   static const std::vector<Base>* const bases = [] {
     auto* made = new std::vector<Base>;
     for (int i = 0; i < kNumBases; ++i) {
-      const bool full = i == 0, indexed = i == 2 || i == 3, rates = i == 4, blends = i == 5;
+      const bool full = i == 0, indexed = i == 2 || i == 3, rates = i == 4, users = i == 6,
+                 blends = i == 5 || users;
       const std::string path = absl::StrCat(Directory(), "/base-", i);
       SnapshotContents contents =
           testing::RandomSnapshot({.num_items = full      ? 9u
@@ -184,6 +206,7 @@ const std::vector<Base>& Bases() {
                                    .row_type = i == 3 ? RowType::kBf16 : RowType::kFloat32,
                                    .with_rating_model = rates});
       if (blends) MakeBlend(&contents);
+      if (users) UseUsers(&*contents.neighbours, static_cast<uint32_t>(contents.item_ids.size()));
       contents.index = indexed ? IndexMode::kAlways : IndexMode::kNever;
       std::filesystem::create_directory(path);
       const absl::Status written = WriteSnapshot(path, contents);
@@ -386,7 +409,10 @@ void SetField(ordered_json& manifest, uint8_t field, uint8_t value, bool remove,
                                         "/encoders/1/parameters/max_events",
                                         "/neighbours",
                                         "/neighbours/scale",
-                                        "/neighbours/kind"};
+                                        "/neighbours/kind",
+                                        "/neighbours/users",
+                                        "/neighbours/users/nearest",
+                                        "/neighbours/users/shrinkage"};
   static const char* const kValues[] = {"0",
                                         "1",
                                         "2",
@@ -668,14 +694,14 @@ std::vector<std::string> Seeds() {
       add(base, 2, {{kSetElement, tensor, 1, 0, 14}});
     }
     for (uint8_t tensor = 0; tensor < 32; ++tensor) add(base, 2, {{kFill, tensor, 0, 0, 4}});
-    if (base != kNumBases - 1) continue;
+    if (base < 5) continue;
     // A blend has more of them, and fields of its own.
-    for (uint8_t tensor = 22; tensor < 64; ++tensor) {
+    for (uint8_t tensor = 22; tensor < 66; ++tensor) {
       add(base, 1, {{kSetElement, tensor, 1, 0, 14}});
       add(base, 0, {{kFill, tensor, 0, 0, 4}});
       add(base, 0, {{kResize, tensor, 1, 0, 0}});
     }
-    for (uint8_t field = 28; field < 42; ++field) {
+    for (uint8_t field = 28; field < 45; ++field) {
       for (const uint8_t value : {0, 1, 7, 9, 10, 14, 15, 17, 18})
         add(base, 0, {{kSetField, field, 0, 0, value}});
       add(base, 0, {{kRemoveField, field, 0, 0, 0}});

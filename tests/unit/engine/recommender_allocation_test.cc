@@ -24,18 +24,40 @@ TEST(Allocations, AreCounted) {
   EXPECT_EQ(testing::NumAllocations(), before + 2) << v.size() + a.size();
 }
 
-class AllocationsTest : public ::testing::TestWithParam<std::tuple<IndexMode, RowType>> {};
-INSTANTIATE_TEST_SUITE_P(WithAndWithoutIndex, AllocationsTest,
-                         ::testing::Combine(::testing::Values(IndexMode::kNever, IndexMode::kAlways),
-                                            ::testing::Values(RowType::kFloat32, RowType::kBf16)));
+enum class Neighbours { kNone, kItems, kUsers };
+
+class AllocationsTest : public ::testing::TestWithParam<std::tuple<IndexMode, RowType, Neighbours>> {};
+INSTANTIATE_TEST_SUITE_P(
+    WithAndWithoutIndex, AllocationsTest,
+    ::testing::Values(std::tuple(IndexMode::kNever, RowType::kFloat32, Neighbours::kItems),
+                      std::tuple(IndexMode::kAlways, RowType::kFloat32, Neighbours::kItems),
+                      std::tuple(IndexMode::kAlways, RowType::kFloat32, Neighbours::kUsers),
+                      std::tuple(IndexMode::kNever, RowType::kBf16, Neighbours::kNone),
+                      std::tuple(IndexMode::kAlways, RowType::kBf16, Neighbours::kNone)));
 
 TEST_P(AllocationsTest, NoneInTheSteadyState) {
   testing::TempDir dir;
-  const auto [index, row_type] = GetParam();
+  const auto [index, row_type, kind] = GetParam();
   SnapshotContents contents = testing::RandomSnapshot(
       {.num_items = 3000, .dim = 32, .row_type = row_type, .with_rating_model = true});
   contents.index = index;
-  if (row_type == RowType::kFloat32) {
+  if (kind == Neighbours::kUsers) {
+    NeighbourContents& neighbours = contents.neighbours.emplace();
+    neighbours.neighbours = {.kind = "user-knn", .scale = 1, .users = {{.nearest = 100, .shrinkage = 1}}};
+    neighbours.user_offsets = {0};
+    for (uint32_t user = 0; user < 700; ++user) {  // has item i where i = user mod 31
+      for (uint32_t i = user % 31; i < 3000; i += 31) neighbours.user_items.push_back(i);
+      neighbours.user_offsets.push_back(neighbours.user_items.size());
+    }
+    for (uint32_t row = 0; row < 3000; ++row) {
+      for (uint32_t user = row % 31; user < 700; user += 31) {
+        neighbours.rows.push_back(user);
+        neighbours.weights.push_back(1.0f / static_cast<float>(1 + user % 7));
+      }
+      neighbours.offsets.push_back(neighbours.rows.size());
+    }
+  }
+  if (kind == Neighbours::kItems) {
     NeighbourContents& neighbours = contents.neighbours.emplace();
     neighbours.neighbours = {.kind = "ease", .scale = 1};
     for (uint32_t row = 0; row < 3000; ++row) {

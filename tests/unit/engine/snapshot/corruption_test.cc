@@ -114,6 +114,107 @@ class RatingCorruptionTest : public CorruptionTest {
   }
 };
 
+// The same, of a snapshot with neighbours that are users: 7 of 5 items each.
+class UsersCorruptionTest : public CorruptionTest {
+ protected:
+  UsersCorruptionTest() {
+    constexpr uint32_t kUsers = 7;
+    SnapshotContents contents = RandomSnapshot({.num_items = 35, .dim = 10});
+    NeighbourContents& n = contents.neighbours.emplace();
+    n.neighbours = {.kind = "user-knn", .scale = 1, .users = {{.nearest = 3, .shrinkage = 1}}};
+    n.user_offsets = {0};
+    for (uint32_t user = 0; user < kUsers; ++user) {
+      for (uint32_t i = 0; i < 5; ++i) n.user_items.push_back(user + i * kUsers);
+      n.user_offsets.push_back(n.user_items.size());
+    }
+    for (uint32_t row = 0; row < 35; ++row) {
+      for (uint32_t user = row % 3; user < kUsers; user += 3) {
+        n.rows.push_back(user);
+        n.weights.push_back(0.5f);
+      }
+      n.offsets.push_back(n.rows.size());
+    }
+    EXPECT_TRUE(WriteSnapshot(dir_.path(), contents).ok());
+    manifest_ = ReadFile(manifest_path());
+    model_ = ReadFile(model_path());
+  }
+};
+
+TEST_F(UsersCorruptionTest, ComesOutAsItWasPutIn) {
+  ASSERT_TRUE(LoadChanged([](Tensors&) {}).ok());
+  const auto snapshot = ModelSnapshot::Load(dir_.path(), {});
+  ASSERT_TRUE(snapshot.ok()) << snapshot.status();
+  const NeighbourUsers* const users = (*snapshot)->neighbour_users();
+  ASSERT_NE(users, nullptr);
+  EXPECT_EQ(users->nearest, 3u);
+  EXPECT_EQ(users->shrinkage, 1);
+  EXPECT_EQ(users->num_users(), 7u);
+  EXPECT_THAT(users->ItemsOf(2), ::testing::ElementsAre(2, 9, 16, 23, 30));
+  EXPECT_THAT((*snapshot)->neighbours()->RowsOf(4), ::testing::ElementsAre(1, 4));
+}
+
+TEST_F(UsersCorruptionTest, EveryTensorsPresenceTypeAndShapeAreChecked) {
+  for (const std::string name : {"neighbours.offsets", "neighbours.rows", "neighbours.weights",
+                                 "neighbours.user_offsets", "neighbours.user_items"}) {
+    const std::vector<std::function<void(Tensor&)>> changes = {
+        [](Tensor& t) {
+          t = {DType::kI32, {t.data.size() / 4}, std::vector<std::byte>(t.data.size() / 4 * 4)};
+        },
+        [](Tensor& t) { t.shape.push_back(1); },
+        [](Tensor& t) {
+          t.shape[0] -= 1;
+          t.data.resize(t.data.size() / (t.shape[0] + 1) * t.shape[0]);
+        },
+        [](Tensor& t) {
+          t = {t.dtype, {0}, {}};
+        }};
+    EXPECT_THAT(LoadChanged([&](Tensors& t) { t.erase(name); }).ToString(),
+                HasSubstr(absl::StrCat("\"", name, "\": missing")));
+    for (size_t i = 0; i < changes.size(); ++i) {
+      for (const bool verify_contents : {true, false}) {
+        const absl::Status status = LoadChanged([&](Tensors& t) { changes[i](t[name]); }, verify_contents);
+        EXPECT_TRUE(absl::IsDataLoss(status)) << name << " change " << i << ": " << status;
+        EXPECT_THAT(status.ToString(), HasSubstr("\"neighbours.")) << "change " << i;
+      }
+    }
+  }
+  const absl::Status status =
+      LoadChanged([](Tensors& t) { t["neighbours.user"] = t["neighbours.user_items"]; });
+  EXPECT_THAT(status.ToString(), HasSubstr("\"neighbours.user\": not known"));
+}
+
+TEST_F(UsersCorruptionTest, WhatMemorySafetyRestsOnIsAlwaysChecked) {
+  const std::vector<std::pair<std::string, std::function<void(Tensors&)>>> changes = {
+      {"neighbours.user_offsets", [](Tensors& t) { t["neighbours.user_offsets"].as<uint64_t>()[0] = 1; }},
+      {"neighbours.user_offsets", [](Tensors& t) { t["neighbours.user_offsets"].as<uint64_t>()[3] = 9; }},
+      {"neighbours.user_offsets", [](Tensors& t) { t["neighbours.user_offsets"].as<uint64_t>()[7] = 36; }},
+      {"neighbours.user_items", [](Tensors& t) { t["neighbours.user_items"].as<uint32_t>()[4] = 35; }},
+      {"neighbours.user_items", [](Tensors& t) { t["neighbours.user_items"].as<uint32_t>()[1] = 0; }},
+      {"neighbours.rows", [](Tensors& t) { t["neighbours.rows"].as<uint32_t>()[2] = 7; }},
+      {"neighbours.rows", [](Tensors& t) { t["neighbours.rows"].as<uint32_t>()[1] = 0; }},
+  };
+  for (size_t i = 0; i < changes.size(); ++i) {
+    for (const bool verify_contents : {true, false}) {
+      const absl::Status status = LoadChanged(changes[i].second, verify_contents);
+      EXPECT_TRUE(absl::IsDataLoss(status)) << i << ": " << status;
+      EXPECT_THAT(status.ToString(), HasSubstr(absl::StrCat("\"", changes[i].first, "\""))) << i;
+    }
+  }
+  const absl::Status status = LoadChanged(
+      [](Tensors& t) { t["neighbours.weights"].as<float>()[1] = std::numeric_limits<float>::infinity(); });
+  EXPECT_THAT(status.ToString(), HasSubstr("\"neighbours.weights\""));
+}
+
+// Users' tensors without the manifest's word would be rows of items.
+TEST_F(UsersCorruptionTest, TheManifestSaysWhatRowsAre) {
+  Manifest manifest = *ParseManifest(manifest_);
+  manifest.neighbours->users.reset();
+  manifest_ = FormatManifest(manifest);
+  const absl::Status status = LoadChanged([](Tensors&) {});
+  EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+  EXPECT_THAT(status.ToString(), HasSubstr("\"neighbours.user_items\": not known"));
+}
+
 TEST_F(CorruptionTest, TheUnchangedSnapshotLoads) {
   EXPECT_TRUE(LoadChanged([](Tensors&) {}).ok());
   EXPECT_TRUE(LoadChanged([](Tensors&) {}, /*verify_contents=*/false).ok());

@@ -49,6 +49,7 @@ Manifest Example() {
              .dot = {.box_scale = 0.75, .code_scale = 0.5, .recall = 0.996, .rows_scanned = 0.0625},
              .cosine = {.box_scale = 0.875, .code_scale = 0.25, .recall = 0.998, .rows_scanned = 0.5}};
   m.rating = {.event_type = 6, .dim = 15, .mean = 3.53125f, .min = 0.5f, .max = 5};
+  m.neighbours = {.kind = "user-knn", .scale = 0.75f, .users = {{.nearest = 80, .shrinkage = 12.5f}}};
   m.metrics = {{"hr@10", 0.1}, {"ndcg@10", 0.12}};
   m.files = {{kModelFile, {123, std::string(32, 'a')}}, {kUserVectorsFile, {5, std::string(32, '0')}}};
   return m;
@@ -92,11 +93,13 @@ TEST(ManifestTest, IgnoresUnknownFieldsAndMissingMetrics) {
   j.erase("metrics");
   j.erase("index");
   j.erase("rating");
+  j["neighbours"].erase("users");
   const auto read = ParseManifest(j.dump());
   ASSERT_TRUE(read.ok()) << read.status();
   EXPECT_TRUE(read->metrics.empty());
   EXPECT_FALSE(read->index.has_value());
   EXPECT_FALSE(read->rating.has_value());
+  EXPECT_FALSE(read->neighbours->users.has_value());
   EXPECT_EQ(read->training_parameters.at("epochs"), "3");
 }
 
@@ -145,7 +148,8 @@ TEST(ManifestTest, EveryFieldIsRequiredAndTyped) {
   };
   int num_fields = 0;
   for (const auto& [name, value] : good.items()) {
-    if (name == "metrics" || name == "index" || name == "rating" || name == "row_type") continue;  // optional
+    const auto optional = {"metrics", "index", "rating", "neighbours", "row_type"};
+    if (std::find(optional.begin(), optional.end(), name) != optional.end()) continue;
     mutate(json::json_pointer("/" + name), name);
     ++num_fields;
   }
@@ -155,6 +159,10 @@ TEST(ManifestTest, EveryFieldIsRequiredAndTyped) {
   }
   for (const std::string name : {"event_type", "dim"}) {
     mutate(json::json_pointer("/rating/" + name), "rating." + name);
+  }
+  for (const std::string name : {"kind", "scale", "users/nearest", "users/shrinkage"}) {
+    mutate(json::json_pointer("/neighbours/" + name),
+           "neighbours." + (name.starts_with("users/") ? "users." + name.substr(6) : name));
   }
   for (const std::string name : {"id", "name", "weight"}) {
     mutate(json::json_pointer("/event_types/1/" + name), "event_types[1]." + name);
@@ -203,6 +211,15 @@ TEST(ManifestTest, RefusesValuesOutOfRangeByName) {
       {"/rating/min", "5", "rating.max: expected a number above 5, the minimum, found 5"},
       {"/rating/max", "1e39", "rating.max: expected a number in the range of float"},
       {"/rating/mean", "5.5", "rating.mean: expected a number in [0.5, 5], found 5.5"},
+      {"/neighbours", "7", "neighbours: expected an object"},
+      {"/neighbours/scale", "1e39", "neighbours.scale: expected a number in the range of float"},
+      {"/neighbours/users", "[]", "neighbours.users: expected an object"},
+      {"/neighbours/users/nearest", "0", "neighbours.users.nearest: expected an integer in [1, 1000000]"},
+      {"/neighbours/users/nearest", "1000001", "neighbours.users.nearest"},
+      {"/neighbours/users/shrinkage", "-0.5",
+       "neighbours.users.shrinkage: expected a number of at least 0, found -0.5"},
+      {"/neighbours/users/shrinkage", "null", "neighbours.users.shrinkage: expected a number in the range"},
+      {"/neighbours/users/shrinkage", "1e39", "neighbours.users.shrinkage"},
       {"/max_events", "0", "max_events"},
       {"/max_events", "10001", "max_events"},
       {"/event_types", "[]", "event_types"},

@@ -186,6 +186,16 @@ TEST_F(CommandTest, TrainPublishesWhatInspectShows) {
                              HasSubstr("nearest to i1")));
 }
 
+TEST_F(CommandTest, InspectSaysWhoTheNeighboursAre) {
+  WriteEvents(60, 8);
+  ASSERT_EQ(Run(Train({"--model", "user-knn", "--no-ratings", "--output", dir_.File("s")})), 0) << output_;
+  EXPECT_THAT(output_, HasSubstr("user-knn: fitting takes about"));
+  ASSERT_EQ(Run({"inspect", dir_.File("s"), "--item", "i1"}), 0) << output_;
+  EXPECT_THAT(output_, AllOf(HasSubstr("neighbours         user-knn, scale 1, "),
+                             HasSubstr(" nearest of 60 users"), HasSubstr("neighbours.user_items "),
+                             HasSubstr("nearest to i1"), HasSubstr("checks passed")));
+}
+
 TEST_F(CommandTest, TrainFitsARatingModelWhereThereAreRatings) {
   WriteEvents(60, 8);
   const std::string models = dir_.File("models");
@@ -667,6 +677,8 @@ TEST_F(CommandTest, FitsThatTakeMoreThanTheyMayAreRefused) {
   EXPECT_THAT(output_, HasSubstr("give --neighbours"));
   EXPECT_EQ(train({"--model", "item-knn"}), 1);
   EXPECT_THAT(output_, HasSubstr("item-knn over 1000 items needs about"));
+  EXPECT_EQ(train({"--model", "user-knn"}), 1);
+  EXPECT_THAT(output_, HasSubstr("user-knn over 1000 users needs about"));
 }
 
 TEST_F(CommandTest, LogQIsAutoOffOrANumber) {

@@ -136,13 +136,14 @@ TEST(NeighbourFitTest, TruncationKeepsTheLargest) {
 
 TEST(NeighbourFitTest, RankingLeavesTheHistoryOut) {
   // From item 0: 0 itself, then 1, then 2; from item 3 against 1.
-  const ItemRows rows{.offsets = {0, 3, 3, 3, 4}, .rows = {0, 1, 2, 1}, .weights = {9, 3, 2, 2}};
+  const FittedNeighbours fitted{
+      .rows = {.offsets = {0, 3, 3, 3, 4}, .rows = {0, 1, 2, 1}, .weights = {9, 3, 2, 2}}};
   const std::vector<float> equal = {1}, recent = {1, 0.1f};
   RankingUser user{.items = {3, 0}, .positions = {0, 1}, .signs = {-1, 1}, .weights = {1, 1}, .targets = {2}};
-  EXPECT_NEAR(RankingNdcg(rows, equal, {&user, 1}, 10), 1, 1e-9);  // 2 against 3 - 2
+  EXPECT_NEAR(RankingNdcg(fitted, equal, {&user, 1}, 10, nullptr), 1, 1e-9);  // 2 against 3 - 2
   user.signs[0] = 1;
-  EXPECT_NEAR(RankingNdcg(rows, recent, {&user, 1}, 10), 1 / std::log2(3.0), 1e-9);
-  EXPECT_NEAR(RankingNdcg(rows, recent, {&user, 1}, 1), 0, 1e-9);
+  EXPECT_NEAR(RankingNdcg(fitted, recent, {&user, 1}, 10, nullptr), 1 / std::log2(3.0), 1e-9);
+  EXPECT_NEAR(RankingNdcg(fitted, recent, {&user, 1}, 1, nullptr), 0, 1e-9);
 }
 
 TEST(PositionWeightsTest, FallByAPowerAndByHalves) {
