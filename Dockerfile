@@ -24,7 +24,7 @@ FROM debian:bookworm-slim AS runtime
 # Runtime libraries only.
 RUN apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
       libgrpc++1.51 libprotobuf32 libabsl20220623 librocksdb7.8 libspdlog1.10 libprometheus-cpp-core1.0 \
-      libprometheus-cpp-pull1.0 libhwy1 libxxhash0 zlib1g libjemalloc2 libssl3 \
+      libhwy1 libxxhash0 zlib1g libjemalloc2 libssl3 \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --no-create-home --home-dir /var/lib/swiftlet swiftlet \
     && install -d -o swiftlet -g swiftlet /var/lib/swiftlet /var/lib/swiftlet/data /var/lib/swiftlet/models

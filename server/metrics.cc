@@ -1,17 +1,12 @@
 #include "server/metrics.h"
 
-#include <arpa/inet.h>
 #include <prometheus/collectable.h>
 #include <prometheus/gauge.h>
 #include <prometheus/text_serializer.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cstdio>
-#include <exception>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -110,7 +105,7 @@ class ServerMetrics::GaugeCollector final : public prometheus::Collectable {
     gauge("swiftlet_http_connections", "Connections of HTTP that are open.",
           static_cast<double>(g.http_connections));
     counter("swiftlet_http_connections_refused_total",
-            "Connections of HTTP that were closed at once because there were too many.",
+            "Connections of HTTP that were closed because there were too many.",
             static_cast<double>(g.http_connections_refused));
     gauge("swiftlet_tls_certificate_expiry_timestamp_seconds",
           "When the TLS certificate in use expires; 0: there is none.",
@@ -358,28 +353,7 @@ ServerMetrics::ServerMetrics(std::string cpu_target, std::function<int64_t()> no
       .Set(1);
 }
 
-// CivetWeb looks at its stop flag when a connection arrives, or every two seconds: connections hurry it
-// along.
-ServerMetrics::~ServerMetrics() {
-  if (exposer_ == nullptr) return;
-  std::atomic<bool> stopped{false};
-  std::thread knocker([&] {
-    while (!stopped.load()) {
-      const int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-      sockaddr_in address = {};
-      address.sin_family = AF_INET;
-      address.sin_port = htons(static_cast<uint16_t>(port_));
-      address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-      // Nothing is wanted of the connection, and nothing is lost where loopback is not what it listens on.
-      (void)connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address));
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
-      close(fd);
-    }
-  });
-  exposer_.reset();
-  stopped.store(true);
-  knocker.join();
-}
+ServerMetrics::~ServerMetrics() = default;
 
 void ServerMetrics::CountRequest(Method method, absl::StatusCode code, absl::Duration latency) {
   const size_t m = static_cast<size_t>(method);
@@ -462,19 +436,5 @@ std::string ServerMetrics::Text() const {
 
 void ServerMetrics::SetGaugeSource(std::function<Gauges()> source) { gauges_->SetSource(std::move(source)); }
 void ServerMetrics::ClearGaugeSource() { gauges_->SetSource(nullptr); }
-
-absl::StatusOr<int> ServerMetrics::Listen(const std::string& address) {
-  try {
-    exposer_ = std::make_unique<prometheus::Exposer>(address, /*num_threads=*/2);
-    exposer_->RegisterCollectable(registry_);
-    exposer_->RegisterCollectable(gauges_);
-    const std::vector<int> ports = exposer_->GetListeningPorts();
-    if (!ports.empty()) return port_ = ports.front();
-  } catch (const std::exception& e) {
-    return absl::UnavailableError(
-        absl::StrCat("metrics_address: cannot listen on ", address, " (is the port in use?): ", e.what()));
-  }
-  return absl::UnavailableError(absl::StrCat("metrics_address: cannot listen on ", address));
-}
 
 }  // namespace swiftlet

@@ -3,7 +3,6 @@
 #define SWIFTLET_SERVER_METRICS_H_
 
 #include <prometheus/counter.h>
-#include <prometheus/exposer.h>
 #include <prometheus/histogram.h>
 #include <prometheus/registry.h>
 
@@ -16,7 +15,6 @@
 #include <string_view>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "engine/recommender.h"
 #include "server/method.h"
@@ -101,7 +99,7 @@ struct Gauges {
   int64_t pending_writes = 0;
   uint64_t connections_refused = 0;
   int64_t http_connections = 0;
-  uint64_t http_connections_refused = 0;   // http.max_connections
+  uint64_t http_connections_refused = 0;   // http.max_connections; or an idle one given up for another
   int64_t certificate_expiry_seconds = 0;  // since 1970; 0: there is none
   bool storage_writable = true;
   UserCacheStats user_cache;
@@ -151,10 +149,7 @@ class ServerMetrics {
   void SetGaugeSource(std::function<Gauges()> source);
   void ClearGaugeSource();
 
-  // Serves GET /metrics on "host:port" (port 0: any). Returns the port. UNAVAILABLE, with the address, when
-  // it cannot listen.
-  absl::StatusOr<int> Listen(const std::string& address);
-  // What GET /metrics would answer.
+  // The exposition, as GET /metrics answers it (http/metrics_page.h, http/api_gateway.h).
   std::string Text() const;
 
  private:
@@ -185,8 +180,6 @@ class ServerMetrics {
   prometheus::Histogram* http_seconds_;
   prometheus::Counter* http_timeouts_;
   std::array<std::array<prometheus::Counter*, kNumBackupResults>, kNumBackupWorks> backups_;
-  std::unique_ptr<prometheus::Exposer> exposer_;
-  int port_ = 0;
 };
 
 // Resident memory of this process in bytes; 0 where the system does not say.

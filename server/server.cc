@@ -31,6 +31,7 @@
 #include "server/catalog_service.h"
 #include "server/event_service.h"
 #include "server/http/http_server.h"
+#include "server/http/metrics_page.h"
 #include "server/listen_check.h"
 #include "server/metrics.h"
 #include "server/reaper.h"
@@ -101,6 +102,7 @@ struct Server::Impl {
   // Constant, but for what Reload takes up and only the thread that calls it reads (drain_timeout).
   ServerOptions options;
   ServerMetrics metrics;
+  std::unique_ptr<MetricsPage> metrics_page;  // null: off
   std::unique_ptr<ServerSecurity> security;
   std::unique_ptr<Database> database;
   std::unique_ptr<UserCache> users;
@@ -286,7 +288,8 @@ absl::Status Server::Impl::StartServing() {
   }
   metrics.SetGaugeSource([this] { return ReadGauges(); });
   if (!options.metrics_address.empty()) {
-    SWIFTLET_ASSIGN_OR_RETURN(metrics_port, metrics.Listen(options.metrics_address));
+    SWIFTLET_ASSIGN_OR_RETURN(metrics_page, MetricsPage::Start(options.metrics_address, &metrics));
+    metrics_port = metrics_page->port();
   }
   SWIFTLET_RETURN_IF_ERROR(Listen());
   {
@@ -483,6 +486,15 @@ void Server::Reload(const ServerOptions& options, const std::vector<std::string>
   spdlog::info("configuration: reloaded; differs from that of the start in: {}",
                taken_up.empty() ? "nothing that a reload takes up" : taken_up);
   if (!left.empty()) spdlog::warn("configuration: these fields need a restart: {}", left);
+}
+
+void Server::ReloadFiles() {
+  const SecurityOptions& security = impl_->options.security;
+  impl_->security->Reload(security);
+  std::string files = security.tls_certificate.empty() ? "" : "certificates";
+  if (!security.token_file.empty()) absl::StrAppend(&files, files.empty() ? "" : " and ", "tokens");
+  spdlog::info("configuration: there is no file (--config) to read again; {}",
+               files.empty() ? "nothing is reloaded" : files + " are taken up where they have changed");
 }
 
 void Server::RefuseReload(const std::string& error) {

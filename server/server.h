@@ -29,6 +29,9 @@ class Server {
   // Takes up what config.proto marks "(Reloaded.)"; of the other `changed` fields (ChangedFields of the
   // configuration that the server was started with) a warning says that they need a restart.
   void Reload(const ServerOptions& options, const std::vector<std::string>& changed);
+  // For a server without a configuration file: looks at certificates and tokens now, and logs that this is
+  // all.
+  void ReloadFiles();
   // Of a configuration that is none: logged and counted, and nothing changes.
   void RefuseReload(const std::string& error);
 

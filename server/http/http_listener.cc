@@ -1,5 +1,6 @@
 #include "server/http/http_listener.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -36,6 +37,16 @@ using boost::system::error_code;
 constexpr int kAcceptAtOnce = 64;
 // Where accept4 fails though somebody waits: no memory, no descriptor.
 constexpr std::chrono::milliseconds kRetryAccept(100);
+
+// As accept4, whose name stands for the limit of the process here (security/accept_limit.h), but past it.
+int AcceptUncounted(int listener) {
+  const int fd = accept(listener, nullptr, nullptr);
+  if (fd >= 0) {
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+  }
+  return fd;
+}
 
 // Null, with a line in the log, when OpenSSL does not take what CheckTls did.
 std::shared_ptr<asio::ssl::context> MakeTls(const TlsMaterial& material) {
@@ -78,8 +89,9 @@ struct HttpListener::Impl : std::enable_shared_from_this<HttpListener::Impl> {
   }
   void AcceptSome() {
     for (int n = 0; n < kAcceptAtOnce; ++n) {
-      // By its name, for what limits the connections of the whole process (security/accept_limit.h).
-      const int fd = accept4(acceptor.native_handle(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+      const int fd = sessions->options.counts
+                         ? accept4(acceptor.native_handle(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC)
+                         : AcceptUncounted(acceptor.native_handle());
       if (fd >= 0) {
         TakeConnection(fd);
       } else if (errno == EAGAIN) {
@@ -94,10 +106,15 @@ struct HttpListener::Impl : std::enable_shared_from_this<HttpListener::Impl> {
     WaitForConnection();
   }
   void TakeConnection(int fd) {
-    if (sessions->num_open.load() >= sessions->options.max_connections) {
+    // Where it is full, the one that has waited longest for a request goes. While those are being closed
+    // there are a few more.
+    const int64_t num_open = sessions->num_open.load();
+    if (num_open >= sessions->options.max_connections) {
       sessions->num_refused.fetch_add(1);
-      close(fd);
-      return;
+      if (num_open >= sessions->options.max_connections + kAcceptAtOnce || !sessions->GiveUpOldest()) {
+        close(fd);
+        return;
+      }
     }
     tcp::socket socket(asio::make_strand(sessions->io));
     error_code error;

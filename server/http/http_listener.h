@@ -23,6 +23,7 @@ struct HttpListenerOptions {
   std::string address;  // "host:port", port 0: any free one
   int num_threads = 2;
   int64_t max_connections = 1024;
+  bool counts = true;  // its connections, for the limit of the process (security/accept_limit.h)
   int64_t max_body_bytes = int64_t{4} << 20;
   absl::Duration handshake_timeout = absl::Seconds(20);
   absl::Duration request_timeout = absl::Seconds(20);   // to read a request, and to write an answer or a part
@@ -47,6 +48,8 @@ class HttpListener {
 
   int port() const;
   int64_t num_connections() const;
+  // Connections that were closed because there were max_connections: the one that has waited longest for a
+  // request, for a second or more, and where there is none, the new one.
   uint64_t num_refused() const;
 
   // Closes connections that wait for a request, and each of the others after the answer that it waits for.

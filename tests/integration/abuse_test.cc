@@ -15,6 +15,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "tests/integration/server_process.h"
 #include "tests/testing/certificates.h"
 #include "tests/testing/random_snapshot.h"
@@ -221,6 +223,27 @@ TEST(Abuse, ThousandsOfIdleConnectionsLeaveCallsAlone) {
   EXPECT_EQ(server.Metric("swiftlet_connections_refused_total"), 0);
   idle.clear();
   EXPECT_TRUE(Eventually([&] { return NumDescriptors(server) < 200; }));
+}
+
+TEST(Abuse, WhoHoldsTheMetricsPortKeepsNobodyFromWatching) {
+  TempDir dir;
+  ServerProcess server({.dir = dir.path()});
+  ASSERT_TRUE(server.running());
+  std::vector<std::unique_ptr<RawConnection>> held;
+  for (int i = 0; i < 60; ++i) {
+    held.push_back(std::make_unique<RawConnection>(server.metrics_port()));
+    if (i % 2 == 0) held.back()->Send("GET /metrics HTTP/1.1\r\nX-Slow: ");
+  }
+  EXPECT_TRUE(Eventually([&] { return server.Metric("swiftlet_storage_writable") == 1; }));
+  // They go on, little by little.
+  for (int round = 0; round < 3; ++round) {
+    for (const auto& connection : held) connection->Send("x");
+    EXPECT_TRUE(Eventually([&] { return server.Metric("swiftlet_storage_writable") == 1; })) << round;
+  }
+  // Whatever holds them does not hold up the end either.
+  const absl::Time begin = absl::Now();
+  EXPECT_EQ(server.Terminate(), 0);
+  EXPECT_LT(absl::Now() - begin, absl::Seconds(5));
 }
 
 TEST(Abuse, ConnectionsBeyondTheLimitAreClosedAtOnce) {

@@ -43,6 +43,11 @@ constexpr size_t kLingerBytes = size_t{32} << 20;
 // How often it is looked whether a client still waits for an answer.
 constexpr std::chrono::milliseconds kLookForClient(250);
 
+// So long a client may take to begin a request even where others wait for a connection.
+constexpr std::chrono::seconds kMoment(1);
+
+int64_t SteadyNs() { return Clock::now().time_since_epoch() / std::chrono::nanoseconds(1); }
+
 absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
 
 std::string PeerName(const asio::ip::tcp::socket& socket) {
@@ -107,6 +112,11 @@ class StreamSession final : public Session, public std::enable_shared_from_this<
   }
   void Abort() override {
     Post([](StreamSession& self) { self.Close(); });
+  }
+  void GiveUp() override {
+    Post([](StreamSession& self) {
+      if (self.waits_for_head_) self.Close();
+    });
   }
   template <typename Work>
   void Post(Work work) {
@@ -199,7 +209,13 @@ class StreamSession final : public Session, public std::enable_shared_from_this<
     };
   }
 
+  void SetWaitsForHead(bool waits) {
+    waits_for_head_ = waits;
+    waits_since_ns.store(waits ? SteadyNs() : 0, std::memory_order_relaxed);
+  }
+
   void Handshake() {
+    SetWaitsForHead(true);
     peer_ = PeerName(lowest().socket());
     if constexpr (kHasTls<Stream>) {
       ExpireAfter(sessions_->options.handshake_timeout);
@@ -214,6 +230,7 @@ class StreamSession final : public Session, public std::enable_shared_from_this<
   }
 
   void WaitForRequest() {
+    if (!waits_for_head_) SetWaitsForHead(true);
     parser_.emplace();
     parser_->body_limit(static_cast<uint64_t>(sessions_->options.max_body_bytes));
     parser_->header_limit(HttpListener::kMaxHeaderBytes);
@@ -242,6 +259,7 @@ class StreamSession final : public Session, public std::enable_shared_from_this<
   }
 
   void TakeHead() {
+    SetWaitsForHead(false);
     auto& message = parser_->get();
     version_ = message.version();
     keep_alive_ = message.keep_alive();
@@ -297,6 +315,7 @@ class StreamSession final : public Session, public std::enable_shared_from_this<
 
   // What could not be read as a request.
   void Fail(error_code error) {
+    SetWaitsForHead(false);
     if (error.category() != http::make_error_code(http::error::bad_method).category() ||
         error == http::error::end_of_stream || error == http::error::partial_message) {
       return Close();  // the client is gone, or too slow
@@ -405,6 +424,7 @@ class StreamSession final : public Session, public std::enable_shared_from_this<
   bool head_only_ = false;
   bool unread_body_ = false;
   bool idle_ = false;
+  bool waits_for_head_ = false;
   bool closed_ = false;
 };
 
@@ -447,6 +467,27 @@ class StreamSession<Stream>::Reply final : public HttpReply {
 };
 
 }  // namespace
+
+bool Sessions::GiveUpOldest() {
+  std::shared_ptr<Session> oldest;
+  {
+    MutexLock lock(mu);
+    int64_t since = SteadyNs() - kMoment / std::chrono::nanoseconds(1);
+    auto found = open.end();
+    for (auto it = open.begin(); it != open.end(); ++it) {
+      const int64_t ns = it->first->waits_since_ns.load(std::memory_order_relaxed);
+      if (ns == 0 || ns > since) continue;
+      since = ns;
+      found = it;
+    }
+    if (found == open.end()) return false;
+    // Chosen once.
+    found->first->waits_since_ns.store(0, std::memory_order_relaxed);
+    oldest = found->second.lock();
+  }
+  if (oldest != nullptr) oldest->GiveUp();
+  return true;
+}
 
 std::shared_ptr<Session> MakeSession(asio::ip::tcp::socket socket, std::shared_ptr<asio::ssl::context> tls,
                                      std::shared_ptr<Sessions> sessions) {

@@ -26,6 +26,11 @@ class Session {
   virtual void CloseIfIdle() = 0;
   // Closes it.
   virtual void Abort() = 0;
+  // Closes it if the head of a request has not come yet.
+  virtual void GiveUp() = 0;
+
+  // Since when the head of a request has been waited for; 0: it is there. Any thread.
+  std::atomic<int64_t> waits_since_ns{0};  // of the steady clock
 };
 
 // What all connections share; lives as long as they do. Thread-safe.
@@ -51,6 +56,10 @@ struct Sessions {
     }
     return all;
   }
+
+  // Gives up the one that has waited longest for the head of a request, if that is longer than a moment, so
+  // that connections which say nothing, or little by little, close nobody out.
+  bool GiveUpOldest() ABSL_LOCKS_EXCLUDED(mu);
 
   Mutex mu;
   CondVar all_closed;

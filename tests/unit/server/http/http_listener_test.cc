@@ -3,9 +3,11 @@
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <future>
@@ -41,9 +43,10 @@ class Handler final : public HttpHandler {
 
 class HttpListenerTest : public ::testing::Test {
  protected:
-  HttpListenerTest() {
+  explicit HttpListenerTest(int64_t max_connections = 1024) {
     HttpListenerOptions options;
     options.address = "127.0.0.1:0";
+    options.max_connections = max_connections;
     listener_ = *HttpListener::Start(std::move(options), &handler_);
   }
   // A connection that has sent this.
@@ -91,6 +94,38 @@ TEST_F(HttpListenerTest, ACutOffIsAHangUp) {
   listener_->Shutdown(absl::ZeroDuration());
   EXPECT_EQ(handler_.gone.get_future().wait_for(std::chrono::seconds(0)), std::future_status::ready);
   close(fd);
+}
+
+class FullHttpListenerTest : public HttpListenerTest {
+ protected:
+  FullHttpListenerTest() : HttpListenerTest(/*max_connections=*/3) {}
+  static bool IsClosed(int fd) {
+    pollfd state = {.fd = fd, .events = POLLIN | POLLRDHUP, .revents = 0};
+    return poll(&state, 1, 2000) > 0 && (state.revents & (POLLRDHUP | POLLHUP)) != 0;
+  }
+};
+
+// Neither silence nor half a request keeps others out; a call in progress is left alone.
+TEST_F(FullHttpListenerTest, TheOneThatHasWaitedLongestMakesRoom) {
+  const int busy = Connect(kRequest);
+  const std::shared_ptr<HttpReply> reply = handler_.taken.get_future().get();
+  const int slow = Connect("GET /slow HT");
+  while (listener_->num_connections() < 2) usleep(1000);
+  usleep(20'000);
+  const int silent = Connect("");
+  while (listener_->num_connections() < 3) usleep(1000);
+  sleep(1);
+  usleep(200'000);
+  const int first = Connect(kRequest);
+  EXPECT_TRUE(IsClosed(slow));
+  const int second = Connect(kRequest);
+  EXPECT_TRUE(IsClosed(silent));
+  EXPECT_EQ(listener_->num_refused(), 2u);
+  reply->Send({.status = 200, .headers = {}, .body = "still here"});
+  std::string answer(4096, '\0');
+  answer.resize(static_cast<size_t>(std::max<ssize_t>(0, recv(busy, answer.data(), answer.size(), 0))));
+  EXPECT_NE(answer.find("still here"), std::string::npos);
+  for (const int fd : {busy, slow, silent, first, second}) close(fd);
 }
 
 }  // namespace
