@@ -4,6 +4,7 @@ pictures of them."""
 import http.client
 import json
 import os
+import random
 import shutil
 import sys
 import threading
@@ -12,6 +13,10 @@ from pathlib import Path
 
 import browser as browsers
 from http_case import HttpCase, send
+
+# As snapshots list them; Protobuf's maps have no order.
+MEASURED = [{"popularity.ndcg@10": 0.09, "hr@10": 0.4, "coverage@10": 0.8, "ndcg@10": 0.12, "popularity.hr@10": 0.2, "ndcg@20": 0.15, "recall@10": 0.25},
+            {"recall@10": 0.31, "popularity.recall@10": 0.11, "ndcg@20": 0.18, "hr@10": 0.5, "ndcg@10": 0.14, "mrr@10": 0.1}]
 
 EVIL = '<img src=x onerror="window.pwned=1">'
 
@@ -61,9 +66,9 @@ class ConsoleTest(HttpCase):
         # Version 2 knows more.
         with open(cls.made.dir / "events.csv", "a", encoding="utf-8") as file:
             file.writelines(f"u{n},i{(7 * n + m) % 40},view,{1_700_100_000 + m}\n" for n in range(60) for m in range(6))
-        cls.made.train()
-        # Version 3 is none: a copy that says it is another.
+        cls.made.train(measured=True)
         models = cls.made.dir / "models"
+        # Version 3 is none: a copy that says it is another.
         shutil.copytree(models / "2", models / "3")
         cls.browser = cls.enterClassContext(browsers.Browser())
 
@@ -134,10 +139,31 @@ class ConsoleTest(HttpCase):
         rows = page.evaluate("[...document.querySelectorAll('#snapshots tbody tr')].map((r) => [...r.cells].map((c) => c.innerText))")
         self.assertEqual([row[0] for row in rows], ["3", "2", "1"])
         self.assertEqual([row[3] for row in rows][1:], ["40", "40"])
+        self.assertRegex(rows[1][5], r"^ndcg@10 [\d.]+, recall@10 [\d.]+$")  # not popularity.ndcg@10
+        self.assertEqual(rows[2][5], "–")
         self.check_page("watch")
         # The server ends: the page says so.
         self.made.stop()
         page.wait_for("document.querySelector('#state').textContent === 'The server cannot be reached.'")
+
+    def test_the_same_metrics_are_shown_in_whatever_order_they_come(self):
+        self.start()
+        self.open()
+        draw = random.Random(1)
+
+        def shown(*snapshots):
+            return self.browser.evaluate(f"metricsToShow({json.dumps([{'metrics': metrics} for metrics in snapshots])})")
+
+        def shuffled(metrics):
+            return dict(draw.sample(list(metrics.items()), len(metrics)))
+        for _ in range(20):
+            self.assertEqual(shown(*map(shuffled, MEASURED)), ["ndcg@10", "recall@10"])
+        self.assertEqual(shown(), [])
+        self.assertEqual(shown({"popularity.ndcg@10": 0.1}, {}), [])
+        self.assertEqual(shown({"rmse": 0.9, "popularity.ndcg@10": 0.1, "hr@10": 0.2}), ["hr@10", "rmse"])
+        self.assertEqual(shown({"mae": 0.7, "rmse": 0.9, "coverage@10": 0.1}), ["coverage@10", "mae"])
+        self.assertEqual(shown({"ndcg@5": 0.1, "ndcg@10": 0.2}, {"ndcg@10": 0.2}), ["ndcg@10"])
+        self.assertEqual(shown({"ndcg@10": 0.2, "ndcg@5": 0.1}), ["ndcg@5"])
 
     def test_it_shows_recommendations_and_their_causes(self):
         self.start()

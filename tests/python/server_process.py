@@ -43,9 +43,11 @@ class ServerProcess:
         self.address = ""
         _write_data(self.dir)
 
-    def train(self) -> None:
+    def train(self, measured: bool = False) -> None:
+        """measured: with the last event of each user held out, the metrics of which go into the snapshot."""
         command = [os.environ["SWIFTLET_TRAINER"], "train", "--events", "events.csv", "--items", "items.csv"]
-        command += ["--models", "models", "--no-holdout", "--dim", "8", "--als-epochs", "3", "--epochs", "1", "--threads", "1"]
+        command += [] if measured else ["--no-holdout"]
+        command += ["--models", "models", "--dim", "8", "--als-epochs", "3", "--epochs", "1", "--threads", "1"]
         subprocess.run(command, cwd=self.dir, check=True, stdout=subprocess.DEVNULL)
 
     def start(self, listen: str = "127.0.0.1:0", *arguments: str) -> None:

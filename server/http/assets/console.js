@@ -293,6 +293,27 @@ async function poll() {
 
 const stateName = (state) => state.replace("SNAPSHOT_STATE_", "").toLowerCase();
 
+const METRICS = ["ndcg", "recall", "hr"]; // the first to be shown; then the others, by name
+const METRICS_SHOWN = 2;
+
+// The names of the metrics to show, whatever order a list has them in: one of a kind, those first that most of the snapshots have. Names with a
+// dot are of other rankers, such as "popularity.ndcg@10".
+function metricsToShow(snapshots) {
+  const found = new Map();
+  for (const { metrics } of snapshots) {
+    for (const name of Object.keys(metrics)) {
+      if (name.includes(".")) continue;
+      const [kind, k] = name.split("@");
+      const one = found.get(name) || { name, kind, k: Number(k) || 0, place: [...METRICS, kind].indexOf(kind), count: 0 };
+      ++one.count;
+      found.set(name, one);
+    }
+  }
+  const sorted = [...found.values()].sort((a, b) => a.place - b.place
+    || (a.kind < b.kind ? -1 : a.kind > b.kind ? 1 : b.count - a.count || a.k - b.k || (a.name < b.name ? -1 : 1)));
+  return sorted.filter(({ kind }, at) => at === 0 || kind !== sorted[at - 1].kind).slice(0, METRICS_SHOWN).map(({ name }) => name);
+}
+
 async function listSnapshots() {
   let snapshots;
   try {
@@ -305,13 +326,15 @@ async function listSnapshots() {
   versions = snapshots.filter((snapshot) => stateName(snapshot.state) !== "failed").map(({ version }) => version);
   offerComparison();
   byId("follow").hidden = !snapshots.some((snapshot) => snapshot.pinned);
+  const shown = metricsToShow(snapshots);
   const rows = snapshots.map((snapshot) => {
     const { version } = snapshot;
     const state = stateName(snapshot.state);
     const tag = element("span", { class: `tag ${state}` }, state);
     const stateCell = element("td", {}, tag, snapshot.pinned ? " pinned" : "");
     if (snapshot.error) stateCell.append(element("div", { class: "failed" }, snapshot.error));
-    const best = Object.entries(snapshot.metrics).filter(([name]) => /ndcg|recall|hr@/i.test(name)).slice(0, 2);
+    const common = shown.filter((name) => name in snapshot.metrics);
+    const measured = common.length > 0 ? common : metricsToShow([snapshot]);
     const action = element("td");
     if (state !== "serving" && state !== "loading" && state !== "warming") {
       const back = serving && Number(version) < Number(serving.version);
@@ -323,7 +346,7 @@ async function listSnapshots() {
       element("td", { class: "wide" }, snapshot.modelKind ? `${snapshot.modelKind}, ${snapshot.dim} dimensions` : "–"),
       element("td", { class: "number" }, Number(snapshot.numItems).toLocaleString("en")),
       element("td", { class: "wide" }, Number(snapshot.createdMs) ? `${age(Date.now() - Number(snapshot.createdMs))} ago` : "–"),
-      element("td", { class: "wide" }, best.map(([name, value]) => `${name} ${rounded(value)}`).join(", ") || "–"), action);
+      element("td", { class: "wide" }, measured.map((name) => `${name} ${rounded(snapshot.metrics[name])}`).join(", ") || "–"), action);
   });
   if (rows.length === 0) rows.push(element("tr", {}, element("td", { colspan: "7", class: "quiet" }, "None has been published.")));
   byId("snapshots").tBodies[0].replaceChildren(...rows);
