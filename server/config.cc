@@ -13,11 +13,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <functional>
 #include <optional>
 #include <sstream>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -28,6 +26,7 @@
 #include "engine/base/quoted.h"
 #include "server/security/listen_rule.h"
 #include "server/security/token_file.h"
+#include "storage/data_directory.h"
 
 namespace swiftlet {
 namespace {
@@ -149,21 +148,6 @@ void ResolveEventTypes(const v1::ServerConfig& config, Checker& check, ServerOpt
     if (!table.ok()) return check.Error(path, std::string(table.status().message()));
     options.event_types = *std::move(table);
   }
-}
-
-// Whether two paths name one place, also when it does not exist yet: links, "..", and slashes at the end.
-std::filesystem::path Canonical(const std::string& path) {
-  std::error_code error;
-  std::filesystem::path result =
-      std::filesystem::weakly_canonical(std::filesystem::absolute(path, error), error);
-  if (error) result = std::filesystem::path(path).lexically_normal();
-  return result.has_filename() ? result : result.parent_path();
-}
-bool SamePath(const std::string& a, const std::string& b) { return Canonical(a) == Canonical(b); }
-// Whether `path` is `directory` or in it.
-bool IsWithin(const std::string& path, const std::string& directory) {
-  const std::filesystem::path inner = Canonical(path), outer = Canonical(directory);
-  return std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end()).first == outer.end();
 }
 
 void ResolveAdmission(const v1::LimitsConfig& limits, Checker& check, AdmissionOptions& admission) {
@@ -355,7 +339,7 @@ absl::StatusOr<ServerOptions> Resolve(const v1::ServerConfig& config, const Chec
   }
   if (!config.data_dir().empty()) options.data_dir = config.data_dir();
   if (!config.model_dir().empty()) options.model_dir = config.model_dir();
-  if (SamePath(options.data_dir, options.model_dir)) {
+  if (IsWithin(options.data_dir, options.model_dir) && IsWithin(options.model_dir, options.data_dir)) {
     check.Error("model_dir", absl::StrCat("\"", options.model_dir, "\" is data_dir too: they must differ"));
   }
   ResolveBackup(config, check, options);

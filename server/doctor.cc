@@ -255,8 +255,7 @@ class Examination {
       case DataDirectoryState::kNotADirectory:
         return Problem("data_dir", path + " is not a directory", "name another data_dir");
       case DataDirectoryState::kHalfRestored:
-        Problem("data_dir", path + ": a restore was cut short",
-                "restore the backup again: swiftlet-server --restore");
+        Problem("data_dir", absl::StrCat(path, ": ", kHalfRestoredProblem), kHalfRestoredAdvice);
         break;
       case DataDirectoryState::kDatabase:
       case DataDirectoryState::kInUse:

@@ -56,6 +56,13 @@ void LookAtTls(const SecurityOptions& security, std::vector<Finding>& findings) 
     *text = *std::move(read);
   }
   const absl::StatusOr<TlsMaterial> checked = CheckTls(std::move(material), absl::Now());
+  if (absl::IsFailedPrecondition(checked.status())) {  // its dates
+    findings.push_back(
+        {Verdict::kProblem, about, absl::StrCat(security.tls_certificate, ": ", checked.status().message()),
+         "put a valid certificate and its key where these are (is the machine's clock right?): a "
+         "running server takes them up without a restart"});
+    return;
+  }
   if (!checked.ok()) {
     findings.push_back({Verdict::kProblem, about, std::string(checked.status().message()),
                         "the certificate, its key and the authorities are PEM files that belong together"});

@@ -16,7 +16,9 @@ Examples:
   swiftlet-server --data-dir data --model-dir models
   swiftlet-server --config deploy/swiftlet.textproto --listen 0.0.0.0:50051 --tls-cert cert.pem --tls-key key.pem \
     --token-file tokens
-  swiftlet-server --config deploy/swiftlet.textproto --check-config)";
+  swiftlet-server --config deploy/swiftlet.textproto --check-config
+  swiftlet-server --list-backups /backup
+  swiftlet-server --restore /backup --backup-id 7 --data-dir data)";
 
 CommandLine Exit(int code) {
   CommandLine line;
@@ -36,7 +38,7 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
   int budget_rows = 0, budget_us = 0;
   double recall_sample_rate = 0;
   bool check_config = false, doctor = false, json = false;
-  std::string backup, restore;
+  std::string backup, restore, list_backups;
   uint32_t backup_id = 0;
   app.add_option("--config", config_file, "Configuration file (protobuf text format, see config.proto)")
       ->type_name("FILE");
@@ -89,8 +91,15 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
       ->excludes("--doctor")
       ->excludes("--backup")
       ->excludes("--check-config");
-  app.add_option("--backup-id", backup_id, "With --restore: which one; 0: the newest [0]")
+  app.add_option("--backup-id", backup_id, "With --restore: which one of --list-backups; 0: the newest [0]")
       ->needs("--restore");
+  app.add_option("--list-backups", list_backups,
+                 "Print the backups in DIR with their ids, times and sizes, and exit")
+      ->type_name("DIR")
+      ->excludes("--doctor")
+      ->excludes("--backup")
+      ->excludes("--restore")
+      ->excludes("--check-config");
   app.set_version_flag("--version", std::string("swiftlet-server ") + kServerVersion,
                        "Print the version and exit");
   try {
@@ -99,8 +108,8 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
     return Exit(app.exit(e) == 0 ? 0 : 2);
   }
 
-  for (const char* flag : {"--backup", "--restore"}) {
-    if (app.count(flag) > 0 && backup.empty() && restore.empty()) {
+  for (const char* flag : {"--backup", "--restore", "--list-backups"}) {
+    if (app.count(flag) > 0 && backup.empty() && restore.empty() && list_backups.empty()) {
       std::fprintf(stderr, "%s: the directory is empty\n", flag);
       return Exit(2);
     }
@@ -150,10 +159,12 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
   CommandLine line;
   line.options = *std::move(options);
   line.config = std::move(config);
+  line.has_config_file = !config_file.empty();
   if (doctor) line.action = doctors;
   if (app.count("--restore") > 0) line.action = CommandLine::Action::kRestore;
   if (app.count("--backup") > 0) line.action = CommandLine::Action::kBackup;
-  line.backups = restore.empty() ? backup : restore;
+  if (app.count("--list-backups") > 0) line.action = CommandLine::Action::kListBackups;
+  line.backups = backup + restore + list_backups;  // one of them
   line.backup_id = backup_id;
   return line;
 }

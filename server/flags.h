@@ -16,12 +16,13 @@ struct CommandLine {
   std::optional<int> exit_code;
   // What is wrong with the configuration, a line for each error; with `exit_code`, or the doctor's to report.
   std::string error;
-  enum class Action { kServe, kDoctor, kDoctorJson, kBackup, kRestore };
+  enum class Action { kServe, kDoctor, kDoctorJson, kBackup, kRestore, kListBackups };
   Action action = Action::kServe;
   ServerOptions options;
   v1::ServerConfig config;  // what `options` was made of: the file with the flags on top
-  std::string backups;      // kBackup, kRestore: the directory of backups
-  uint32_t backup_id = 0;   // kRestore: 0: the newest
+  bool has_config_file = false;
+  std::string backups;     // kBackup, kRestore, kListBackups: the directory of backups
+  uint32_t backup_id = 0;  // kRestore: 0: the newest
 };
 
 // The configuration file with the flags on top. Exit codes: 0 for --help, --version and a good

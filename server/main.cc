@@ -1,6 +1,7 @@
 // swiftlet-server: see `swiftlet-server --help`.
 #include <signal.h>
 
+#include <cstdint>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -56,6 +57,30 @@ int RunBackup(const swiftlet::CommandLine& line) {
   return 0;
 }
 
+std::string TimeText(int64_t unix_ms) {
+  return absl::FormatTime("%Y-%m-%d %H:%M:%S", absl::FromUnixMillis(unix_ms), absl::UTCTimeZone());
+}
+
+int RunListBackups(const swiftlet::CommandLine& line) {
+  const absl::StatusOr<swiftlet::BackupList> list = swiftlet::ListBackups(line.backups);
+  if (!list.ok()) {
+    std::fprintf(stderr, "swiftlet-server: cannot list the backups: %s\n",
+                 std::string(list.status().message()).c_str());
+    return 1;
+  }
+  if (list->backups.empty() && list->damaged.empty()) {
+    std::printf("%s: holds no backup\n", line.backups.c_str());
+    return 0;
+  }
+  std::printf("%6s  %-19s  %11s  %6s\n", "Backup", "Made (UTC)", "Size", "Files");
+  for (const swiftlet::BackupInfo& backup : list->backups) {
+    std::printf("%6u  %-19s  %8.1f MB  %6u\n", backup.id, TimeText(backup.created_ms).c_str(),
+                static_cast<double>(backup.bytes) / 1e6, backup.num_files);
+  }
+  for (const uint32_t id : list->damaged) std::printf("%6u  damaged: it cannot be restored\n", id);
+  return 0;
+}
+
 int RunRestore(const swiftlet::CommandLine& line) {
   const std::string& data_dir = line.options.data_dir;
   const absl::StatusOr<swiftlet::BackupInfo> backup =
@@ -65,12 +90,9 @@ int RunRestore(const swiftlet::CommandLine& line) {
                  std::string(backup.status().message()).c_str());
     return 1;
   }
-  std::printf(
-      "%s: restored from backup %u of %s (%s UTC), %.1f MB\n", data_dir.c_str(), backup->id,
-      line.backups.c_str(),
-      absl::FormatTime("%Y-%m-%d %H:%M:%S", absl::FromUnixMillis(backup->created_ms), absl::UTCTimeZone())
-          .c_str(),
-      static_cast<double>(backup->bytes) / 1e6);
+  std::printf("%s: restored from backup %u of %s (%s UTC), %.1f MB\n", data_dir.c_str(), backup->id,
+              line.backups.c_str(), TimeText(backup->created_ms).c_str(),
+              static_cast<double>(backup->bytes) / 1e6);
   return 0;
 }
 
@@ -86,6 +108,7 @@ int main(int argc, char** argv) {
   if (line.action == Action::kDoctor || line.action == Action::kDoctorJson) return RunDoctor(line);
   if (line.action == Action::kBackup) return RunBackup(line);
   if (line.action == Action::kRestore) return RunRestore(line);
+  if (line.action == Action::kListBackups) return RunListBackups(line);
   swiftlet::InitLogging(line.options.log);
   // Debian's Abseil looks for deadlocks in everybody's absl::Mutex: each of gRPC's keeps a graph of who holds
   // what, under one lock of the whole process; 2 % of the samples of a profile.
@@ -115,6 +138,10 @@ int main(int argc, char** argv) {
   spdlog::debug("calls are read by {} threads", io_threads.num_threads());
   int signal_number = 0;
   while (sigwait(&signals, &signal_number) == 0 && signal_number == SIGHUP) {
+    if (!line.has_config_file) {
+      (*server)->ReloadFiles();
+      continue;
+    }
     const swiftlet::CommandLine again = swiftlet::ParseCommandLine(argc, argv);
     if (again.exit_code.has_value()) {
       (*server)->RefuseReload(again.error);

@@ -138,6 +138,19 @@ absl::StatusOr<std::unique_ptr<rocksdb::BackupEngineReadOnly>> OpenToRead(const 
   return std::unique_ptr<rocksdb::BackupEngineReadOnly>(engine);
 }
 
+// "; there are 1, 2, 5": the newest that a message has room for.
+std::string IdsText(const std::vector<BackupInfo>& backups) {
+  constexpr size_t kShown = 20;
+  if (backups.empty()) return "; there is none";
+  const size_t first = backups.size() - std::min(backups.size(), kShown);
+  std::string text = backups.size() == 1 ? "; there is " : "; there are ";
+  for (size_t i = first; i < backups.size(); ++i) {
+    absl::StrAppend(&text, i == first ? "" : ", ", backups[i].id);
+  }
+  if (first > 0) absl::StrAppend(&text, ", and ", first, " older ones");
+  return text;
+}
+
 // id 0: the newest.
 absl::StatusOr<rocksdb::BackupInfo> Find(const rocksdb::BackupEngineReadOnly& engine, uint32_t id,
                                          const std::string& directory) {
@@ -145,11 +158,28 @@ absl::StatusOr<rocksdb::BackupInfo> Find(const rocksdb::BackupEngineReadOnly& en
   const rocksdb::Status status =
       id == 0 ? engine.GetLatestBackupInfo(&info) : engine.GetBackupInfo(id, &info);
   if (status.IsNotFound()) {
-    return absl::NotFoundError(id == 0 ? absl::StrCat(directory, ": holds no backup")
-                                       : absl::StrCat(directory, ": no backup ", id));
+    return absl::NotFoundError(
+        id == 0 ? absl::StrCat(directory, ": holds no backup")
+                : absl::StrCat("no backup ", id, " in ", directory, IdsText(InfosOf(engine))));
   }
   SWIFTLET_RETURN_IF_ERROR(FromRocksDb(status, directory, absl::StrCat("backup ", id)));
   return info;
+}
+
+// A backup within the database would grow with each one, and go with it; a restore into the backups, or over
+// them, would spoil them.
+absl::Status CheckApart(const std::string& backups, const std::string& data_dir) {
+  if (IsWithin(backups, data_dir)) {
+    return absl::FailedPreconditionError(absl::StrCat("the directory of backups, ", backups,
+                                                      ", is in the data directory, ", data_dir,
+                                                      ": they must differ"));
+  }
+  if (IsWithin(data_dir, backups)) {
+    return absl::FailedPreconditionError(absl::StrCat("the data directory, ", data_dir,
+                                                      ", is in the directory of backups, ", backups,
+                                                      ": they must differ"));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status SyncDirectory(const std::string& path) {
@@ -206,12 +236,11 @@ absl::StatusOr<FileHandle> LockForRestore(const std::string& data_dir) {
 absl::Status PrepareToRestore(const std::string& data_dir) {
   std::error_code error;
   // A whole database is never taken for a part of one, whatever lies beside it.
-  const bool again = fs::exists(fs::path(data_dir) / kRestoringDirectory, error) &&
-                     !fs::exists(fs::path(data_dir) / "CURRENT");
+  const bool again = IsHalfRestored(data_dir);
   std::vector<fs::path> old;
   for (const fs::directory_entry& entry : fs::directory_iterator(data_dir, error)) {
     const std::string name = entry.path().filename().string();
-    if (name != "lost+found" && (name != kRestoringDirectory || !again)) old.push_back(entry.path());
+    if (!IsIgnored(name) && (name != kRestoringDirectory || !again)) old.push_back(entry.path());
   }
   if (error) return FromErrno(error.value(), data_dir, "cannot list the directory");
   if (!again && !old.empty()) {
@@ -219,7 +248,9 @@ absl::Status PrepareToRestore(const std::string& data_dir) {
                                                       old.front().filename().string(),
                                                       "): a backup is restored to an empty directory"));
   }
-  // The directory that says so goes last.
+  // The directory that says so goes last. It is gone already where only the last step was missing.
+  if (again) fs::create_directory(fs::path(data_dir) / kRestoringDirectory, error);
+  if (error) return FromErrno(error.value(), data_dir, "cannot create a directory");
   for (const fs::path& path : old) {
     fs::remove_all(path, error);
     if (error) return FromErrno(error.value(), path.string(), "cannot remove");
@@ -245,6 +276,7 @@ absl::Status WriteMarker(const std::string& data_dir) {
 
 absl::StatusOr<BackupInfo> Database::CreateBackup(const BackupOptions& options) {
   SWIFTLET_RETURN_IF_ERROR(impl_->CheckStillThere());
+  SWIFTLET_RETURN_IF_ERROR(CheckApart(options.directory, impl_->options.path));
   SWIFTLET_ASSIGN_OR_RETURN(const FileHandle lock, LockBackups(options.directory));
   const auto error = [&](const rocksdb::Status& status, std::string_view what) {
     return FromRocksDb(status, options.directory, what);
@@ -332,6 +364,7 @@ absl::StatusOr<BackupInfo> VerifyBackup(const std::string& directory, uint32_t i
 
 absl::StatusOr<BackupInfo> RestoreBackup(const std::string& directory, uint32_t id,
                                          const std::string& data_dir) {
+  SWIFTLET_RETURN_IF_ERROR(CheckApart(directory, data_dir));
   SWIFTLET_ASSIGN_OR_RETURN(const auto engine, OpenToRead(directory));
   SWIFTLET_ASSIGN_OR_RETURN(const rocksdb::BackupInfo info, Find(*engine, id, directory));
   SWIFTLET_ASSIGN_OR_RETURN(const FileHandle lock, LockForRestore(data_dir));

@@ -9,8 +9,8 @@
 //
 // A user who was erased after a backup is there again when it is restored: erase them again.
 // Errors name the path: NOT_FOUND where there is no such directory or backup, FAILED_PRECONDITION where a
-// directory is not of its kind or in use, RESOURCE_EXHAUSTED for a full disk, DATA_LOSS for damaged backups,
-// UNAVAILABLE for other I/O errors.
+// directory is not of its kind, in use, or within the other one, RESOURCE_EXHAUSTED for a full disk,
+// DATA_LOSS for damaged backups, UNAVAILABLE for other I/O errors.
 #ifndef SWIFTLET_STORAGE_BACKUP_H_
 #define SWIFTLET_STORAGE_BACKUP_H_
 
@@ -68,8 +68,8 @@ absl::StatusOr<BackupInfo> VerifyBackup(const std::string& directory, uint32_t i
                                         const BackupProgress& progress = nullptr);
 
 // Makes a data directory of a backup (0: the newest); returns the one it was. `data_dir` must be missing or
-// empty, or hold what an earlier restore that was cut short left there; it is made with mode 0700. Checksums
-// are compared on the way.
+// empty (but for what IsIgnored names), or hold what an earlier restore that was cut short left there; it is
+// made with mode 0700. Checksums are compared on the way.
 absl::StatusOr<BackupInfo> RestoreBackup(const std::string& directory, uint32_t id,
                                          const std::string& data_dir);
 

@@ -4,6 +4,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
 #include <system_error>
@@ -16,6 +17,23 @@
 
 namespace swiftlet {
 namespace fs = std::filesystem;
+
+namespace {
+
+// What a path names, also when it does not exist yet.
+fs::path Canonical(const std::string& path) {
+  std::error_code error;
+  fs::path result = fs::weakly_canonical(fs::absolute(path, error), error);
+  if (error) result = fs::path(path).lexically_normal();
+  return result.has_filename() ? result : result.parent_path();
+}
+
+}  // namespace
+
+bool IsWithin(const std::string& path, const std::string& directory) {
+  const fs::path inner = Canonical(path), outer = Canonical(directory);
+  return std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end()).first == outer.end();
+}
 
 absl::Status CreatePrivateDirectory(const std::string& path, std::vector<std::string>* changed) {
   std::error_code error;
@@ -39,13 +57,22 @@ absl::Status CreatePrivateDirectory(const std::string& path, std::vector<std::st
   return absl::OkStatus();
 }
 
+bool IsIgnored(std::string_view name) { return name == "lost+found" || name == "broken"; }
+
 absl::StatusOr<bool> IsEmptyDirectory(const std::string& path) {
   std::error_code error;
   for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
-    if (it->path().filename() != "lost+found") return false;
+    if (!IsIgnored(it->path().filename().string())) return false;
   }
   if (error) return FromErrno(error.value(), path, "cannot list the directory");
   return true;
+}
+
+bool IsHalfRestored(const std::string& path) {
+  std::error_code error;
+  const auto has = [&](const char* name) { return fs::exists(fs::path(path) / name, error); };
+  // The file CURRENT comes last in a restore: with it the database is whole, whatever lies beside it.
+  return (has(kRestoringDirectory) || has(kRestoredCurrent)) && !has("CURRENT");
 }
 
 absl::StatusOr<DataDirectoryState> LookAtDataDirectory(const std::string& path) {
@@ -54,11 +81,7 @@ absl::StatusOr<DataDirectoryState> LookAtDataDirectory(const std::string& path) 
   if (status.type() == fs::file_type::not_found) return DataDirectoryState::kMissing;
   if (error) return FromErrno(error.value(), path, "cannot look up the directory");
   if (status.type() != fs::file_type::directory) return DataDirectoryState::kNotADirectory;
-  const auto has = [&](const char* name) { return fs::exists(fs::path(path) / name, error); };
-  // The file CURRENT comes last in a restore: with it the database is whole, whatever lies beside it.
-  if ((has(kRestoringDirectory) || has(kRestoredCurrent)) && !has("CURRENT")) {
-    return DataDirectoryState::kHalfRestored;
-  }
+  if (IsHalfRestored(path)) return DataDirectoryState::kHalfRestored;
   const std::string marker = absl::StrCat(path, "/", kMarkerFile);
   const FileHandle file(open(marker.c_str(), O_RDONLY | O_CLOEXEC));
   if (file.fd() >= 0) {

@@ -76,6 +76,10 @@ absl::Status Database::Impl::LockDirectory() {
     return absl::FailedPreconditionError(absl::StrCat(path, ": is not a directory"));
   }
   for (const std::string& directory : changed) SWIFTLET_RETURN_IF_ERROR(SyncDirectory(env, directory));
+  if (IsHalfRestored(path)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(path, ": ", kHalfRestoredProblem, ": ", kHalfRestoredAdvice));
+  }
   const std::string marker_path = path + "/" + kMarkerFile;
   marker = FileHandle(open(marker_path.c_str(), O_RDWR | O_CLOEXEC));
   if (marker.fd() < 0 && errno == ENOENT) {

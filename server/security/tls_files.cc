@@ -76,16 +76,18 @@ absl::StatusOr<TlsMaterial> CheckTls(TlsMaterial material, absl::Time now) {
   }
   SWIFTLET_ASSIGN_OR_RETURN(const absl::Time not_before, ToTime(X509_get0_notBefore(chain.front().get())));
   SWIFTLET_ASSIGN_OR_RETURN(material.not_after, ToTime(X509_get0_notAfter(chain.front().get())));
-  if (material.not_after <= now) {
-    return Refuse("tls_certificate", absl::StrCat("has expired, at ", absl::FormatTime(material.not_after)));
-  }
-  if (not_before > now) {
-    return Refuse("tls_certificate", absl::StrCat("is not valid before ", absl::FormatTime(not_before)));
-  }
   if (!material.client_ca.empty()) {
     SWIFTLET_RETURN_IF_ERROR(ReadCertificates(material.client_ca, "tls_client_ca").status());
   }
   ERR_clear_error();
+  if (material.not_after <= now) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("tls_certificate: has expired, at ", absl::FormatTime(material.not_after)));
+  }
+  if (not_before > now) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("tls_certificate: is not valid before ", absl::FormatTime(not_before)));
+  }
   return material;
 }
 

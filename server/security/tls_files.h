@@ -18,8 +18,8 @@ struct TlsMaterial {
 };
 
 // INVALID_ARGUMENT, saying which of the three it is and why, when a text is no such PEM (or is cut off), when
-// the key is not that of the first certificate, or when that certificate is not valid at `now`. Fills
-// not_after. Whether clients trust it is not looked at.
+// the key is not that of the first certificate; FAILED_PRECONDITION, saying when, when that certificate is
+// not valid at `now`, and all else is right. Fills not_after. Whether clients trust it is not looked at.
 absl::StatusOr<TlsMaterial> CheckTls(TlsMaterial material, absl::Time now);
 
 }  // namespace swiftlet

@@ -163,6 +163,27 @@ class Files(unittest.TestCase):
         self.assertEqual(result.returncode, 0, result.stdout)
         self.assertNotIn("disabling server", result.stdout)
 
+    def test_the_scrape_configuration_of_the_readme_gives_the_job_that_alerts_want(self):
+        blocks = [block for block in re.findall(r"^( *)```yaml\n(.*?)^ *```", read(KUBERNETES, "README.md"), re.M | re.S)
+                  if "scrape_configs" in block[1]]
+        ((indent, text),) = blocks
+        text = re.sub(rf"(?m)^{indent}", "", text)
+        rule = re.search(r"\{source_labels: \[__meta_kubernetes_pod_label_app_kubernetes_io_name\], regex: (\S+), target_label: job\}", text)
+        self.assertIsNotNone(rule)
+        job = re.fullmatch(rule[1], "swiftlet")[1]  # $1, which is the default of `replacement`
+        self.assertIsNone(re.fullmatch(rule[1], "other"))
+        alerts = read(ROOT, "deploy/prometheus/swiftlet.alerts.yml")
+        wanted = set(re.findall(r'job=~"([^"]+)"', alerts))
+        self.assertTrue(wanted)
+        for regex in wanted:
+            self.assertIsNotNone(re.fullmatch(regex, job))
+        if shutil.which("promtool"):
+            path = os.path.join(self.dir, "prometheus.yml")
+            # Debian's is built without the discovery.
+            write(text.replace("kubernetes_sd_configs: [{role: pod}]", "static_configs: [{targets: [a]}]"), path)
+            result = run("promtool", "check", "config", path)
+            self.assertEqual(result.returncode, 0, result.stdout)
+
     def test_readme_speaks_of_what_exists(self):
         text = read(KUBERNETES, "README.md")
         for path in re.findall(r"deploy/kubernetes/[\w./-]*\w", text):
@@ -232,6 +253,8 @@ class Rendered(unittest.TestCase):
         self.assertIn("StatefulSet/swiftlet-users", kinds["users"])
         self.assertIn("Deployment/swiftlet-router", kinds["users"])
         self.assertIn("StatefulSet/swiftlet-users", kinds["single"])
+        for overlay in OVERLAYS:
+            self.assertEqual("CronJob/swiftlet-backup" in kinds[overlay], overlay != "inline")
         # What two overlays share is the same in both: they can be in one namespace.
         for name in set(kinds["inline"]) & set(kinds["users"]):
             self.assertEqual(self.find("inline", *name.split("/")), self.find("users", *name.split("/")))
@@ -347,7 +370,7 @@ class Rendered(unittest.TestCase):
 
     def test_servers_are_what_their_configuration_says(self):
         count = 0
-        for overlay, _, template, container, config in self.server_pods():
+        for overlay, document, template, container, config in self.server_pods():
             count += 1
             ports = self.ports(template)
             self.assertEqual(setting(config, "listen_address"), f"0.0.0.0:{ports['grpc']}")
@@ -364,6 +387,9 @@ class Rendered(unittest.TestCase):
                 backups = mounts[setting(config, "backup.directory")]
                 self.assertNotIn("readOnly", backups)
                 self.assertNotEqual(backups["name"], mounts[setting(config, "data_dir")]["name"])
+                size = {claim["metadata"]["name"]: int(claim["spec"]["resources"]["requests"]["storage"][:-2])
+                        for claim in document["spec"]["volumeClaimTemplates"]}  # in Gi
+                self.assertGreaterEqual(size[backups["name"]], 2 * size["data"])
             # A server that cannot delete is not to try.
             self.assertEqual(setting(config, "snapshots.keep_versions"), "1000")
             # Time to stop.
@@ -409,6 +435,87 @@ class Rendered(unittest.TestCase):
             self.assertRegex(config["haproxy.cfg"], rf"(?m)^  bind :{self.ports(router)[name]}\b")
         # A new address is of use to pods that are not ready, too: they may be waited for.
         self.assertIs(self.find("users", "Service", "swiftlet-users")["spec"]["publishNotReadyAddresses"], True)
+
+    def test_every_server_is_asked_for_backups(self):
+        for overlay in ("users", "single"):
+            job = self.find(overlay, "CronJob", "swiftlet-backup")
+            users = self.find(overlay, "StatefulSet", "swiftlet-users")
+            spec = job["spec"]["jobTemplate"]["spec"]
+            # Pod N of the job asks server N.
+            self.assertEqual((spec["completionMode"], spec["completions"]), ("Indexed", users["spec"]["replicas"]))
+            (container,) = spec["template"]["spec"]["containers"]
+            name = f"swiftlet-users-$JOB_COMPLETION_INDEX.{users['spec']['serviceName']}:{self.ports(users['spec']['template'])['grpc']}"
+            self.assertIn(f'--server "{name}" backup create', container["command"][-1])
+            self.assertEqual(spec["template"]["spec"]["restartPolicy"], "Never")  # what backoffLimitPerIndex asks for
+            self.assertEqual(job["spec"]["concurrencyPolicy"], "Forbid")
+            # They may call each other.
+            labels, called = spec["template"]["metadata"]["labels"], users["spec"]["template"]["metadata"]["labels"]
+            def policies(direction, labels, overlay=overlay):
+                return [rule for d in self.all[overlay] if d["kind"] == "NetworkPolicy"
+                        and d["spec"]["podSelector"]["matchLabels"].items() <= labels.items() for rule in d["spec"].get(direction, [])]
+            def reach(rules, key, labels):
+                return [rule for rule in rules for peer in rule.get(key, [])
+                        if peer.get("podSelector", {}).get("matchLabels", {"": ""}).items() <= labels.items()]
+            for rules in (reach(policies("egress", labels), "to", called), reach(policies("ingress", called), "from", labels)):
+                self.assertEqual([rule["ports"] for rule in rules], [[{"port": "grpc", "protocol": "TCP"}]])
+            self.assertIn({"port": 53, "protocol": "UDP"}, [port for rule in policies("egress", labels) for port in rule["ports"]])
+            # The alert fires after the time of one, not before.
+            config = next(config for at, *_, config in self.server_pods() if at == overlay)
+            self.assertRegex(job["spec"]["schedule"], r"^\d+ \d+ \* \* \*$")  # once a day
+            self.assertTrue(24 < int(setting(config, "backup.expected_every_hours")) < 48)
+
+    def test_a_server_is_restored(self):
+        """As restore.yaml does it, from what is broken, and again from an attempt that was cut short."""
+        import yaml  # pylint: disable=import-outside-toplevel
+        pod = tempfile.mkdtemp(prefix="swiftlet-pod-")
+        self.addCleanup(shutil.rmtree, pod, ignore_errors=True)
+        data, backups = os.path.join(pod, "data"), os.path.join(pod, "backups")
+        for path in (data, backups, os.path.join(data, "lost+found")):
+            os.mkdir(path)
+        result = run(program("swiftlet-server"), "--backup", backups, f"--data-dir={data}")
+        self.assertEqual(result.returncode, 0, result.stdout)
+
+        job = yaml.safe_load(read(KUBERNETES, "restore.yaml").replace("POD", "swiftlet-users-0").replace("ID", "1"))
+        spec = job["spec"]["template"]["spec"]
+        users = self.find("users", "StatefulSet", "swiftlet-users")
+        claims = {claim["metadata"]["name"] for claim in users["spec"]["volumeClaimTemplates"]}
+        self.assertEqual({volume["persistentVolumeClaim"]["claimName"] for volume in spec["volumes"]},
+                         {f"{claim}-swiftlet-users-0" for claim in claims})
+        (container,) = spec["containers"]
+        server = users["spec"]["template"]["spec"]["containers"][0]
+        for mount in container["volumeMounts"]:
+            self.assertIn(mount, server["volumeMounts"])
+        self.assertEqual(spec["securityContext"], users["spec"]["template"]["spec"]["securityContext"])
+
+        def restore():
+            command = [part.replace("/var/lib/swiftlet", pod) for part in container["command"]]
+            return run(*command, cwd=data, env={**os.environ, "PATH": BIN + ":" + os.environ["PATH"]})
+
+        def asides():
+            return sorted(os.listdir(os.path.join(data, "broken")))
+        os.unlink(os.path.join(data, "CURRENT"))
+        result = restore()
+        self.assertEqual(result.returncode, 0, result.stdout)
+        self.assertIn("restored from backup 1", result.stdout)
+        (aside,) = asides()
+        self.assertIn("SWIFTLET", os.listdir(os.path.join(data, "broken", aside)))
+        self.assertIn("lost+found", os.listdir(data))
+        # The attempt before left a part of it.
+        os.rename(os.path.join(data, "CURRENT"), os.path.join(data, "CURRENT.restored"))
+        result = restore()
+        self.assertEqual(result.returncode, 0, result.stdout)
+        self.assertEqual(asides(), [aside])
+        self.assertIn("CURRENT", os.listdir(data))
+        # Never under a server.
+        if shutil.which("flock"):
+            with subprocess.Popen(["flock", os.path.join(data, "SWIFTLET"), "-c", "echo locked; cat"], stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE, text=True) as holder:
+                self.assertEqual(holder.stdout.readline(), "locked\n")
+                result = restore()
+                self.assertEqual(result.returncode, 1, result.stdout)
+                self.assertIn("a server has this database open", result.stdout)
+                self.assertIn("CURRENT", os.listdir(data))
+                holder.stdin.close()
 
     def test_pin_and_unpin(self):
         import yaml  # pylint: disable=import-outside-toplevel
@@ -465,8 +572,12 @@ class Rendered(unittest.TestCase):
         self.assertEqual(health(address, probes["readinessProbe"]), 2 if overlay == "inline" else 1)
 
         if overlay != "inline":
-            made = run(program("swiftlet"), "--server", address, "backup", "create")
+            job = self.find(overlay, "CronJob", "swiftlet-backup")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+            command = [part.replace("swiftlet-users-$JOB_COMPLETION_INDEX.swiftlet-users:50051", address)
+                       for part in job["containers"][0]["command"]]
+            made = run(*command, env={**os.environ, "PATH": BIN + ":" + os.environ["PATH"]})
             self.assertEqual(made.returncode, 0, made.stdout)
+            self.assertIn("Backup 1, made ", made.stdout)
             self.assertTrue(os.listdir(os.path.join(pod, "backups")))
 
         data = ServerProcess()  # for its events and items only
@@ -555,6 +666,12 @@ class Schemas(unittest.TestCase):
             file.flush()
             self.check(file.name)
 
+    def test_restore(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+            file.write(read(KUBERNETES, "restore.yaml").replace("POD", "swiftlet-users-0").replace("ID", "0"))
+            file.flush()
+            self.check(file.name)
+
     def test_a_misspelt_field_would_be_noticed(self):
         with tempfile.TemporaryDirectory() as directory:
             copy = os.path.join(directory, "kubernetes")
@@ -574,6 +691,10 @@ class Schemas(unittest.TestCase):
             (monitor,) = [d for d in documents if d["kind"] == "PodMonitor"]
             (pod,) = [d for d in documents if d["kind"] == "Deployment"]
             labels = pod["spec"]["template"]["metadata"]["labels"]
+            # The job is the value of this label: what alerts ask for.
+            alerts = read(ROOT, "deploy/prometheus/swiftlet.alerts.yml")
+            for regex in set(re.findall(r'job=~"([^"]+)"', alerts)):
+                self.assertRegex(labels[monitor["spec"]["jobLabel"]], rf"^(?:{regex})$")
             self.assertLessEqual(monitor["spec"]["selector"]["matchLabels"].items(), labels.items())
             (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
             self.assertIn(endpoint["port"], [p["name"] for p in pod["spec"]["template"]["spec"]["containers"][0]["ports"]])

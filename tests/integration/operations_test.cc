@@ -34,7 +34,8 @@ TEST(CommandLine, HelpAndVersionSucceed) {
   EXPECT_EQ(help.exit_code, 0);
   for (const char* flag : {"--config", "--listen", "--metrics", "--data-dir", "--model-dir", "--port-file",
                            "--retrieval-mode", "--budget-rows", "--budget-us", "--recall-sample-rate",
-                           "--log-format", "--log-level", "--check-config", "--version", "Examples:"}) {
+                           "--log-format", "--log-level", "--check-config", "--backup", "--restore",
+                           "--backup-id", "--list-backups", "--version", "Examples:"}) {
     EXPECT_THAT(help.out, HasSubstr(flag));
   }
   const ProgramResult version = RunServerBinary({"--version"});
@@ -64,8 +65,29 @@ TEST(CommandLine, ABackupOfAStoppedServerIsServedElsewhere) {
   const ProgramResult refused = RunServerBinary({"--restore", backups, "--data-dir", data});
   EXPECT_EQ(refused.exit_code, 1);
   EXPECT_THAT(refused.err, HasSubstr("is not empty"));
+  const ProgramResult inside = RunServerBinary({"--backup", data + "/../data/sub", "--data-dir", data});
+  EXPECT_EQ(inside.exit_code, 1);
+  EXPECT_THAT(inside.err, HasSubstr("data/../data/sub, is in the data directory, " + data));
+  const ProgramResult spoiling = RunServerBinary({"--restore", backups, "--data-dir", backups + "/x"});
+  EXPECT_EQ(spoiling.exit_code, 1);
+  EXPECT_THAT(spoiling.err, HasSubstr("is in the directory of backups, " + backups));
+  ASSERT_EQ(RunServerBinary({"--backup", backups, "--data-dir", data}).exit_code, 0);
+  const ProgramResult list = RunServerBinary({"--list-backups", backups});
+  EXPECT_EQ(list.exit_code, 0) << list.err;
+  EXPECT_THAT(list.out, ::testing::ContainsRegex("^Backup  Made [(]UTC[)] +Size +Files\n"
+                                                 " +1  20..-..-.. ..:..:.. +[0-9.]+ MB +[0-9]+\n"
+                                                 " +2  20..-..-.. ..:..:.. +[0-9.]+ MB +[0-9]+\n$"));
+  const ProgramResult nowhere = RunServerBinary({"--list-backups", data});
+  EXPECT_EQ(nowhere.exit_code, 1);
+  EXPECT_THAT(nowhere.err, HasSubstr("cannot list the backups: " + data + ": no backups there"));
+  EXPECT_EQ(RunServerBinary({"--list-backups", ""}).exit_code, 2);
+  EXPECT_EQ(RunServerBinary({"--list-backups", backups, "--restore", backups}).exit_code, 2);
+  const ProgramResult which =
+      RunServerBinary({"--restore", backups, "--backup-id", "7", "--data-dir", other.path() + "/data"});
+  EXPECT_EQ(which.exit_code, 1);
+  EXPECT_THAT(which.err, HasSubstr("no backup 7 in " + backups + "; there are 1, 2\n"));
   const ProgramResult restored =
-      RunServerBinary({"--restore", backups, "--data-dir", other.path() + "/data"});
+      RunServerBinary({"--restore", backups, "--backup-id", "1", "--data-dir", other.path() + "/data"});
   EXPECT_EQ(restored.exit_code, 0) << restored.err;
   EXPECT_THAT(restored.out, HasSubstr("restored from backup 1"));
 

@@ -9,6 +9,9 @@
 #include <string>
 #include <thread>
 
+#include "server/security/roles.h"
+#include "server/security/sha256.h"
+#include "server/security/token_file.h"
 #include "tests/integration/server_process.h"
 #include "tests/testing/random_snapshot.h"
 #include "tests/testing/temp_dir.h"
@@ -111,6 +114,27 @@ TEST_F(ReloadTest, FieldsThatNeedARestartAreNamedEachTime) {
   }
   v1::RecommendResponse response;
   EXPECT_OK(server_->Recommend(UserRequest("u", 8), &response));  // max_k is as it was
+}
+
+TEST_F(ReloadTest, WithoutAConfigurationFileItSaysWhatIsReloaded) {
+  std::ofstream(dir_.File("tokens")) << FormatToken(
+      {.name = "a", .roles = RoleSet::Of(Role::kRecommend), .digest = Sha256("a")});
+  for (const bool tokens : {false, true}) {
+    server_ = nullptr;
+    ServerProcess::Options options = {.dir = dir_.path(), .has_config = false};
+    if (tokens) options.args = {"--token-file", dir_.File("tokens")};
+    server_ = std::make_unique<ServerProcess>(options);
+    ASSERT_TRUE(server_->running());
+    server_->Signal(SIGHUP);
+    const std::string expected =
+        std::string("configuration: there is no file (--config) to read again; ") +
+        (tokens ? "tokens are taken up where they have changed" : "nothing is reloaded");
+    EXPECT_TRUE(Eventually([&] { return server_->Log().find(expected) != std::string::npos; }))
+        << server_->Log();
+    EXPECT_THAT(server_->Log(), Not(HasSubstr("configuration: reloaded")));
+    EXPECT_EQ(server_->Metric(kOk), 0);
+    EXPECT_EQ(server_->Metric(kFailed), 0);
+  }
 }
 
 TEST_F(ReloadTest, AHigherLimitThanAConnectionHasRoomForNeedsARestart) {

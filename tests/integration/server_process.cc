@@ -112,9 +112,10 @@ ServerProcess::ServerProcess(const Options& options)
     config << "snapshots { poll_interval_ms: 10 " << options.snapshot_config << " }\n"
            << options.config << "\n";
   }
-  std::vector<std::string> args = {"--config",    config_path,  "--listen",    options.listen, "--metrics",
-                                   "127.0.0.1:0", "--data-dir", data_dir(),    "--model-dir",  model_dir(),
-                                   "--port-file", port_path,    "--log-level", "debug"};
+  std::vector<std::string> args = {"--listen",    options.listen, "--metrics",   "127.0.0.1:0",
+                                   "--data-dir",  data_dir(),     "--model-dir", model_dir(),
+                                   "--port-file", port_path,      "--log-level", "debug"};
+  if (options.has_config) args.insert(args.end(), {"--config", config_path});
   args.insert(args.end(), options.args.begin(), options.args.end());
   pid_ = Spawn(args, log_path_, log_path_, options.max_descriptors);
   if (!options.wait) return;

@@ -45,6 +45,7 @@ class ServerProcess {
   struct Options {
     std::string dir = {};
     std::string config = {};             // more lines of the configuration file
+    bool has_config = true;              // false: by flags alone
     std::string snapshot_config = {};    // more of its section `snapshots`
     std::vector<std::string> args = {};  // more flags
     std::string listen = "127.0.0.1:0";  // elsewhere: channel() and the calls go nowhere

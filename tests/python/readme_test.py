@@ -7,9 +7,18 @@ import re
 import unittest
 from pathlib import Path
 
+import swiftlet
 from server_process import ServerProcess
 
 README = Path(__file__).resolve().parents[2] / "client/python/README.md"
+
+
+class NamesTest(unittest.TestCase):
+    def test_every_method_is_named(self):
+        for client in (swiftlet.Client, swiftlet.AsyncClient):
+            for name, member in vars(client).items():
+                if callable(member) and not name.startswith("_") and name != "close":
+                    self.assertRegex(README.read_text(), rf"`(?:client\.)?{name}\b")
 
 
 class ReadmeTest(unittest.TestCase):

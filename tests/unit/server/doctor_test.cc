@@ -98,6 +98,7 @@ TEST_F(DoctorTest, WhatARestoreLeftIsNotADatabase) {
   EXPECT_THAT(Look(), Contains(Found(Verdict::kProblem, "data_dir", "a restore was cut short")));
   fs::remove(options_.data_dir + "/restoring");
   fs::create_directory(options_.data_dir + "/lost+found");
+  fs::create_directories(options_.data_dir + "/broken/restoring");  // where the runbook puts what was there
   EXPECT_THAT(Look(), Contains(Found(Verdict::kOk, "data_dir", "is empty")));
 }
 
@@ -128,8 +129,23 @@ TEST_F(DoctorTest, CertificatesAndTokensAreLookedInto) {
 
   use(authority.Issue({.common_name = "server", .not_after_seconds = 3600}));
   EXPECT_THAT(Look(), Contains(Found(Verdict::kAdvice, "security.tls_certificate", "is valid until ")));
+  const auto advice = [&] {
+    for (const Finding& finding : Look()) {
+      if (finding.about == "security.tls_certificate") return finding.advice;
+    }
+    return std::string();
+  };
+  use(authority.Issue({.common_name = "server", .not_after_seconds = -10}));
+  EXPECT_THAT(Look(), Contains(Found(Verdict::kProblem, "security.tls_certificate",
+                                     "cert.pem: tls_certificate: has expired, at 20")));
+  EXPECT_THAT(advice(), HasSubstr("put a valid certificate and its key where these are"));
+  use(authority.Issue({.common_name = "server", .not_before_seconds = 1800}));
+  EXPECT_THAT(Look(),
+              Contains(Found(Verdict::kProblem, "security.tls_certificate", "is not valid before 20")));
   write("key.pem", authority.Issue({.common_name = "other"}).key);
-  EXPECT_THAT(Look(), Contains(Found(Verdict::kProblem, "security.tls_certificate", "")));
+  EXPECT_THAT(Look(), Contains(Found(Verdict::kProblem, "security.tls_certificate",
+                                     "tls_private_key: is not the key of tls_certificate")));
+  EXPECT_THAT(advice(), HasSubstr("PEM files that belong together"));
   options_.security.tls_private_key = dir_.File("nowhere.pem");
   EXPECT_THAT(Look(),
               Contains(Found(Verdict::kProblem, "security.tls_certificate", "nowhere.pem: cannot read")));

@@ -122,8 +122,9 @@ TEST_F(BackupTest, OldOnesAreDeletedAndNumbersGoOn) {
   EXPECT_THAT(Ids(), ElementsAre(3, 4));
   ASSERT_OK(RestoreBackup(backups_, 3, restored_).status());
   EXPECT_THAT(HistoryOf(*OpenOrDie({.path = restored_}), "u"), SizeIs(3));
-  EXPECT_THAT(RestoreBackup(backups_, 1, dir_.Path("other")).status(),
-              Fails(absl::StatusCode::kNotFound, "no backup 1"));
+  EXPECT_THAT(
+      RestoreBackup(backups_, 1, dir_.Path("other")).status(),
+      Fails(absl::StatusCode::kNotFound, absl::StrCat("no backup 1 in ", backups_, "; there are 3, 4")));
   EXPECT_FALSE(fs::exists(dir_.Path("other"))) << "nothing is made for a backup that is not there";
 }
 
@@ -307,6 +308,52 @@ TEST_F(BackupTest, DirectoriesOfOtherThingsAreLeftAlone) {
   fs::create_directory(dir_.Path("data/restoring"));
   EXPECT_THAT(RestoreBackup(backups_, 0, dir_.Path("data")).status(),
               Fails(absl::StatusCode::kFailedPrecondition, "is not empty"));
+}
+
+TEST_F(BackupTest, DataAndBackupsAreApart) {
+  Record("u", 1);
+  Backup();
+  fs::create_directory_symlink(dir_.Path("data"), dir_.Path("to data"));
+  fs::create_directory_symlink(backups_, dir_.Path("to backups"));
+  for (const char* name : {"data", "data/sub", "data/new/sub/", "backups/../data/sub", "to data/sub"}) {
+    const std::string path = dir_.Path(name);
+    EXPECT_THAT(db_->CreateBackup({.directory = path}).status(),
+                Fails(absl::StatusCode::kFailedPrecondition,
+                      absl::StrCat("the directory of backups, ", path, ", is in the data directory, ",
+                                   dir_.Path("data"))));
+  }
+  EXPECT_FALSE(fs::exists(dir_.Path("data/sub")));
+  EXPECT_FALSE(fs::exists(dir_.Path("data/new")));
+  for (const char* name : {"backups/x", "backups/new/x/", "data/../backups/x", "to backups/x"}) {
+    const std::string path = dir_.Path(name);
+    EXPECT_THAT(
+        RestoreBackup(backups_, 0, path).status(),
+        Fails(absl::StatusCode::kFailedPrecondition,
+              absl::StrCat("the data directory, ", path, ", is in the directory of backups, ", backups_)));
+  }
+  EXPECT_THAT(RestoreBackup(backups_, 0, dir_.Path("backups")).status(),
+              Fails(absl::StatusCode::kFailedPrecondition, "they must differ"));
+  EXPECT_FALSE(fs::exists(dir_.Path("backups/x")));
+  EXPECT_FALSE(fs::exists(dir_.Path("backups/new")));
+  // A restore empties what an earlier attempt left: not with the backups in it.
+  const std::string place = dir_.Path("place");
+  fs::create_directories(place + "/restoring");
+  fs::rename(backups_, place + "/backups");
+  EXPECT_THAT(RestoreBackup(place + "/backups", 0, place).status(),
+              Fails(absl::StatusCode::kFailedPrecondition, "is in the data directory"));
+  EXPECT_THAT(ListBackups(place + "/backups")->backups, SizeIs(1));
+}
+
+TEST_F(BackupTest, AMessageNamesTheNewestOnesOnly) {
+  Record("u", 1);
+  Backup();
+  EXPECT_THAT(RestoreBackup(backups_, 9, restored_).status(),
+              Fails(absl::StatusCode::kNotFound, absl::StrCat("no backup 9 in ", backups_, "; there is 1")));
+  for (int i = 2; i <= 23; ++i) Backup();
+  EXPECT_THAT(RestoreBackup(backups_, 99, restored_).status(),
+              Fails(absl::StatusCode::kNotFound, "; there are 4, 5, "));
+  EXPECT_THAT(RestoreBackup(backups_, 99, restored_).status(),
+              Fails(absl::StatusCode::kNotFound, ", 22, 23, and 3 older ones"));
 }
 
 TEST_F(BackupTest, OfRestoresToOnePlaceOneIsMade) {

@@ -10,6 +10,7 @@ namespace swiftlet {
 namespace {
 
 namespace fs = std::filesystem;
+using storage_testing::Fails;
 using storage_testing::OpenOrDie;
 using storage_testing::TempDir;
 using State = DataDirectoryState;
@@ -58,6 +59,39 @@ TEST_F(DataDirectoryTest, OnlyItsOwnerReadsOneThatIsMade) {
   umask(old);
 }
 
+// As at the root of a file system, which cannot be renamed.
+TEST_F(DataDirectoryTest, OneIsRestoredBesideWhatIsBroken) {
+  auto db = OpenOrDie({.path = dir_.Path("other")});
+  ASSERT_NE(db, nullptr);
+  ASSERT_OK(db->CreateBackup({.directory = dir_.Path("backups")}).status());
+  fs::create_directories(path_ + "/lost+found");
+  fs::create_directories(path_ + "/broken/1");
+  std::ofstream(path_ + "/broken/1/CURRENT") << "x";
+  EXPECT_EQ(Look(), State::kEmpty);
+  fs::create_directories(path_ + "/restoring");  // of a first attempt
+  std::ofstream(path_ + "/000012.sst") << "x";
+  ASSERT_OK(RestoreBackup(dir_.Path("backups"), 0, path_).status());
+  EXPECT_EQ(Look(), State::kDatabase);
+  EXPECT_FALSE(fs::exists(path_ + "/000012.sst"));
+  EXPECT_TRUE(fs::exists(path_ + "/broken/1/CURRENT")) << "it is kept";
+  EXPECT_NE(OpenOrDie({.path = path_}), nullptr);
+  EXPECT_NE(OpenOrDie({.path = path_}), nullptr) << "and again";
+  EXPECT_TRUE(fs::exists(path_ + "/broken/1/CURRENT"));
+}
+
+TEST_F(DataDirectoryTest, WhatIsWithinOneIsKnownByWhateverName) {
+  fs::create_directories(path_);
+  fs::create_directory_symlink(path_, dir_.Path("link"));
+  for (const char* inner : {"data", "data/", "data/a", "data/a/b/", "x/../data", "data/../data/a", "link",
+                            "link/a", "link/a/../../data", "./data/./a"}) {
+    EXPECT_TRUE(IsWithin(dir_.Path(inner), path_)) << inner;
+    EXPECT_TRUE(IsWithin(dir_.Path(inner), path_ + "/")) << inner;
+  }
+  for (const char* apart : {"data2", "dat", "", "data/..", "data/../other", "link/../other"}) {
+    EXPECT_FALSE(IsWithin(dir_.Path(apart), path_)) << apart;
+  }
+}
+
 TEST_F(DataDirectoryTest, OtherThingsAreNone) {
   std::ofstream(path_) << "a file";
   EXPECT_EQ(Look(), State::kNotADirectory);
@@ -75,13 +109,25 @@ TEST_F(DataDirectoryTest, ARestoreThatWasCutShortIsNoDatabase) {
   EXPECT_EQ(Look(), State::kDatabase);
   // As it is before its last step, and before its first file is moved.
   fs::rename(path_ + "/CURRENT", path_ + "/CURRENT.restored");
+  const auto refused =
+      Fails(absl::StatusCode::kFailedPrecondition,
+            path_ + ": a restore was cut short, or is not done yet: restore the backup again");
   EXPECT_EQ(Look(), State::kHalfRestored);
+  EXPECT_TRUE(IsHalfRestored(path_));
+  EXPECT_THAT(Database::Open({.path = path_}, EventTypeTable::Default()).status(), refused);
+  ASSERT_OK(RestoreBackup(dir_.Path("backups"), 0, path_).status());
+  EXPECT_EQ(Look(), State::kDatabase);
+  EXPECT_FALSE(fs::exists(path_ + "/restoring"));
+  EXPECT_FALSE(fs::exists(path_ + "/CURRENT.restored"));
+  EXPECT_NE(OpenOrDie({.path = path_}), nullptr);
   fs::remove_all(path_);
   fs::create_directories(path_ + "/restoring");
   EXPECT_EQ(Look(), State::kHalfRestored);
+  EXPECT_THAT(Database::Open({.path = path_}, EventTypeTable::Default()).status(), refused);
   ASSERT_OK(RestoreBackup(dir_.Path("backups"), 0, path_).status());
   fs::create_directories(path_ + "/restoring");
   EXPECT_EQ(Look(), State::kDatabase) << "a whole one, whatever lies beside it";
+  EXPECT_FALSE(IsHalfRestored(path_));
 }
 
 }  // namespace
