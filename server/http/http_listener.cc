@@ -35,6 +35,8 @@ using boost::system::error_code;
 
 // Connections taken up before others get their turn on the thread.
 constexpr int kAcceptAtOnce = 64;
+// At the end, so long requests may take to begin; those that have begun have Shutdown's time.
+constexpr absl::Duration kForHeads = absl::Seconds(1);
 // Where accept4 fails though somebody waits: no memory, no descriptor.
 constexpr std::chrono::milliseconds kRetryAccept(100);
 
@@ -179,7 +181,10 @@ void HttpListener::Impl::Shutdown(absl::Duration timeout) {
       sessions->all_closed.WaitFor(sessions->mu, end - absl::Now());
     }
   };
-  wait(timeout);
+  const absl::Duration for_heads = std::min(timeout, kForHeads);
+  wait(for_heads);
+  for (const auto& session : sessions->Open()) session->GiveUp();
+  wait(timeout - for_heads);
   for (const auto& session : sessions->Open()) session->Abort();
   wait(absl::Seconds(1));
   sessions->stopped.store(true);

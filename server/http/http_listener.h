@@ -54,8 +54,8 @@ class HttpListener {
 
   // Closes connections that wait for a request, and each of the others after the answer that it waits for.
   void StopAccepting();
-  // Waits so long for connections to end, then cuts off what is left. Nothing of this calls anybody
-  // afterwards; replies that are still held do nothing.
+  // Waits so long for connections to end, a second for those that have not sent the head of a request, then
+  // cuts off what is left. Nothing of this calls anybody afterwards; replies that are still held do nothing.
   void Shutdown(absl::Duration timeout);
 
  private:

@@ -96,6 +96,16 @@ TEST_F(HttpListenerTest, ACutOffIsAHangUp) {
   close(fd);
 }
 
+TEST_F(HttpListenerTest, HalfARequestDoesNotHoldUpTheEnd) {
+  const int fd = Connect("GET /slow HT");
+  while (listener_->num_connections() < 1) usleep(1000);
+  usleep(20'000);
+  const auto begin = std::chrono::steady_clock::now();
+  listener_->Shutdown(absl::Seconds(20));
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(10));
+  close(fd);
+}
+
 class FullHttpListenerTest : public HttpListenerTest {
  protected:
   FullHttpListenerTest() : HttpListenerTest(/*max_connections=*/3) {}
