@@ -83,8 +83,9 @@ absl::StatusOr<FitState> ReadCheckpoint(const std::string& path) {
     const nlohmann::json facts = nlohmann::json::parse(text("state"));
     state.epoch = facts.at("epoch");
     state.step = facts.at("step");
-    state.batch = facts.at("batch");
-    state.loss_sum = facts.at("loss_sum");
+    // Earlier releases wrote at the end of an epoch only.
+    state.batch = facts.value("batch", uint64_t{0});
+    state.loss_sum = facts.value("loss_sum", 0.0);
     state.best_epoch = facts.at("best_epoch");
     state.best_ndcg = facts.at("best_ndcg");
     state.seconds = facts.at("seconds");
