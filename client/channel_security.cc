@@ -87,6 +87,11 @@ absl::Status CheckChannelSecurity(const ChannelSecurity& security) {
   return absl::OkStatus();
 }
 
+std::string FirstLine(std::string text) {
+  text.resize(std::min(text.size(), text.find_first_of("\r\n")));
+  return text;
+}
+
 absl::StatusOr<ChannelSecurity> ReadChannelSecurity(const ChannelSecurityFiles& files) {
   ChannelSecurity security;
   security.tls = files.tls || !(files.ca_file + files.cert_file + files.key_file + files.server_name).empty();
@@ -99,7 +104,7 @@ absl::StatusOr<ChannelSecurity> ReadChannelSecurity(const ChannelSecurityFiles& 
         absl::StrCat("tls-key: ", files.key_file, " is not the key of tls-cert: ", files.cert_file));
   }
   SWIFTLET_ASSIGN_OR_RETURN(std::string token, ReadFile("token-file", files.token_file));
-  token = token.substr(0, token.find_first_of("\r\n"));
+  token = FirstLine(std::move(token));
   if (!files.token_file.empty() && token.empty()) {
     return absl::InvalidArgumentError(absl::StrCat("token-file: ", files.token_file, " has no first line"));
   }
@@ -117,7 +122,7 @@ absl::StatusOr<ChannelSecurity> ChannelSecurityFromEnvironment() {
                                                  .key_file = Environment("SWIFTLET_TLS_KEY"),
                                                  .server_name = Environment("SWIFTLET_TLS_SERVER_NAME"),
                                                  .token_file = Environment("SWIFTLET_TOKEN_FILE")}));
-  if (security.token.empty()) security.token = Environment("SWIFTLET_TOKEN");
+  if (security.token.empty()) security.token = FirstLine(Environment("SWIFTLET_TOKEN"));
   SWIFTLET_RETURN_IF_ERROR(CheckChannelSecurity(security));
   return security;
 }

@@ -37,6 +37,8 @@ struct ChannelSecurityFiles {
 
 // NOT_FOUND or INVALID_ARGUMENT name the file.
 absl::StatusOr<ChannelSecurity> ReadChannelSecurity(const ChannelSecurityFiles& files);
+// What a token is where it comes with more: a line end, as from a file or a Secret made of one.
+std::string FirstLine(std::string text);
 
 // By the environment: SWIFTLET_TLS (anything but "" and "0"), SWIFTLET_TLS_CA, SWIFTLET_TLS_CERT,
 // SWIFTLET_TLS_KEY, SWIFTLET_TLS_SERVER_NAME and SWIFTLET_TOKEN_FILE as above; the token itself in

@@ -47,6 +47,21 @@ void CallLog::SetSlowRequests(absl::Duration slow, bool with_users) {
   with_users_.store(with_users);
 }
 
+void CallLog::WriteRefusal(Refusal reason, Method method, std::string_view client,
+                           const std::function<std::string()>& peer) {
+  const auto r = static_cast<size_t>(reason);
+  RefusalLines& of = refusals_[r];
+  if (of.lines.Take(NowNs()) > 0) {
+    of.num_dropped.fetch_add(1);
+    return;
+  }
+  const uint64_t dropped = of.num_dropped.exchange(0);
+  CallLogger()->warn(
+      "refused, {}: {} of {}{}{}", kRefusalNames[r], MethodName(method),
+      client.empty() ? "" : absl::StrCat(absl::string_view(client.data(), client.size()), ", "), peer(),
+      dropped == 0 ? "" : absl::StrCat("; ", dropped, " more before that were not logged"));
+}
+
 void CallLog::Write(const CallSummary& call) {
   if (IsServersFault(call.result.code())) {
     if (errors_.Take(NowNs()) > 0) {

@@ -52,6 +52,11 @@ class CallLog {
            (took > absl::Nanoseconds(slow_ns_.load(std::memory_order_relaxed)) && !IsOfAdminService(method));
   }
   void Write(const CallSummary& call);
+  // A call that was refused by its caller's fault. Of each reason two lines at first, then one in ten
+  // seconds, with the number of those that have none: who calls in a loop is named soon. client: the token's
+  // name, or empty; peer: asked for when there is a line.
+  void WriteRefusal(Refusal reason, Method method, std::string_view client,
+                    const std::function<std::string()>& peer);
 
  private:
   static bool IsServersFault(absl::StatusCode code) {
@@ -64,6 +69,11 @@ class CallLog {
   std::atomic<bool> with_users_{false};
   RateBucket slow_lines_, errors_;
   std::atomic<uint64_t> num_slow_dropped_{0}, num_errors_dropped_{0};
+  struct RefusalLines {
+    RateBucket lines{RateLimit{0.1, 2}};
+    std::atomic<uint64_t> num_dropped{0};
+  };
+  std::array<RefusalLines, kNumRefusals> refusals_;
 };
 
 }  // namespace swiftlet

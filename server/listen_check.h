@@ -1,4 +1,4 @@
-// Listening on an address, and why that fails, which gRPC and CivetWeb do not say.
+// Listening on an address, and why that fails, which gRPC does not say.
 #ifndef SWIFTLET_SERVER_LISTEN_CHECK_H_
 #define SWIFTLET_SERVER_LISTEN_CHECK_H_
 

@@ -25,10 +25,6 @@ constexpr std::array<const char*, 4> kSourceNames = {"history", "long_term", "co
 constexpr std::array<const char*, kNumSearchMethods> kSearchMethodNames = {"Recommend", "SimilarItems"};
 constexpr std::array<const char*, kNumWriteRefusals> kWriteRefusalNames = {"queue_full", "stalled",
                                                                            "disk_full"};
-constexpr std::array<const char*, kNumRefusals> kRefusalNames = {
-    "shutting_down",      "max_concurrent_requests", "method_limit", "queue_limit",
-    "deadline_too_short", "deadline_passed",         "cancelled",    "no_token",
-    "unknown_token",      "expired_token",           "role",         "rate_limit"};
 // The statuses of answers over HTTP; 0: any other.
 constexpr std::array<int, 19> kHttpStatuses = {0,   200, 400, 401, 403, 404, 405, 409, 413, 415,
                                                421, 429, 431, 499, 500, 501, 503, 504, 505};

@@ -57,7 +57,11 @@ enum class Refusal : uint8_t {
   kRole,
   kRateLimit,  // security.rate_limit
 };
-inline constexpr size_t kNumRefusals = 12;
+inline constexpr std::array<const char*, 12> kRefusalNames = {
+    "shutting_down",      "max_concurrent_requests", "method_limit", "queue_limit",
+    "deadline_too_short", "deadline_passed",         "cancelled",    "no_token",
+    "unknown_token",      "expired_token",           "role",         "rate_limit"};
+inline constexpr size_t kNumRefusals = kRefusalNames.size();
 
 // What is taken up again when its files change, or by SIGHUP (the configuration).
 enum class Reload : uint8_t { kTls, kTokens, kConfiguration };

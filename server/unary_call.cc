@@ -47,7 +47,7 @@ std::string_view Header(const grpc::CallbackServerContext& context, const char* 
 
 }  // namespace
 
-absl::Status Authorize(const CallGate& gate, Method method, const grpc::CallbackServerContext& context,
+absl::Status Authorize(CallGate& gate, Method method, const grpc::CallbackServerContext& context,
                        AuditRecord* record) {
   AccessControl& access = *gate.access;
   const std::string peer = access.looks_at_peers() ? gate.origin.PeerOf(context) : std::string();
@@ -56,7 +56,10 @@ absl::Status Authorize(const CallGate& gate, Method method, const grpc::Callback
                     peer, Call::Clock::now().time_since_epoch().count());
   if (record != nullptr && decision.client != nullptr) record->client = *decision.client;
   if (decision.denial == AccessDenial::kNone) return absl::OkStatus();
-  gate.metrics->CountRefusal(method, ToRefusal(decision.denial));
+  const Refusal reason = ToRefusal(decision.denial);
+  gate.metrics->CountRefusal(method, reason);
+  gate.log.WriteRefusal(reason, method, decision.client != nullptr ? *decision.client : std::string_view(),
+                        [&] { return gate.origin.PeerOf(context); });
   return decision.ToStatus(method);
 }
 

@@ -45,9 +45,9 @@ namespace swiftlet {
 
 struct CallGate;
 
-// Whether the call may be made, asked of gate.access; a refusal is counted. record: receives who calls; may
-// be null. For calls that are no Call (streams).
-absl::Status Authorize(const CallGate& gate, Method method, const grpc::CallbackServerContext& context,
+// Whether the call may be made, asked of gate.access; a refusal is counted, and some are logged. record:
+// receives who calls; may be null. For calls that are no Call (streams).
+absl::Status Authorize(CallGate& gate, Method method, const grpc::CallbackServerContext& context,
                        AuditRecord* record);
 // Of a call that the audit log keeps; null for others. Tells the caller its request id: that of the metadata
 // "x-request-id", else a new one, as trailing metadata of that name. Its trace is that of the metadata

@@ -166,14 +166,19 @@ absl::StatusOr<rocksdb::BackupInfo> Find(const rocksdb::BackupEngineReadOnly& en
   return info;
 }
 
-// A backup within the database would grow with each one, and go with it; a restore into the backups, or over
-// them, would spoil them.
-absl::Status CheckApart(const std::string& backups, const std::string& data_dir) {
+// A backup within the database would grow with each one, and go with it.
+absl::Status CheckOutside(const std::string& backups, const std::string& data_dir) {
   if (IsWithin(backups, data_dir)) {
     return absl::FailedPreconditionError(absl::StrCat("the directory of backups, ", backups,
                                                       ", is in the data directory, ", data_dir,
                                                       ": they must differ"));
   }
+  return absl::OkStatus();
+}
+
+// A restore over the backups, or into them, would spoil them.
+absl::Status CheckApart(const std::string& backups, const std::string& data_dir) {
+  SWIFTLET_RETURN_IF_ERROR(CheckOutside(backups, data_dir));
   if (IsWithin(data_dir, backups)) {
     return absl::FailedPreconditionError(absl::StrCat("the data directory, ", data_dir,
                                                       ", is in the directory of backups, ", backups,
@@ -276,7 +281,7 @@ absl::Status WriteMarker(const std::string& data_dir) {
 
 absl::StatusOr<BackupInfo> Database::CreateBackup(const BackupOptions& options) {
   SWIFTLET_RETURN_IF_ERROR(impl_->CheckStillThere());
-  SWIFTLET_RETURN_IF_ERROR(CheckApart(options.directory, impl_->options.path));
+  SWIFTLET_RETURN_IF_ERROR(CheckOutside(options.directory, impl_->options.path));
   SWIFTLET_ASSIGN_OR_RETURN(const FileHandle lock, LockBackups(options.directory));
   const auto error = [&](const rocksdb::Status& status, std::string_view what) {
     return FromRocksDb(status, options.directory, what);

@@ -37,7 +37,7 @@ void AddSecurityFlags(CLI::App& app, ChannelSecurityFiles& files) {
 absl::StatusOr<ChannelSecurity> ResolveSecurity(const ChannelSecurityFiles& files) {
   SWIFTLET_ASSIGN_OR_RETURN(ChannelSecurity security, ReadChannelSecurity(files));
   if (const char* token = std::getenv("SWIFTLET_TOKEN"); security.token.empty() && token != nullptr) {
-    security.token = token;
+    security.token = FirstLine(token);
     SWIFTLET_RETURN_IF_ERROR(CheckChannelSecurity(security));
   }
   return security;

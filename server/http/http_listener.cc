@@ -35,8 +35,8 @@ using boost::system::error_code;
 
 // Connections taken up before others get their turn on the thread.
 constexpr int kAcceptAtOnce = 64;
-// At the end, so long requests may take to begin; those that have begun have Shutdown's time.
-constexpr absl::Duration kForHeads = absl::Seconds(1);
+// At the end, so long requests may take to arrive; answers have Shutdown's time.
+constexpr absl::Duration kForRequests = absl::Seconds(1);
 // Where accept4 fails though somebody waits: no memory, no descriptor.
 constexpr std::chrono::milliseconds kRetryAccept(100);
 
@@ -181,10 +181,10 @@ void HttpListener::Impl::Shutdown(absl::Duration timeout) {
       sessions->all_closed.WaitFor(sessions->mu, end - absl::Now());
     }
   };
-  const absl::Duration for_heads = std::min(timeout, kForHeads);
-  wait(for_heads);
+  const absl::Duration for_requests = std::min(timeout, kForRequests);
+  wait(for_requests);
   for (const auto& session : sessions->Open()) session->GiveUp();
-  wait(timeout - for_heads);
+  wait(timeout - for_requests);
   for (const auto& session : sessions->Open()) session->Abort();
   wait(absl::Seconds(1));
   sessions->stopped.store(true);

@@ -54,7 +54,7 @@ class HttpListener {
 
   // Closes connections that wait for a request, and each of the others after the answer that it waits for.
   void StopAccepting();
-  // Waits so long for connections to end, a second for those that have not sent the head of a request, then
+  // Waits so long for connections to end, a second for those that have not sent a whole request, then
   // cuts off what is left. Nothing of this calls anybody afterwards; replies that are still held do nothing.
   void Shutdown(absl::Duration timeout);
 

@@ -11,8 +11,8 @@ namespace {
 // A scrape takes milliseconds, and comes from a few machines every few seconds. Few enough for the
 // descriptors that are left where all others are taken: then most of all somebody should be able to look.
 constexpr int64_t kMaxConnections = 32;
-constexpr int64_t kMaxBodyBytes = 4096;  // nobody sends one
-constexpr absl::Duration kRequestTimeout = absl::Seconds(10);
+constexpr int64_t kMaxBodyBytes = 4096;                       // nobody sends one
+constexpr absl::Duration kRequestTimeout = absl::Seconds(3);  // and to take an answer
 
 HttpResponse Plain(int status, std::string_view text) {
   return {.status = status,

@@ -77,7 +77,7 @@ def security_from_environment() -> Dict[str, Any]:
     tls = None
     if ca or cert or key or name or os.environ.get("SWIFTLET_TLS", "0") not in ("", "0"):
         tls = Tls.from_files(ca, cert, key, name)
-    token = os.environ.get("SWIFTLET_TOKEN", "")
+    token = os.environ.get("SWIFTLET_TOKEN", "").rstrip("\r\n")  # as from a file
     token_file = os.environ.get("SWIFTLET_TOKEN_FILE", "")
     if token_file:
         lines = pathlib.Path(token_file).read_text(encoding="ascii").splitlines()

@@ -115,7 +115,7 @@ class StreamSession final : public Session, public std::enable_shared_from_this<
   }
   void GiveUp() override {
     Post([](StreamSession& self) {
-      if (self.waits_for_head_) self.Close();
+      if (self.waits_for_request_) self.Close();
     });
   }
   template <typename Work>
@@ -157,6 +157,7 @@ class StreamSession final : public Session, public std::enable_shared_from_this<
   }
 
   void Send(HttpResponse response) {
+    if (waits_for_request_) SetWaitsForRequest(false);  // no more of it is wanted
     std::string bytes = Head(response, response.body.size());
     if (!head_only_) bytes += response.body;
     Enqueue(std::move(bytes), nullptr, /*last=*/true);
@@ -209,13 +210,13 @@ class StreamSession final : public Session, public std::enable_shared_from_this<
     };
   }
 
-  void SetWaitsForHead(bool waits) {
-    waits_for_head_ = waits;
+  void SetWaitsForRequest(bool waits) {
+    waits_for_request_ = waits;
     waits_since_ns.store(waits ? SteadyNs() : 0, std::memory_order_relaxed);
   }
 
   void Handshake() {
-    SetWaitsForHead(true);
+    SetWaitsForRequest(true);
     peer_ = PeerName(lowest().socket());
     if constexpr (kHasTls<Stream>) {
       ExpireAfter(sessions_->options.handshake_timeout);
@@ -230,7 +231,7 @@ class StreamSession final : public Session, public std::enable_shared_from_this<
   }
 
   void WaitForRequest() {
-    if (!waits_for_head_) SetWaitsForHead(true);
+    if (!waits_for_request_) SetWaitsForRequest(true);
     parser_.emplace();
     parser_->body_limit(static_cast<uint64_t>(sessions_->options.max_body_bytes));
     parser_->header_limit(HttpListener::kMaxHeaderBytes);
@@ -259,7 +260,6 @@ class StreamSession final : public Session, public std::enable_shared_from_this<
   }
 
   void TakeHead() {
-    SetWaitsForHead(false);
     auto& message = parser_->get();
     version_ = message.version();
     keep_alive_ = message.keep_alive();
@@ -309,13 +309,13 @@ class StreamSession final : public Session, public std::enable_shared_from_this<
   }
 
   void Handle() {
+    SetWaitsForRequest(false);
     lowest().expires_never();
     sessions_->handler->Handle(std::move(request_), std::make_shared<Reply>(this->shared_from_this()));
   }
 
   // What could not be read as a request.
   void Fail(error_code error) {
-    SetWaitsForHead(false);
     if (error.category() != http::make_error_code(http::error::bad_method).category() ||
         error == http::error::end_of_stream || error == http::error::partial_message) {
       return Close();  // the client is gone, or too slow
@@ -424,7 +424,7 @@ class StreamSession final : public Session, public std::enable_shared_from_this<
   bool head_only_ = false;
   bool unread_body_ = false;
   bool idle_ = false;
-  bool waits_for_head_ = false;
+  bool waits_for_request_ = false;
   bool closed_ = false;
 };
 

@@ -26,10 +26,10 @@ class Session {
   virtual void CloseIfIdle() = 0;
   // Closes it.
   virtual void Abort() = 0;
-  // Closes it if the head of a request has not come yet.
+  // Closes it if no whole request has come yet.
   virtual void GiveUp() = 0;
 
-  // Since when the head of a request has been waited for; 0: it is there. Any thread.
+  // Since when a request has been waited for; 0: all of it is there. Any thread.
   std::atomic<int64_t> waits_since_ns{0};  // of the steady clock
 };
 
@@ -57,8 +57,8 @@ struct Sessions {
     return all;
   }
 
-  // Gives up the one that has waited longest for the head of a request, if that is longer than a moment, so
-  // that connections which say nothing, or little by little, close nobody out.
+  // Gives up the one that has waited longest for a request, or the rest of one, if that is longer than a
+  // moment, so that connections which say nothing, or little by little, close nobody out.
   bool GiveUpOldest() ABSL_LOCKS_EXCLUDED(mu);
 
   Mutex mu;

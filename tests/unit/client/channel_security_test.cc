@@ -80,7 +80,7 @@ TEST_F(ChannelSecurityTest, AKeyOfAnotherCertificateIsNamed) {
 
 TEST_F(ChannelSecurityTest, TheEnvironmentIsRead) {
   setenv("SWIFTLET_TLS_CA", Write("ca", kCertificate).c_str(), 1);
-  setenv("SWIFTLET_TOKEN", "secret", 1);
+  setenv("SWIFTLET_TOKEN", "secret\n", 1);  // as from a file or a Secret made of one
   const absl::StatusOr<ChannelSecurity> security = ChannelSecurityFromEnvironment();
   unsetenv("SWIFTLET_TLS_CA");
   unsetenv("SWIFTLET_TOKEN");

@@ -102,6 +102,23 @@ TEST_F(CallLogTest, ASlowCallIsOneLineWithoutTheUser) {
   EXPECT_EQ(Line()["user"], "Jane \"J\" Doe");
 }
 
+TEST_F(CallLogTest, RefusedCallersAreNamedNowAndThen) {
+  int num_asked = 0;
+  const auto refuse = [&](Refusal reason, std::string_view client) {
+    log_.WriteRefusal(reason, Method::kRecommend, client, [&] {
+      ++num_asked;
+      return std::string("ipv4:10.0.0.7:4711");
+    });
+  };
+  for (int i = 0; i < 1000; ++i) refuse(Refusal::kRateLimit, "shop");
+  ASSERT_THAT(Lines(), SizeIs(2));
+  EXPECT_EQ(Lines()[0], "warning refused, rate_limit: Recommend of shop, ipv4:10.0.0.7:4711");
+  EXPECT_EQ(num_asked, 2);
+  refuse(Refusal::kUnknownToken, "");
+  ASSERT_THAT(Lines(), SizeIs(3)) << "each reason has lines of its own";
+  EXPECT_EQ(Lines()[2], "warning refused, unknown_token: Recommend of ipv4:10.0.0.7:4711");
+}
+
 TEST_F(CallLogTest, FailuresNameTheRequest) {
   log_.Write(Call(absl::Milliseconds(1), absl::DataLossError("users: block checksum")));
   ASSERT_THAT(Lines(), SizeIs(1));

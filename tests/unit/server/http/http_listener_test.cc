@@ -119,7 +119,7 @@ class FullHttpListenerTest : public HttpListenerTest {
 TEST_F(FullHttpListenerTest, TheOneThatHasWaitedLongestMakesRoom) {
   const int busy = Connect(kRequest);
   const std::shared_ptr<HttpReply> reply = handler_.taken.get_future().get();
-  const int slow = Connect("GET /slow HT");
+  const int slow = Connect("POST /slow HTTP/1.1\r\nContent-Length: 9\r\n\r\nh");
   while (listener_->num_connections() < 2) usleep(1000);
   usleep(20'000);
   const int silent = Connect("");
