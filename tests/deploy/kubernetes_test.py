@@ -487,8 +487,8 @@ class Rendered(unittest.TestCase):
             self.assertIn(mount, server["volumeMounts"])
         self.assertEqual(spec["securityContext"], users["spec"]["template"]["spec"]["securityContext"])
 
-        def restore():
-            command = [part.replace("/var/lib/swiftlet", pod) for part in container["command"]]
+        def restore(backup="--backup-id 1"):
+            command = [part.replace("/var/lib/swiftlet", pod).replace("--backup-id 1", backup) for part in container["command"]]
             return run(*command, cwd=data, env={**os.environ, "PATH": BIN + ":" + os.environ["PATH"]})
 
         def asides():
@@ -516,6 +516,15 @@ class Rendered(unittest.TestCase):
                 self.assertIn("a server has this database open", result.stdout)
                 self.assertIn("CURRENT", os.listdir(data))
                 holder.stdin.close()
+        # Of a backup that is not there: no server begins a new database in the place of the one that was set aside.
+        result = restore("--backup-id 7")
+        self.assertEqual(result.returncode, 1, result.stdout)
+        self.assertIn("there is 1", result.stdout)
+        result = run(program("swiftlet-server"), f"--data-dir={data}", f"--model-dir={pod}", "--listen=127.0.0.1:0", "--metrics=off")
+        self.assertEqual(result.returncode, 1, result.stdout)
+        self.assertIn("restore the backup again", result.stdout)
+        self.assertEqual(restore().returncode, 0)
+        self.assertIn("CURRENT", os.listdir(data))
 
     def test_pin_and_unpin(self):
         import yaml  # pylint: disable=import-outside-toplevel
