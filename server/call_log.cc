@@ -48,7 +48,7 @@ void CallLog::SetSlowRequests(absl::Duration slow, bool with_users) {
 }
 
 void CallLog::WriteRefusal(Refusal reason, Method method, std::string_view client,
-                           const std::function<std::string()>& peer) {
+                           absl::FunctionRef<std::string()> peer) {
   const auto r = static_cast<size_t>(reason);
   RefusalLines& of = refusals_[r];
   if (of.lines.Take(NowNs()) > 0) {

@@ -10,8 +10,10 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <string>
 #include <string_view>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "server/method.h"
@@ -56,7 +58,7 @@ class CallLog {
   // seconds, with the number of those that have none: who calls in a loop is named soon. client: the token's
   // name, or empty; peer: asked for when there is a line.
   void WriteRefusal(Refusal reason, Method method, std::string_view client,
-                    const std::function<std::string()>& peer);
+                    absl::FunctionRef<std::string()> peer);
 
  private:
   static bool IsServersFault(absl::StatusCode code) {

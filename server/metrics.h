@@ -155,6 +155,7 @@ class ServerMetrics {
 
   // The exposition, as GET /metrics answers it (http/metrics_page.h, http/api_gateway.h).
   std::string Text() const;
+  static constexpr char kTextType[] = "text/plain; version=0.0.4; charset=utf-8";
 
  private:
   class GaugeCollector;

@@ -131,17 +131,6 @@ void MoveMean(const AttentionModel& model, float kept, AttentionModel* mean) {
 
 }  // namespace
 
-std::vector<bool> MarkRepeated(const Dataset& data) {
-  std::vector<bool> repeated(data.events.size(), false);
-  std::vector<uint32_t> last_user(data.num_items(), UINT32_MAX);  // whose events had the item, so far
-  for (size_t e = 0; e < data.events.size(); ++e) {
-    const TrainingEvent& event = data.events[e];
-    repeated[e] = last_user[event.item] == event.user;
-    last_user[event.item] = event.user;
-  }
-  return repeated;
-}
-
 std::vector<FitExample> MakeExamples(const Dataset& data, std::span<const EventClass> classes,
                                      const std::vector<bool>& skip, const AttentionFitOptions& options) {
   const std::vector<bool> repeated = MarkRepeated(data);

@@ -65,10 +65,6 @@ struct FitExample {
   size_t event = 0;
 };
 
-// By event: whether the user had its item before. Such items are not recommended, so that they are nothing to
-// predict either: it would be learned to repeat what was last.
-std::vector<bool> MarkRepeated(const Dataset& data);
-
 // Examples of the newest events of every user, in order of user, then event; events without one before them,
 // repeated ones, and those that `skip` marks (empty: none) are left out, and so are events of a negative
 // class.

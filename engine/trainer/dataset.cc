@@ -143,6 +143,17 @@ size_t CountIdentical(const Dataset& data) {
   return count;
 }
 
+std::vector<bool> MarkRepeated(const Dataset& data) {
+  std::vector<bool> repeated(data.events.size(), false);
+  std::vector<uint32_t> last_user(data.num_items(), UINT32_MAX);  // whose events had the item, so far
+  for (size_t e = 0; e < data.events.size(); ++e) {
+    const TrainingEvent& event = data.events[e];
+    repeated[e] = last_user[event.item] == event.user;
+    last_user[event.item] = event.user;
+  }
+  return repeated;
+}
+
 Dataset Subset(const Dataset& data, const std::vector<bool>& keep) {
   Dataset part;
   part.event_types = data.event_types;

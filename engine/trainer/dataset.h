@@ -97,6 +97,10 @@ Dataset Subset(const Dataset& data, const std::vector<bool>& keep);
 // on a server, but for what is predicted.
 size_t CountIdentical(const Dataset& data);
 
+// By event: whether the user had its item before. Such items are not recommended, so that they are nothing to
+// predict either: it would be learned to repeat what was last.
+std::vector<bool> MarkRepeated(const Dataset& data);
+
 // XXH3-128 (32 hex digits) of the events in order, ids included.
 std::string Fingerprint(const Dataset& data);
 

@@ -15,6 +15,7 @@
 #include "server/http/openapi.h"
 #include "server/http/passed_call.h"
 #include "server/method.h"
+#include "server/metrics.h"
 #include "server/security/listen_rule.h"
 #include "server/trace_context.h"
 #include "server/version.h"
@@ -247,8 +248,7 @@ void ApiGateway::Handle(HttpRequest request, std::shared_ptr<HttpReply> reply) {
                      .reply = std::move(reply)};
   if (method->descriptor->server_streaming()) return PassStream(std::move(call));
   PassUnary(std::move(call), [this, metrics](std::string json) {
-    if (metrics)
-      return MakeResponse("text/plain; version=0.0.4; charset=utf-8", options_.metrics(), "no-store");
+    if (metrics) return MakeResponse(ServerMetrics::kTextType, options_.metrics(), "no-store");
     return MakeResponse("application/json", std::move(json) + "\n", "no-store");
   });
 }

@@ -53,7 +53,7 @@ std::optional<HttpResponse> MetricsPage::CheckHead(const HttpRequest& head) {
 
 void MetricsPage::Handle(HttpRequest /*request*/, std::shared_ptr<HttpReply> reply) {
   reply->Send({.status = 200,
-               .content_type = "text/plain; version=0.0.4; charset=utf-8",
+               .content_type = ServerMetrics::kTextType,
                .headers = {{"Cache-Control", "no-store"}},
                .body = metrics_->Text()});
 }

@@ -1,5 +1,6 @@
 // GET /metrics for Prometheus, on a port of its own: no token and no TLS, but the limits of any HttpListener,
-// so that connections which say nothing, or little by little, keep nobody from being watched.
+// so that connections which say nothing, or little by little, keep nobody from being watched. Its thread is
+// its own: gauges that wait for a disk hold up scrapes alone.
 #ifndef SWIFTLET_SERVER_HTTP_METRICS_PAGE_H_
 #define SWIFTLET_SERVER_HTTP_METRICS_PAGE_H_
 

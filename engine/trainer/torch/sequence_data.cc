@@ -13,15 +13,13 @@ SequenceData MakeSequences(const Dataset& data, std::span<const EventClass> clas
   sequences.num_items = data.num_items();
   sequences.num_classes = std::max<size_t>(1, classes.size());
   sequences.begin.assign(data.user_begin.begin(), data.user_begin.end());
-  std::vector<uint32_t> last_user(data.num_items(), UINT32_MAX);  // whose events had the item, so far
-  for (uint32_t u = 0; u < data.num_users(); ++u) {
-    for (const TrainingEvent& e : data.EventsOf(u)) {
-      const uint32_t c = ClassOfEvent(classes, e.type, e.value);
-      sequences.items.push_back(e.item);
-      sequences.classes.push_back(c);
-      sequences.is_target.push_back(classes[c].sign > 0 && last_user[e.item] != u ? 1 : 0);
-      last_user[e.item] = u;
-    }
+  const std::vector<bool> repeated = MarkRepeated(data);
+  for (size_t k = 0; k < data.events.size(); ++k) {
+    const TrainingEvent& e = data.events[k];
+    const uint32_t c = ClassOfEvent(classes, e.type, e.value);
+    sequences.items.push_back(e.item);
+    sequences.classes.push_back(c);
+    sequences.is_target.push_back(classes[c].sign > 0 && !repeated[k] ? 1 : 0);
   }
   return sequences;
 }

@@ -43,7 +43,7 @@ constexpr size_t kLingerBytes = size_t{32} << 20;
 // How often it is looked whether a client still waits for an answer.
 constexpr std::chrono::milliseconds kLookForClient(250);
 
-// So long a client may take to begin a request even where others wait for a connection.
+// So long a client may take to send a request even where others wait for a connection.
 constexpr std::chrono::seconds kMoment(1);
 
 int64_t SteadyNs() { return Clock::now().time_since_epoch() / std::chrono::nanoseconds(1); }
