@@ -77,6 +77,53 @@ class SparseGradient {
   MatrixF values_;
 };
 
+// Steps of the vectors of items' features in one table. Where there are none, does nothing.
+class FeatureSteps {
+ public:
+  FeatureSteps(const ItemFeatures* features, Eigen::Index dim)
+      : features_(features != nullptr && !features->empty() ? features : nullptr),
+        batches_(features_ != nullptr ? BatchesOfOneMove(*features, static_cast<size_t>(dim)) : 1),
+        adam_(num_features(), dim),
+        gradient_(MatrixF::Zero(num_features(), dim)),
+        moves_(num_features(), dim) {}
+
+  // Of a batch: the gradient of the table's rows, of which the last column is something else. Every so many
+  // batches, and with is_last, it moves the rows.
+  void Update(const SparseGradient& items, bool is_last, float learning_rate, ThreadPool* pool,
+              MatrixF* table) {
+    if (features_ == nullptr) return;
+    const auto dim = static_cast<size_t>(table->cols());
+    for (size_t k = 0; k < items.rows().size(); ++k) {
+      AddToFeatures(*features_, items.rows()[k], std::span(items.Values(k).data(), dim), gradient_.data());
+    }
+    if (++batch_ < batches_ && !is_last) return;
+    batch_ = 0;
+    ++step_;
+    moves_.setZero();
+    ForPieces(pool, features_->num_features, 128, [&](size_t begin, size_t end, size_t) {
+      for (auto f = static_cast<Eigen::Index>(begin); f < static_cast<Eigen::Index>(end); ++f) {
+        if (gradient_.row(f).isZero(0)) continue;
+        adam_.Update(f, gradient_.row(f), step_, learning_rate, 0, moves_.row(f));
+      }
+    });
+    gradient_.setZero();
+    MoveItems(*features_, std::span(moves_.data(), static_cast<size_t>(moves_.size())), dim, pool,
+              table->data());
+  }
+
+ private:
+  Eigen::Index num_features() const {
+    return features_ != nullptr ? static_cast<Eigen::Index>(features_->num_features) : 0;
+  }
+
+  const ItemFeatures* const features_;
+  const size_t batches_;
+  Adam adam_;
+  MatrixF gradient_, moves_;
+  size_t batch_ = 0;  // since the last step
+  uint64_t step_ = 0;
+};
+
 // The last column of the gradient of a table's row is that of its bias (items) or attention logit (inputs).
 struct Optimizer {
   explicit Optimizer(const AttentionModel& model)
@@ -252,6 +299,8 @@ absl::StatusOr<FitResult> FitAttention(const FitInput& training, const FitInput&
   std::vector<size_t> order(training.examples.size());
   std::iota(order.begin(), order.end(), size_t{0});
   Optimizer optimizer(*model);
+  FeatureSteps item_steps(training.features, model->items.cols());
+  FeatureSteps input_steps(training.features, model->items.cols());
   SparseGradient d_items(num_items, model->items.cols() + 1), d_inputs(num_items, model->items.cols() + 1);
   const size_t num_workers = pool == nullptr ? 1 : pool->num_threads() + 1;
   std::vector<internal::GradientScratch> scratch(num_workers);
@@ -341,6 +390,9 @@ absl::StatusOr<FitResult> FitAttention(const FitInput& training, const FitInput&
                                        model->item_logits.row(row));
         }
       });
+      const bool is_last = begin + batch.size() == order.size();
+      if (options.train_items) item_steps.Update(d_items, is_last, rate, pool, &model->items);
+      input_steps.Update(d_inputs, is_last, rate, pool, &model->inputs);
       optimizer.class_logits.Update(0, total.class_logits.transpose(), step, logit_rate, 0,
                                     model->class_logits.transpose());
       optimizer.position_logits.Update(0, total.position_logits.transpose(), step, logit_rate, 0,
@@ -354,7 +406,6 @@ absl::StatusOr<FitResult> FitAttention(const FitInput& training, const FitInput&
       optimizer.scalars.Update(0, d_scalars, step, logit_rate, 0, scalars);
       model->long_term_logit = scalars[0];
       model->long_term_scale *= std::exp(scalars[1]);
-      const bool is_last = begin + batch.size() == order.size();
       if (options.average_decay > 0 && (is_last || step - steps_of_mean >= kStepsOfMean)) {
         const auto steps = static_cast<double>(step - steps_of_mean);
         MoveMean(*model, static_cast<float>(std::pow(double{options.average_decay}, steps)), &mean);

@@ -5,7 +5,8 @@
 //   score_i = b_i + <q, v_i>,  q = sum_j a_j s_j x_j + a_L c p,  a = softmax(logits),
 //   loss = log(exp(score_target) + N / n * sum_(i in sample) exp(score_i)) - score_target
 //
-// Learned by Adam: the logits, the tables x and v, the bias b, and the scale c of the long-term vectors p.
+// Learned by Adam: the logits, the tables x and v (each the sum of rows of items and of their features, where
+// these are given: item_features.h), the bias b, and the scale c of the long-term vectors p.
 #ifndef SWIFTLET_ENGINE_TRAINER_ATTENTION_FIT_H_
 #define SWIFTLET_ENGINE_TRAINER_ATTENTION_FIT_H_
 
@@ -16,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "engine/trainer/als.h"
 #include "engine/trainer/dataset.h"
+#include "engine/trainer/item_features.h"
 #include "engine/trainer/matrix.h"
 #include "engine/trainer/progress.h"
 #include "engine/trainer/training_curve.h"
@@ -80,7 +82,8 @@ struct FitInput {
   const Dataset* data = nullptr;
   std::span<const uint32_t> event_classes;  // class of every event
   std::span<const FitExample> examples;
-  const MatrixF* long_term = nullptr;  // [examples, dim]
+  const MatrixF* long_term = nullptr;      // [examples, dim]
+  const ItemFeatures* features = nullptr;  // of the data's items, for training; null or empty: none
 };
 
 // Gradient of the mean loss over some examples, with respect to every parameter, dense. For tests.

@@ -27,14 +27,6 @@ constexpr size_t kMaxSampledUsers = 2000;
 constexpr size_t kMaxScores = 20'000'000;  // about a second
 constexpr size_t kHeldOutPart = 5;         // one in so many items is taken for new
 
-ItemContent ContentOf(const Dataset& data, size_t item) {
-  ItemContent content;
-  if (!data.item_titles.empty()) content.title = data.item_titles[item];
-  if (!data.item_categories.empty()) content.categories = data.item_categories[item];
-  if (!data.item_attributes.empty()) content.attributes = data.item_attributes[item];
-  return content;
-}
-
 // The last fifth of the items by their first event, ties at random, into held_out; with them the part of the
 // events from the first of theirs on that they had.
 void HoldOutNewItems(const Dataset& data, uint64_t seed, ContentTargets* targets) {
@@ -181,6 +173,14 @@ void AppendItem(const ItemDescription& item, const ContentPlace& place, Snapshot
 
 ItemContent ContentOf(const ItemDescription& item) {
   return {.title = item.title, .categories = item.categories, .attributes = item.attributes};
+}
+
+ItemContent ContentOf(const Dataset& data, size_t item) {
+  ItemContent content;
+  if (!data.item_titles.empty()) content.title = data.item_titles[item];
+  if (!data.item_categories.empty()) content.categories = data.item_categories[item];
+  if (!data.item_attributes.empty()) content.attributes = data.item_attributes[item];
+  return content;
 }
 
 absl::Status AddContent(const Dataset& data, std::span<const ExternalVectors> externals,

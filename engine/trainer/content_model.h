@@ -18,8 +18,9 @@ struct ContentOptions {
   ContentFitOptions fit;
 };
 
-// Borrows from the description.
+// Borrows from the description, or from the data set's of its item `item`.
 ItemContent ContentOf(const ItemDescription& item);
+ItemContent ContentOf(const Dataset& data, size_t item);
 
 // Sets model->contents.content, fitted to the items of `data` (whose model it is) and their descriptions, and
 // appends a row for each of data.unseen_items that the tower knows something about: its vectors, bias and

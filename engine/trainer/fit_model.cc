@@ -167,7 +167,9 @@ absl::StatusOr<FittedModel> FitMarked(const Dataset& data, const std::vector<boo
                           DrawStaleness(examples.size(), kMeanStaleness, attention.seed), pool);
   const MatrixF validation_prefixes =
       FoldInPrefixes(data, result.classes, als.items, als_options, validation_examples, pool);
-  const FitInput training{&data, event_classes, examples, &prefixes};
+  const ItemFeatures features = options.item_features ? MakeItemFeatures(data) : ItemFeatures{};
+  result.num_item_features = features.num_features;
+  const FitInput training{&data, event_classes, examples, &prefixes, &features};
   const FitInput validation{&data, event_classes, validation_examples, &validation_prefixes};
 
   AttentionModel& model = result.attention;

@@ -23,6 +23,7 @@ struct FitOptions {
   AttentionFitOptions attention;
   std::vector<ValueEdges> value_edges;
   RowType row_type = RowType::kFloat32;  // what the snapshot stores; the fit itself is in float32
+  bool item_features = true;  // learns a vector for what items share (item_features.h), where it is known
 };
 
 struct FittedModel {
@@ -40,6 +41,7 @@ struct FittedModel {
   FitResult fit;
   double als_loss = 0;
   float als_lambda = 0;  // that was used
+  size_t num_item_features = 0;
 };
 
 // The class logit of a type that nothing was learned about: mean_logit + log(|weight| / mean_weight), means

@@ -30,6 +30,8 @@ absl::Status SaySizes(const Dataset& data, const TrainingOptions& training, Prog
     // of x and v; user factors, and the folded-in vectors of the examples.
     rows = 12 * items + 3 * users +
            std::min<double>(options.attention.max_examples, static_cast<double>(data.events.size()));
+    // Gradient, step and two moments of the features' vectors for each of x and v.
+    if (options.item_features) rows += 8 * static_cast<double>(MakeItemFeatures(data).num_features);
   } else if (training.kind == "ials") {
     rows = 3 * (items + users);  // the factors, along other axes, and those that are solved for
   } else if (training.kind == "pure-svd" || training.kind == "nmf") {

@@ -286,6 +286,11 @@ void AddModelFlags(CLI::App* app, ModelOptions* o) {
                   "(default: a mean over two epochs, 0.998 at most)")
       ->check(CLI::Range(0.0, 0.99999))
       ->group(group);
+  app->add_flag("--item-features,!--no-item-features", o->training.attention.item_features,
+                "Attention, transformer: learn a vector for each category, attribute and word of titles that "
+                "items share (default: "
+                "where items are described)")
+      ->group(group);
   AddTransformerFlags(app, &o->training.transformer);
   app->add_option("--value-edges", o->value_edges,
                   "Where to split a type's values into classes, such as rating:2.5,3.5,4.5 (default: "

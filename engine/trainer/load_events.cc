@@ -196,9 +196,10 @@ absl::StatusOr<LoadStats> LoadItemFile(const ItemFileOptions& options, std::vect
                                     true));
   SWIFTLET_ASSIGN_OR_RETURN(const size_t title, FindColumn(*table, options.title_column, "--title-column",
                                                            {"title", "name"}, false));
-  SWIFTLET_ASSIGN_OR_RETURN(const size_t category,
-                            FindColumn(*table, options.category_column, "--category-column",
-                                       {"categories", "genres", "category", "genre", "tags"}, false));
+  SWIFTLET_ASSIGN_OR_RETURN(
+      const size_t category,
+      FindColumn(*table, options.category_column, "--category-column",
+                 {"categories", "genres", "category", "genre", "tags", "attributes"}, false));
   std::vector<size_t> attributes;
   for (const std::string& name : options.attribute_columns) {
     SWIFTLET_ASSIGN_OR_RETURN(attributes.emplace_back(),

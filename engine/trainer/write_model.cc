@@ -110,6 +110,7 @@ SnapshotContents ContentsOf(const Dataset& data, const FittedModel& model, const
   p["attention.epochs"] = absl::StrCat(model.fit.epochs);
   p["attention.learning_rate"] = absl::StrCat(options.attention.learning_rate);
   p["attention.num_negatives"] = absl::StrCat(options.attention.num_negatives);
+  p["attention.item_features"] = absl::StrCat(model.num_item_features);
   std::vector<std::string> unseen;
   for (const EventTypeId id : model.unseen_types) {
     const EventType* type = data.event_types.FindById(id);

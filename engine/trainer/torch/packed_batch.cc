@@ -53,7 +53,8 @@ TableOffsets FindTables(const std::vector<Parameter>& parameters) {
     const Parameter* p = FindParameter(parameters, name);
     return p != nullptr ? p->offset : TableOffsets::kNone;
   };
-  TableOffsets tables{find("output"), find("input"), find("position"), find("class")};
+  TableOffsets tables{find("output"), find("input"),   find("position"),
+                      find("class"),  find(kFeatures), find(kInputFeatures)};
   if (tables.input == TableOffsets::kNone) tables.input = tables.output;
   return tables;
 }

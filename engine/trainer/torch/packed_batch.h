@@ -32,6 +32,7 @@ void PackForEncoding(const SequenceData& data, std::span<const uint32_t> users, 
 struct TableOffsets {
   static constexpr size_t kNone = SIZE_MAX;
   size_t output = kNone, input = kNone, position = kNone, event_class = kNone;
+  size_t features = kNone, input_features = kNone;  // of the items; the latter where the tables are two
 };
 TableOffsets FindTables(const std::vector<Parameter>& parameters);
 

@@ -49,7 +49,8 @@ std::vector<SequenceTarget> HoldOutLast(SequenceData* data) {
                     .begin = {0},
                     .items = {},
                     .classes = {},
-                    .is_target = {}};
+                    .is_target = {},
+                    .item_features = std::move(data->item_features)};
   for (uint32_t u = 0; u < data->num_users(); ++u) {
     size_t end = data->begin[u + 1];
     for (size_t e = end; e-- > data->begin[u] + 2;) {

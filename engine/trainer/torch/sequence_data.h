@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/trainer/dataset.h"
+#include "engine/trainer/item_features.h"
 #include "engine/trainer/split.h"
 
 namespace swiftlet {
@@ -15,10 +16,11 @@ namespace swiftlet {
 // Events of all users, a user's own oldest first.
 struct SequenceData {
   size_t num_items = 0, num_classes = 1;
-  std::vector<size_t> begin;       // [users + 1] into the next ones
-  std::vector<uint32_t> items;     // < num_items
-  std::vector<uint32_t> classes;   // < num_classes
-  std::vector<uint8_t> is_target;  // 0: an event that is never predicted
+  std::vector<size_t> begin;        // [users + 1] into the next ones
+  std::vector<uint32_t> items;      // < num_items
+  std::vector<uint32_t> classes;    // < num_classes
+  std::vector<uint8_t> is_target;   // 0: an event that is never predicted
+  ItemFeatures item_features = {};  // or none
 
   size_t num_users() const { return begin.empty() ? 0 : begin.size() - 1; }
   size_t Length(size_t user) const { return begin[user + 1] - begin[user]; }

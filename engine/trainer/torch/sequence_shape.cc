@@ -37,6 +37,10 @@ std::vector<Parameter> TransformerParameters(const SequenceShape& s) {
     add(name("gate2.weight"), {s.dim, s.dim});
     add(name("gate2.bias"), {s.dim});
   }
+  if (s.num_features > 0) {
+    add(std::string(kFeatures), {s.num_features, s.dim});
+    if (!s.tied) add(std::string(kInputFeatures), {s.num_features, s.dim});
+  }
   return parameters;
 }
 
@@ -55,6 +59,7 @@ std::vector<float> InitialParameters(const std::vector<Parameter>& parameters, u
   std::vector<float> values(NumFloats(parameters), 0.0f);
   std::mt19937_64 random(seed);
   for (const Parameter& p : parameters) {
+    if (p.name == kFeatures || p.name == kInputFeatures) continue;
     if (p.shape.size() == 1) {
       const bool is_norm = p.name.ends_with("norm1.weight") || p.name.ends_with("norm2.weight");
       for (size_t i = 0; i < p.size; ++i) values[p.offset + i] = is_norm ? 1.0f : 0.0f;

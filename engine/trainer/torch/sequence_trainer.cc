@@ -50,6 +50,11 @@ std::string FingerprintOf(const SequenceData& data, std::span<const SequenceTarg
     add(&t.user, sizeof(t.user));
     add(t.items.data(), t.items.size() * sizeof(uint32_t));
   }
+  const ItemFeatures& features = data.item_features;
+  if (!features.empty()) {
+    add(features.begin.data(), features.begin.size() * sizeof(size_t));
+    add(features.features.data(), features.features.size() * sizeof(uint32_t));
+  }
   const std::string text = absl::StrCat(
       data.num_items, " ", o.shape.num_classes, " ", o.shape.dim, " ", o.shape.blocks, " ", o.shape.heads,
       " ", o.shape.hidden, " ", o.shape.max_length, " ", o.shape.tied, " ", static_cast<int>(o.loss.kind),
@@ -85,7 +90,10 @@ class Fit {
         parameters_(TransformerParameters(options.shape)),
         tables_(FindTables(parameters_)),
         num_floats_(NumFloats(parameters_)),
-        dense_(options.shape.num_items * options.shape.dim <= kMaxDenseTable) {
+        num_others_(std::min(num_floats_, tables_.features)),
+        batches_of_move_(
+            data.item_features.empty() ? 1 : BatchesOfOneMove(data.item_features, options.shape.dim)),
+        dense_(options.dense_tables.value_or(options.shape.num_items * options.shape.dim <= kMaxDenseTable)) {
     for (size_t u = 0; u < data.num_users(); ++u) {
       if (data.Length(u) < 2) continue;
       users_.push_back(static_cast<uint32_t>(u));
@@ -108,7 +116,13 @@ class Fit {
   absl::Status Epoch(double* loss);
   void Step(std::span<const uint32_t> users);
   void RunPiece(size_t index, size_t num_targets);
-  void Update();
+  // What the batch's gradient says of items' features; with `move`, moves these, and the items with them.
+  void UpdateFeatures(bool move);
+  // Where only rows that a batch touched are updated: moves the mean of all items as that of their features
+  // has moved since the last call.
+  void MoveAverages();
+  void Update(bool move_features);
+  bool MovesFeatures() const;  // after the batch that is at hand
   absl::Status Save(bool now);
   SequenceModel Result();
   std::span<const float> Current() const { return s_.average.empty() ? s_.values : s_.average; }
@@ -121,11 +135,18 @@ class Fit {
   const std::vector<Parameter> parameters_;
   const TableOffsets tables_;
   const size_t num_floats_;
+  const size_t num_others_;       // parameters before those of items' features
+  const size_t batches_of_move_;  // see BatchesOfOneMove
   const bool dense_;
   std::vector<uint32_t> users_, targets_;
   std::unique_ptr<NegativeSampler> sampler_;
   std::vector<Piece> pieces_;
   FitState s_;
+  std::vector<float> moved_to_;  // the mean of the features when MoveAverages was last called
+  const AdamParameters adam_{.learning_rate = o_.learning_rate,
+                             .beta1 = o_.beta1,
+                             .beta2 = o_.beta2,
+                             .weight_decay = o_.weight_decay};
   double earlier_seconds_ = 0, saved_at_ = 0;
   absl::Time begin_;
 };
@@ -143,6 +164,8 @@ absl::Status Fit::Begin() {
                          ", this one is ", s_.fingerprint, "): remove it, or give another directory"));
       }
       s_ = *std::move(state);
+      if (!s_.average.empty())
+        moved_to_.assign(s_.average.begin() + static_cast<ptrdiff_t>(num_others_), s_.average.end());
       earlier_seconds_ = saved_at_ = s_.seconds;
       progress_->Say(absl::StrFormat("%s: goes on after epoch %d (best: epoch %d, NDCG@10 %.4f)",
                                      o_.checkpoint, s_.epoch, s_.best_epoch, std::max(0.0, s_.best_ndcg)));
@@ -156,6 +179,7 @@ absl::Status Fit::Begin() {
   s_.first.assign(num_floats_, 0.0f);
   s_.second.assign(num_floats_, 0.0f);
   if (o_.average_decay > 0) s_.average = s_.values;
+  moved_to_.assign(num_floats_ - num_others_, 0.0f);
   return absl::OkStatus();
 }
 
@@ -193,12 +217,63 @@ void Fit::RunPiece(size_t index, size_t num_targets) {
                     piece.touched.data());
 }
 
+bool Fit::MovesFeatures() const {
+  const uint64_t last = (users_.size() + o_.batch_users - 1) / o_.batch_users - 1;
+  return s_.batch == last || (s_.batch + 1) % batches_of_move_ == 0;
+}
+
+void Fit::UpdateFeatures(bool move) {
+  const ItemFeatures& features = data_.item_features;
+  if (features.empty()) return;
+  const size_t dim = o_.shape.dim, size = features.num_features * dim;
+  const auto update = [&](size_t table, size_t of_features) {
+    float* const gradient = pieces_[0].gradient.data() + of_features;
+    for (size_t i = 0; i < o_.shape.num_items; ++i) {
+      for (const Piece& piece : pieces_) {
+        if (piece.touched[i] == 0) continue;
+        AddToFeatures(features, i, std::span(&piece.gradient[table + i * dim], dim), gradient);
+      }
+    }
+    if (!move) return;
+    // Moves of an epoch are those after batches_of_move_ batches each, and one at its end.
+    const uint64_t batches = (users_.size() + o_.batch_users - 1) / o_.batch_users;
+    const uint64_t moves_of_epoch = (batches + batches_of_move_ - 1) / batches_of_move_;
+    const uint64_t step = s_.epoch * moves_of_epoch + s_.batch / batches_of_move_ + 1;
+    std::vector<float> moves(s_.values.begin() + static_cast<ptrdiff_t>(of_features),
+                             s_.values.begin() + static_cast<ptrdiff_t>(of_features + size));
+    AdamStep(adam_, step, size, gradient, &s_.first[of_features], &s_.second[of_features],
+             &s_.values[of_features]);
+    for (size_t k = 0; k < size; ++k) moves[k] = s_.values[of_features + k] - moves[k];
+    MoveItems(features, moves, dim, pool_, s_.values.data() + table);
+  };
+  update(tables_.output, tables_.features);
+  if (!o_.shape.tied) update(tables_.input, tables_.input_features);
+  if (!dense_) return;
+  for (Piece& piece : pieces_) std::fill(piece.touched.begin(), piece.touched.end(), uint8_t{0});
+}
+
+void Fit::MoveAverages() {
+  const ItemFeatures& features = data_.item_features;
+  if (features.empty() || dense_ || s_.average.empty()) return;
+  const size_t dim = o_.shape.dim, size = features.num_features * dim;
+  std::vector<float> moves(num_floats_ - num_others_);
+  for (size_t k = 0; k < moves.size(); ++k) moves[k] = s_.average[num_others_ + k] - moved_to_[k];
+  const std::span<const float> all(moves);
+  MoveItems(features, all.first(size), dim, pool_, s_.average.data() + tables_.output);
+  if (!o_.shape.tied) MoveItems(features, all.last(size), dim, pool_, s_.average.data() + tables_.input);
+  moved_to_.assign(s_.average.begin() + static_cast<ptrdiff_t>(num_others_), s_.average.end());
+}
+
 // Sums the pieces' gradients in order, then one step of Adam.
-void Fit::Update() {
-  const AdamParameters adam{.learning_rate = o_.learning_rate,
-                            .beta1 = o_.beta1,
-                            .beta2 = o_.beta2,
-                            .weight_decay = o_.weight_decay};
+void Fit::Update(bool move_features) {
+  UpdateFeatures(move_features);
+  // Early on, the mean of what there is: a fixed share would keep the random start for long.
+  const float keep =
+      std::min(o_.average_decay, static_cast<float>(s_.step) / static_cast<float>(s_.step + 9));
+  const auto average = [&](size_t begin, size_t end) {
+    if (s_.average.empty()) return;
+    for (size_t i = begin; i < end; ++i) s_.average[i] += (1 - keep) * (s_.values[i] - s_.average[i]);
+  };
   const auto update = [&](size_t begin, size_t end) {
     float* const total = pieces_[0].gradient.data();
     for (size_t p = 1; p < pieces_.size(); ++p) {
@@ -208,14 +283,12 @@ void Fit::Update() {
         part[i] = 0;
       }
     }
-    AdamStep(adam, s_.step, end - begin, total + begin, &s_.first[begin], &s_.second[begin],
+    AdamStep(adam_, s_.step, end - begin, total + begin, &s_.first[begin], &s_.second[begin],
              &s_.values[begin]);
-    if (s_.average.empty()) return;
-    // Early on, the mean of what there is: a fixed share would keep the random start for long.
-    const float keep =
-        std::min(o_.average_decay, static_cast<float>(s_.step) / static_cast<float>(s_.step + 9));
-    for (size_t i = begin; i < end; ++i) s_.average[i] += (1 - keep) * (s_.values[i] - s_.average[i]);
+    average(begin, end);
   };
+  average(num_others_, num_floats_);
+  if (move_features) MoveAverages();
   const size_t dim = o_.shape.dim, num_items = o_.shape.num_items;
   size_t dense_begin = 0;
   if (!dense_) {
@@ -233,7 +306,7 @@ void Fit::Update() {
     });
     dense_begin = tables_.position;
   }
-  ForPieces(pool_, num_floats_ - dense_begin, 1 << 16,
+  ForPieces(pool_, num_others_ - dense_begin, 1 << 16,
             [&](size_t begin, size_t end, size_t) { update(dense_begin + begin, dense_begin + end); });
 }
 
@@ -262,7 +335,7 @@ void Fit::Step(std::span<const uint32_t> users) {
     for (size_t p = begin; p < end; ++p) RunPiece(p, num_targets);
   });
   ++s_.step;
-  Update();
+  Update(MovesFeatures());
 }
 
 absl::Status Fit::Epoch(double* loss) {
@@ -270,14 +343,18 @@ absl::Status Fit::Epoch(double* loss) {
   std::mt19937_64 random(MixSeed(o_.seed, 2, s_.epoch));
   std::shuffle(order.begin(), order.end(), random);
   for (size_t begin = s_.batch * o_.batch_users; begin < order.size(); begin += o_.batch_users) {
-    if (const absl::Status interrupted = CheckInterrupted(); !interrupted.ok()) {
+    // What features have summed up is not kept in a file: nothing is while there is some.
+    const bool is_whole = s_.batch % batches_of_move_ == 0;
+    if (const absl::Status interrupted = is_whole ? CheckInterrupted() : absl::OkStatus();
+        !interrupted.ok()) {
       SWIFTLET_RETURN_IF_ERROR(Save(/*now=*/true));
       return interrupted;
     }
     Step(std::span(order).subspan(begin, std::min(o_.batch_users, order.size() - begin)));
     ++s_.batch;
     for (const Piece& piece : pieces_) s_.loss_sum += piece.loss;
-    if (o_.checkpoint_seconds > 0) SWIFTLET_RETURN_IF_ERROR(Save(/*now=*/false));
+    if (o_.checkpoint_seconds > 0 && s_.batch % batches_of_move_ == 0)
+      SWIFTLET_RETURN_IF_ERROR(Save(/*now=*/false));
   }
   *loss = s_.loss_sum / static_cast<double>(std::max<size_t>(1, targets_.size()));
   s_.batch = 0;

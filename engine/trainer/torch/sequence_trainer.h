@@ -7,6 +7,7 @@
 #define SWIFTLET_ENGINE_TRAINER_TORCH_SEQUENCE_TRAINER_H_
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -38,7 +39,9 @@ struct SequenceFitOptions {
   // have had. Empty: none. `<file>.csv` gets a line for each epoch.
   std::string checkpoint;
   double checkpoint_seconds = 20;  // 0: at the end of each epoch
-  uint64_t memory_limit = 0;       // bytes that a fit may take; 0: MemoryLimit()
+  // Steps move all rows of the tables, or those that a batch touched. Not given: by the tables' size.
+  std::optional<bool> dense_tables = {};
+  uint64_t memory_limit = 0;  // bytes that a fit may take; 0: MemoryLimit()
 };
 
 struct EpochRecord {

@@ -78,6 +78,7 @@ SnapshotContents ContentsOf(const Dataset& data, std::span<const EventClass> cla
   p["transformer.loss"] = fit.loss.kind == LossKind::kGbce ? "gbce" : "softmax";
   p["transformer.batch_users"] = absl::StrCat(fit.batch_users);
   p["transformer.average_decay"] = absl::StrCat(fit.average_decay);
+  p["transformer.item_features"] = absl::StrCat(shape.num_features);
   p["seed"] = absl::StrCat(fit.seed);
   return contents;
 }
@@ -89,6 +90,7 @@ SequenceFitOptions ChooseFit(const SequenceData& data, const TransformerOptions&
   SequenceFitOptions fit;
   fit.shape.num_items = data.num_items;
   fit.shape.num_classes = data.num_classes;
+  fit.shape.num_features = data.item_features.num_features;
   fit.shape.dim = dim;
   fit.shape.heads = o.heads;
   fit.shape.hidden = size_t{o.feed_forward} * dim;
@@ -159,6 +161,7 @@ absl::StatusOr<TrainedModel> TrainTransformer(const TrainingData& training, cons
   const Dataset& data = *training.data;
   const std::vector<EventClass> classes = MakeEventClasses(data, options.attention.value_edges);
   SequenceData sequences = MakeSequences(data, classes);
+  if (options.attention.item_features) sequences.item_features = MakeItemFeatures(data);
   const size_t threads = pool == nullptr ? 1 : pool->num_threads() + 1;
   SequenceFitOptions fit = ChooseFit(sequences, options.transformer, options.attention.als.dim, threads);
   fit.seed = options.seed;

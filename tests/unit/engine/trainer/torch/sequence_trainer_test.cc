@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <random>
@@ -12,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/trainer/interrupt.h"
 #include "engine/trainer/torch/checkpoint.h"
+#include "engine/trainer/torch/transformer_net.h"
 #include "tests/testing/temp_dir.h"
 
 namespace swiftlet {
@@ -161,6 +163,108 @@ TEST_F(SequenceTrainerTest, AnInterruptedFitLosesNothing) {
     ASSERT_EQ(model.status().code(), absl::StatusCode::kCancelled);
     ++num_interrupted;
     if (ReadCheckpoint(options.checkpoint)->batch > 0) ++num_within_epoch;
+  }
+  FAIL() << "it never ended";
+}
+
+// Items of features: one of the item modulo 5, and, `copies` times, one that all items have.
+ItemFeatures Shared(size_t copies) {
+  ItemFeatures features{.num_features = 5 + copies, .begin = {0}};
+  for (size_t i = 0; i < kItems; ++i) {
+    features.features.push_back(static_cast<uint32_t>(i % 5));
+    for (size_t c = 0; c < copies; ++c) features.features.push_back(static_cast<uint32_t>(5 + c));
+    features.begin.push_back(features.features.size());
+  }
+  return features;
+}
+
+TEST_F(SequenceTrainerTest, ItemsAreTheirOwnVectorsAndThoseOfTheirFeatures) {
+  data_.item_features = Shared(1);
+  for (const int round : {0, 1, 2, 3}) {
+    const bool tied = round % 2 == 0;
+    SequenceFitOptions options = SmallFit();
+    options.shape.tied = tied;
+    options.dense_tables = round < 2;
+    options.max_epochs = 20;
+    options.shape.num_features = data_.item_features.num_features;
+    options.average_decay = 0.9f;
+    ThreadPool pool(1);
+    const absl::StatusOr<SequenceModel> one = Fit(options), two = Fit(options, &pool);
+    ASSERT_TRUE(one.ok() && two.ok()) << one.status();
+    EXPECT_EQ(one->values, two->values) << "depends on the number of threads";
+    const std::vector<Parameter> parameters = TransformerParameters(options.shape);
+    EXPECT_EQ(FindParameter(parameters, kInputFeatures) == nullptr, tied);
+    const auto norm = [&](std::string_view name) {
+      const Parameter* p = FindParameter(parameters, name);
+      double sum = 0;
+      for (size_t i = 0; i < p->size; ++i) sum += std::fabs(one->values[p->offset + i]);
+      return sum / static_cast<double>(p->size);
+    };
+    EXPECT_GT(norm(kFeatures), 0);
+    if (!tied) {
+      EXPECT_GT(norm(kInputFeatures), 0);
+    }
+    EXPECT_GT(one->validation_ndcg, 0.8) << round;
+  }
+}
+
+TEST_F(SequenceTrainerTest, AnItemWithoutEventsMovesWithItsFeatures) {
+  // Item kItems is in no event; it shares the feature of item 0 and of every fifth one.
+  data_.num_items = kItems + 1;
+  data_.item_features = Shared(1);
+  data_.item_features.features.push_back(0);
+  data_.item_features.begin.push_back(data_.item_features.features.size());
+  SequenceFitOptions options = SmallFit();
+  options.shape.num_items = data_.num_items;
+  options.shape.num_features = data_.item_features.num_features;
+  options.loss.num_negatives = 1;
+  const absl::StatusOr<SequenceModel> model = Fit(options);
+  ASSERT_TRUE(model.ok()) << model.status();
+  const std::vector<Parameter> parameters = TransformerParameters(options.shape);
+  const float* const v = model->values.data() + FindParameter(parameters, "output")->offset;
+  const float* const a = model->values.data() + FindParameter(parameters, kFeatures)->offset;
+  // What it moved by is what its one feature moved by, and a little as a negative of its own.
+  const std::vector<float> start = InitialParameters(parameters, MixSeed(options.seed, 1));
+  const float* const before = start.data() + FindParameter(parameters, "output")->offset;
+  double dot = 0, of_item = 0, of_feature = 0;
+  for (size_t k = 0; k < options.shape.dim; ++k) {
+    const double moved = v[kItems * options.shape.dim + k] - before[kItems * options.shape.dim + k];
+    dot += moved * a[k];
+    of_item += moved * moved;
+    of_feature += double{a[k]} * a[k];
+  }
+  EXPECT_GT(of_feature, 0);
+  EXPECT_GT(dot / std::sqrt(of_item * of_feature), 0.5);
+}
+
+TEST_F(SequenceTrainerTest, FeaturesThatMoveAfterSeveralBatchesGoOnFromACheckpoint) {
+  data_.item_features = Shared(27'000);
+  ASSERT_EQ(BatchesOfOneMove(data_.item_features, 16), 2u);
+  SequenceFitOptions options = SmallFit();
+  options.average_decay = 0.9f;
+  options.dense_tables = false;
+  options.batch_users = 60;  // five batches an epoch: the last one moves them, too
+  options.shape.num_features = data_.item_features.num_features;
+  options.max_epochs = 2;
+  const absl::StatusOr<SequenceModel> whole = Fit(options);
+  ASSERT_TRUE(whole.ok()) << whole.status();
+  options.checkpoint = dir_.File("a.checkpoint");
+  int num_within_epoch = 0;
+  for (int round = 0; round < 500; ++round) {
+    std::thread interrupt([round] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(60 + 10 * round));
+      SetInterrupted(true);
+    });
+    const absl::StatusOr<SequenceModel> model = Fit(options);
+    interrupt.join();
+    SetInterrupted(false);
+    if (model.ok()) {
+      EXPECT_EQ(model->values, whole->values);
+      EXPECT_GT(num_within_epoch, 0);
+      return;
+    }
+    ASSERT_EQ(model.status().code(), absl::StatusCode::kCancelled);
+    num_within_epoch += ReadCheckpoint(options.checkpoint)->batch > 0 ? 1 : 0;
   }
   FAIL() << "it never ended";
 }
