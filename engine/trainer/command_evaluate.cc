@@ -1,4 +1,5 @@
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -32,6 +33,14 @@ absl::Status RunEvaluate(const EvaluateOptions& options) {
   experiment.seed = static_cast<uint64_t>(options.model.seed);
   return RunExperiment(options.input, options.protocol, {&candidate, 1}, experiment, options.model.threads,
                        &progress);
+}
+
+std::map<std::string, std::vector<std::string>> GivenFlags(const CLI::App& command) {
+  std::map<std::string, std::vector<std::string>> flags;
+  for (const CLI::Option* option : command.get_options()) {
+    if (option->count() > 0) flags[option->get_single_name()] = option->results();
+  }
+  return flags;
 }
 
 struct CompareOptions {
@@ -98,7 +107,10 @@ void AddEvaluateCommand(CLI::App* app, Command* run) {
   AddInputFlags(command, &options->input);
   AddModelFlags(command, &options->model);
   AddConfigFlag(command);
-  command->callback([options, run] { *run = [options] { return RunEvaluate(*options); }; });
+  command->callback([options, run, command] {
+    options->experiment.flags = GivenFlags(*command);
+    *run = [options] { return RunEvaluate(*options); };
+  });
 }
 
 void AddCompareCommand(CLI::App* app, Command* run) {
@@ -126,7 +138,10 @@ void AddCompareCommand(CLI::App* app, Command* run) {
   AddInputFlags(command, &options->input);
   AddModelFlags(command, &options->model);
   command->remove_option(command->get_option("--model"));
-  command->callback([options, run] { *run = [options] { return RunCompare(*options); }; });
+  command->callback([options, run, command] {
+    options->experiment.flags = GivenFlags(*command);
+    *run = [options] { return RunCompare(*options); };
+  });
 }
 
 }  // namespace swiftlet

@@ -220,7 +220,8 @@ absl::Status RunExperiment(const InputOptions& input, const ProtocolOptions& pro
     NamedResult named{.name = name,
                       .train_seconds = model.train_seconds,
                       .epochs = model.epochs,
-                      .curve = std::move(model.curve)};
+                      .curve = std::move(model.curve),
+                      .parameters = model.snapshot->manifest().training_parameters};
     SWIFTLET_RETURN_IF_ERROR(
         evaluate(std::move(named), {model.snapshot, std::move(model.users), evaluation}));
     const std::string unique = results.back().name;
@@ -336,7 +337,12 @@ absl::Status RunExperiment(const InputOptions& input, const ProtocolOptions& pro
   std::fputs(FormatResults(results).c_str(), stdout);
   std::fputs(("\n" + FormatDetails(results, analyses)).c_str(), stdout);
   if (!options.json_path.empty()) {
-    SWIFTLET_RETURN_IF_ERROR(WriteText(options.json_path, ResultsToJson(results, analyses)));
+    const Provenance provenance{.split = protocol.name,
+                                .data = size,
+                                .fingerprint = Fingerprint(split.train),
+                                .seed = options.seed,
+                                .flags = options.flags};
+    SWIFTLET_RETURN_IF_ERROR(WriteText(options.json_path, ResultsToJson(results, analyses, provenance)));
   }
   if (options.html_path.empty()) return absl::OkStatus();
   Report report;

@@ -3,6 +3,7 @@
 #define SWIFTLET_ENGINE_TRAINER_EXPERIMENT_H_
 
 #include <cstdint>
+#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -32,6 +33,7 @@ struct ExperimentOptions {
   double popularity_half_life_days = 0;
   bool with_ratings = true;          // errors of expected ratings, where the events hold ratings
   std::string json_path, html_path;  // empty: not written
+  std::map<std::string, std::vector<std::string>> flags = {};  // that were given, for the JSON
 };
 
 void AddExperimentFlags(CLI::App* app, ExperimentOptions* options);

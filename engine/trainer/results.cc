@@ -100,8 +100,14 @@ std::string FormatDetails(std::span<const NamedResult> results, std::span<const 
   return text;
 }
 
-std::string ResultsToJson(std::span<const NamedResult> results, std::span<const Analysis> analyses) {
+std::string ResultsToJson(std::span<const NamedResult> results, std::span<const Analysis> analyses,
+                          const Provenance& provenance) {
   Json json;
+  json["run"] = {{"data", provenance.data},
+                 {"split", provenance.split},
+                 {"training_fingerprint", provenance.fingerprint},
+                 {"seed", provenance.seed},
+                 {"flags", provenance.flags}};
   for (size_t r = 0; r < results.size(); ++r) {
     const NamedResult& named = results[r];
     Json entry{{"ranker", named.name},
@@ -110,6 +116,7 @@ std::string ResultsToJson(std::span<const NamedResult> results, std::span<const 
                {"evaluation_seconds", named.result.seconds}};
     if (named.train_seconds > 0) entry["train_seconds"] = named.train_seconds;
     if (named.epochs > 0) entry["epochs"] = named.epochs;
+    if (!named.parameters.empty()) entry["parameters"] = named.parameters;
     for (const CurvePoint& point : named.curve) {
       entry["curve"].push_back({{"seconds", point.seconds},
                                 {"epoch", point.epoch},

@@ -23,6 +23,8 @@ struct NamedResult {
   double train_seconds = 0;  // 0: was not trained here
   uint32_t epochs = 0;       // 0 where that means nothing
   TrainingCurve curve = {};
+  // How its model was fitted: Manifest::training_parameters, the seed among them.
+  std::map<std::string, std::string> parameters = {};
   // Its users are not those of the test: no difference to the first result.
   bool is_validation = false;
 };
@@ -44,8 +46,18 @@ std::vector<Analysis> Analyse(std::span<const NamedResult> results, const Bootst
 std::string FormatResults(std::span<const NamedResult> results);
 std::string FormatDetails(std::span<const NamedResult> results, std::span<const Analysis> analyses);
 
+// What was run, to run it again.
+struct Provenance {
+  std::string split, data;  // for people
+  std::string fingerprint;  // of the events that were fitted: Fingerprint(Dataset)
+  uint64_t seed = 0;
+  // Flags that were given, without dashes, and their values.
+  std::map<std::string, std::vector<std::string>> flags = {};
+};
+
 // Everything in both, as JSON.
-std::string ResultsToJson(std::span<const NamedResult> results, std::span<const Analysis> analyses);
+std::string ResultsToJson(std::span<const NamedResult> results, std::span<const Analysis> analyses,
+                          const Provenance& provenance = {});
 
 }  // namespace swiftlet
 

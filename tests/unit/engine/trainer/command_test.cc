@@ -364,6 +364,14 @@ TEST_F(CommandTest, EvaluatePrintsTheModelAndItsBaselinesAndWritesJson) {
   const auto json = nlohmann::json::parse(ReadFile(dir_.File("r.json")));
   ASSERT_EQ(json["results"].size(), 3u);
   EXPECT_TRUE(json["results"][0]["metrics"].contains("ndcg@5"));
+  // How it was made.
+  EXPECT_EQ(json["run"]["flags"]["k"], (std::vector<std::string>{"5", "10"}));
+  EXPECT_EQ(json["run"]["flags"]["als-epochs"], std::vector<std::string>{"3"});
+  EXPECT_FALSE(json["run"]["flags"].contains("seed"));
+  EXPECT_EQ(json["run"]["seed"], 1);
+  EXPECT_THAT(std::string(json["run"]["data"]), HasSubstr("60 users"));
+  EXPECT_EQ(std::string(json["run"]["training_fingerprint"]).size(), 32u);
+  EXPECT_EQ(json["results"][0]["parameters"]["als.epochs"], "3");
 
   arguments.insert(arguments.end(), {"--split", "time", "--test-fraction", "0.2"});
   EXPECT_EQ(Run(arguments), 0) << output_;
@@ -372,6 +380,24 @@ TEST_F(CommandTest, EvaluatePrintsTheModelAndItsBaselinesAndWritesJson) {
                  dir_.File("s")}),
             0);
   EXPECT_THAT(output_, HasSubstr("honest only if"));
+}
+
+TEST_F(CommandTest, WhatItemsShareIsLearnedUnlessItIsNotWanted) {
+  WriteEvents(60, 8);
+  std::string items = "item,attributes\n";
+  for (int i = 0; i < 160; ++i) absl::StrAppend(&items, "i", i, ",", i / 40, "|", i % 7, "\n");
+  WriteFile(dir_.File("items.csv"), items);
+  std::vector<std::string> arguments =
+      Train({"--items", dir_.File("items.csv"), "--json", dir_.File("r.json")});
+  arguments[0] = "evaluate";
+  const auto features = [&] {
+    EXPECT_EQ(Run(arguments), 0) << output_;
+    const auto json = nlohmann::json::parse(ReadFile(dir_.File("r.json")));
+    return std::string(json["results"][0]["parameters"]["attention.item_features"]);
+  };
+  EXPECT_EQ(features(), "7");  // "0" to "3" are both, whatever they say
+  arguments.push_back("--no-item-features");
+  EXPECT_EQ(features(), "0");
 }
 
 TEST_F(CommandTest, EvaluateMeasuresTheErrorOfRatingsAndWhatIsTrending) {
