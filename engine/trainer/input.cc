@@ -141,8 +141,9 @@ void AddTransformerFlags(CLI::App* app, TransformerOptions* o) {
       ->check(CLI::Range(0, 1000))
       ->capture_default_str()
       ->group(group);
-  app->add_option("--dropout", o->dropout,
-                  "Share of values that a training step leaves out (default: by the data)")
+  app->add_option(
+         "--dropout", o->dropout,
+         "Share of values that a training step leaves out (default: 0.2; where histories are short, 0.4)")
       ->check(CLI::Range(0.0, 0.95))
       ->group(group);
   app->add_flag("--separate-tables", o->separate_tables,

@@ -105,7 +105,8 @@ SequenceFitOptions ChooseFit(const SequenceData& data, const TransformerOptions&
   }
   const double mean_rows = users > 0 ? static_cast<double>(rows) / static_cast<double>(users) : 1;
   fit.shape.blocks = o.blocks != 0 ? o.blocks : (mean_rows >= 30 ? 2 : 1);
-  fit.dropout = o.dropout >= 0 ? o.dropout : 0.2f;
+  // Short histories are soon known by heart.
+  fit.dropout = o.dropout >= 0 ? o.dropout : (mean_rows >= 30 ? 0.2f : 0.4f);
   fit.batch_users =
       o.batch_users != 0 ? o.batch_users : std::clamp<size_t>(std::lround(3600 / mean_rows), 1, 128);
   fit.loss.kind = o.loss == "gbce" ? LossKind::kGbce : LossKind::kSoftmax;

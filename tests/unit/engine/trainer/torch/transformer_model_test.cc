@@ -147,16 +147,28 @@ TEST(TransformerModel, WhatIsNewIsPredictedAndTheLengthFollowsTheData) {
   EXPECT_EQ(sequences.items, (std::vector<uint32_t>{0, 1, 0}));
 }
 
+SequenceData OneHistory(size_t length) {
+  SequenceData data{
+      .num_items = 5, .num_classes = 1, .begin = {0, length}, .items = {}, .classes = {}, .is_target = {}};
+  data.items.assign(length, 1);
+  data.classes.assign(length, 0);
+  data.is_target.assign(length, 1);
+  return data;
+}
+
+TEST(ChooseFitTest, DropoutFollowsFromTheLengthOfHistories) {
+  const auto dropout = [](size_t length, float given) {
+    return ChooseFit(OneHistory(length), {.dropout = given}, 8, 1).dropout;
+  };
+  EXPECT_EQ(dropout(9, -1), 0.4f);
+  EXPECT_EQ(dropout(150, -1), 0.2f);
+  EXPECT_EQ(dropout(9, 0), 0.0f);
+  EXPECT_EQ(dropout(150, 0.5f), 0.5f);
+}
+
 TEST(ChooseFitTest, TheCorrectionOfTheSampleFollowsFromTheLengthOfHistories) {
   const auto correction = [](size_t length, double given) {
-    SequenceData data{
-        .num_items = 5, .num_classes = 1, .begin = {0, length}, .items = {}, .classes = {}, .is_target = {}};
-    data.items.assign(length, 1);
-    data.classes.assign(length, 0);
-    data.is_target.assign(length, 1);
-    TransformerOptions options;
-    options.correction = given;
-    return ChooseFit(data, options, 8, 1).loss.correction;
+    return ChooseFit(OneHistory(length), {.correction = given}, 8, 1).loss.correction;
   };
   EXPECT_EQ(correction(9, -1), 1);
   EXPECT_EQ(correction(150, -1), 0);
