@@ -9,6 +9,8 @@ namespace swiftlet {
 namespace {
 
 constexpr size_t kMaxPairedCategories = 8;
+constexpr uint32_t kBlockShift = 60;  // of a block's number in a hash of 64 bits
+constexpr uint32_t kAllBlocks = (1u << kNumContentBlocks) - 1;
 constexpr char32_t kWordEnd = 0xFFFF;  // a noncharacter: marks both ends of a word in n-grams
 
 // The code point at text[*at], and moves *at behind it. Bytes that are no UTF-8 are taken one by one.
@@ -56,17 +58,18 @@ bool IsWordCharacter(char32_t c) {
 
 bool IsIdeograph(char32_t c) { return c >= 0x2E80 && c < 0xE000; }
 
-// Collects hashed features up to the limit.
+// Collects the hashes of features of some blocks, up to a limit: of 64 bits, the block in the highest four.
 class FeatureSink {
  public:
-  FeatureSink(uint32_t hash_bits, std::vector<uint32_t>* buckets)
-      : hash_bits_(hash_bits), buckets_(buckets) {}
+  FeatureSink(uint32_t blocks, size_t max_features, std::vector<uint64_t>* hashes)
+      : blocks_(blocks), max_features_(max_features), hashes_(hashes) {}
 
+  bool Wants(ContentBlock block) const { return (blocks_ >> static_cast<uint32_t>(block) & 1) != 0; }
   void Add(ContentBlock block, const void* bytes, size_t size) {
-    if (buckets_->size() >= kMaxContentFeatures) return;
-    const auto number = static_cast<uint32_t>(block);
-    const uint64_t hash = XXH3_64bits_withSeed(bytes, size, uint64_t{1} + number);
-    buckets_->push_back(number << hash_bits_ | static_cast<uint32_t>(hash >> (64 - hash_bits_)));
+    if (!Wants(block) || hashes_->size() >= max_features_) return;
+    const auto number = static_cast<uint64_t>(block);
+    const uint64_t hash = XXH3_64bits_withSeed(bytes, size, 1 + number);
+    hashes_->push_back(number << kBlockShift | hash >> (64 - kBlockShift));
   }
   void Add(ContentBlock block, std::u32string_view text) {
     Add(block, text.data(), text.size() * sizeof(char32_t));
@@ -74,8 +77,9 @@ class FeatureSink {
   void Add(ContentBlock block, std::string_view text) { Add(block, text.data(), text.size()); }
 
  private:
-  const uint32_t hash_bits_;
-  std::vector<uint32_t>* const buckets_;
+  const uint32_t blocks_;
+  const size_t max_features_;
+  std::vector<uint64_t>* const hashes_;
 };
 
 // visit(word) for the words of a text, folded.
@@ -105,6 +109,7 @@ void AddTitle(std::string_view title, FeatureSink& sink) {
       sink.Add(ContentBlock::kWord, previous);
     }
     previous = word;
+    if (!sink.Wants(ContentBlock::kNgram)) return;
     marked.assign(1, kWordEnd);
     marked += word;
     marked += kWordEnd;
@@ -148,28 +153,49 @@ void AddAttribute(std::string_view name, std::string_view value, FeatureSink& si
   });
 }
 
-}  // namespace
-
-void ExtractContentFeatures(const ItemContent& content, uint32_t hash_bits, std::vector<uint32_t>* buckets) {
-  buckets->clear();
-  FeatureSink sink(hash_bits, buckets);
-  for (const std::string& category : content.categories) {
+void AddCategories(std::span<const std::string> categories, FeatureSink& sink) {
+  for (const std::string& category : categories) {
     if (!category.empty()) sink.Add(ContentBlock::kCategory, category);
   }
-  const size_t paired = std::min(content.categories.size(), kMaxPairedCategories);
+  if (!sink.Wants(ContentBlock::kCategoryPair)) return;
+  const size_t paired = std::min(categories.size(), kMaxPairedCategories);
   for (size_t i = 0; i < paired; ++i) {
     for (size_t j = 0; j < i; ++j) {
-      const auto [a, b] = std::minmax(content.categories[i], content.categories[j]);
+      const auto [a, b] = std::minmax(categories[i], categories[j]);
       std::string pair = a;
       pair += '\0';
       pair += b;
       sink.Add(ContentBlock::kCategoryPair, pair);
     }
   }
+}
+
+}  // namespace
+
+void ExtractContentFeatures(const ItemContent& content, uint32_t hash_bits, std::vector<uint32_t>* buckets) {
+  thread_local std::vector<uint64_t> hashes;
+  hashes.clear();
+  FeatureSink sink(kAllBlocks, kMaxContentFeatures, &hashes);
+  AddCategories(content.categories, sink);
   AddTitle(content.title, sink);
   for (const auto& [name, value] : content.attributes) AddAttribute(name, value, sink);
+  buckets->clear();
+  constexpr uint64_t kHash = (uint64_t{1} << kBlockShift) - 1;
+  for (const uint64_t h : hashes) {
+    const auto block = static_cast<uint32_t>(h >> kBlockShift);
+    buckets->push_back(block << hash_bits | static_cast<uint32_t>((h & kHash) >> (kBlockShift - hash_bits)));
+  }
   std::sort(buckets->begin(), buckets->end());
   buckets->erase(std::unique(buckets->begin(), buckets->end()), buckets->end());
+}
+
+void HashContentFeatures(const ItemContent& content, uint32_t blocks, size_t max_features,
+                         std::vector<uint64_t>* hashes) {
+  hashes->clear();
+  FeatureSink sink(blocks, max_features, hashes);
+  AddCategories(content.categories, sink);
+  for (const auto& [name, value] : content.attributes) AddAttribute(name, value, sink);
+  AddTitle(content.title, sink);
 }
 
 void WeighContent(const ContentTable& table, const ItemContent& content, ContentScratch& scratch) {

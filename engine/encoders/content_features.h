@@ -45,6 +45,12 @@ inline constexpr uint32_t kMinContentHashBits = 4, kMaxContentHashBits = 24;
 // hash_bits within the limits above.
 void ExtractContentFeatures(const ItemContent& content, uint32_t hash_bits, std::vector<uint32_t>* buckets);
 
+// The same as hashes of 64 bits (the block in the highest four), which are different for different features,
+// in order of categories, attributes and title; of the blocks of `blocks` (bits 1 << block), at most
+// max_features.
+void HashContentFeatures(const ItemContent& content, uint32_t blocks, size_t max_features,
+                         std::vector<uint64_t>* hashes);
+
 // The buckets that have a row in a model's tables, and how features are weighed.
 struct ContentTable {
   uint32_t hash_bits = 17;

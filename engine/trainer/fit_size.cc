@@ -23,6 +23,10 @@ absl::Status SaySizes(const Dataset& data, const TrainingOptions& training, Prog
   const FitOptions& options = training.attention;
   const double dim = options.als.dim;
   const auto items = static_cast<double>(data.num_items()), users = static_cast<double>(data.num_users());
+  const bool has_features =
+      options.item_features && (training.kind == "attention" || training.kind == "transformer");
+  const ItemFeaturesSize features = has_features ? BoundItemFeatures(data) : ItemFeaturesSize{};
+  const auto memory = static_cast<double>(training.memory_limit > 0 ? training.memory_limit : MemoryLimit());
   // Rows of `dim` floats.
   double rows = 0;
   if (training.kind == "attention") {
@@ -31,16 +35,21 @@ absl::Status SaySizes(const Dataset& data, const TrainingOptions& training, Prog
     rows = 12 * items + 3 * users +
            std::min<double>(options.attention.max_examples, static_cast<double>(data.events.size()));
     // Gradient, step and two moments of the features' vectors for each of x and v.
-    if (options.item_features) rows += 8 * static_cast<double>(MakeItemFeatures(data).num_features);
+    rows += 8 * static_cast<double>(features.num_features);
   } else if (training.kind == "ials") {
     rows = 3 * (items + users);  // the factors, along other axes, and those that are solved for
   } else if (training.kind == "pure-svd" || training.kind == "nmf") {
     rows = 5 * items + 2 * users;
   } else {
-    return absl::OkStatus();  // says it when it knows what it fits to
+    // These say it when they know what they fit to; a transformer needs the features for that.
+    if (static_cast<double>(features.bytes) <= memory) return absl::OkStatus();
+    return absl::ResourceExhaustedError(
+        absl::StrFormat("%s: what items share needs about %.3g GB and training may take %.3g GB; give "
+                        "--no-item-features",
+                        training.kind, static_cast<double>(features.bytes) / 1e9, memory / 1e9));
   }
-  const double bytes =
-      sizeof(float) * dim * rows + static_cast<double>(data.events.size() * 3 * sizeof(TrainingEvent));
+  const double bytes = sizeof(float) * dim * rows + static_cast<double>(features.bytes) +
+                       static_cast<double>(data.events.size() * 3 * sizeof(TrainingEvent));
   const double row_bytes = dim * (options.row_type == RowType::kBf16 ? sizeof(Bf16) : sizeof(float));
   const double snapshot = training.kind == "attention"
                               ? row_bytes * 2 * items + sizeof(float) * dim * users
@@ -48,11 +57,13 @@ absl::Status SaySizes(const Dataset& data, const TrainingOptions& training, Prog
   progress->Say(
       absl::StrFormat("%s: training needs about %.0f MB of memory; the snapshot will take about %.0f MB",
                       training.kind, std::ceil(bytes / 1e6), std::ceil(snapshot / 1e6)));
-  const auto memory = static_cast<double>(training.memory_limit > 0 ? training.memory_limit : MemoryLimit());
   if (bytes <= memory) return absl::OkStatus();
+  std::string less = "lower --dim";
+  if (training.kind == "attention") less += " or --max-examples";
+  if (features.num_features > 0) less += ", or give --no-item-features";
   return absl::ResourceExhaustedError(
-      absl::StrFormat("%s: training needs about %.3g GB and may take %.3g GB; lower --dim%s", training.kind,
-                      bytes / 1e9, memory / 1e9, training.kind == "attention" ? " or --max-examples" : ""));
+      absl::StrFormat("%s: training needs about %.3g GB and may take %.3g GB; %s", training.kind, bytes / 1e9,
+                      memory / 1e9, less));
 }
 
 }  // namespace swiftlet

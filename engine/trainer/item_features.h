@@ -32,13 +32,20 @@ struct ItemFeatures {
   friend bool operator==(const ItemFeatures&, const ItemFeatures&) = default;
 };
 
-// A fit has a vector for each of so many, those that most items have.
-inline constexpr size_t kMaxItemFeatures = 100'000;
+// A fit has a vector for each of so many, those that most items have; and looks at so many of an item.
+inline constexpr size_t kMaxItemFeatures = 100'000, kMaxFeaturesOfItem = 64;
 
 // Categories, attributes and words of titles (as engine/encoders/content_features.h takes them apart) of the
 // items of `data`, those that two or more of them have. Features of the same items, such as a brand and its
 // only category, count as one.
 ItemFeatures MakeItemFeatures(const Dataset& data);
+
+// What MakeItemFeatures may come to, from above, at the cost of a pass over the items: bytes that it takes,
+// and how many features a fit then has.
+struct ItemFeaturesSize {
+  uint64_t bytes = 0, num_features = 0;
+};
+ItemFeaturesSize BoundItemFeatures(const Dataset& data);
 
 // gradient ([num_features, dim]) += row, of the item's gradient, for each of its features.
 void AddToFeatures(const ItemFeatures& features, size_t item, std::span<const float> row, float* gradient);

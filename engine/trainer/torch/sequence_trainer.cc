@@ -143,6 +143,7 @@ class Fit {
   std::vector<Piece> pieces_;
   FitState s_;
   std::vector<float> moved_to_;  // the mean of the features when MoveAverages was last called
+  std::vector<float> moves_;     // of features, for one call
   const AdamParameters adam_{.learning_rate = o_.learning_rate,
                              .beta1 = o_.beta1,
                              .beta2 = o_.beta2,
@@ -239,12 +240,12 @@ void Fit::UpdateFeatures(bool move) {
     const uint64_t batches = (users_.size() + o_.batch_users - 1) / o_.batch_users;
     const uint64_t moves_of_epoch = (batches + batches_of_move_ - 1) / batches_of_move_;
     const uint64_t step = s_.epoch * moves_of_epoch + s_.batch / batches_of_move_ + 1;
-    std::vector<float> moves(s_.values.begin() + static_cast<ptrdiff_t>(of_features),
-                             s_.values.begin() + static_cast<ptrdiff_t>(of_features + size));
+    moves_.assign(s_.values.begin() + static_cast<ptrdiff_t>(of_features),
+                  s_.values.begin() + static_cast<ptrdiff_t>(of_features + size));
     AdamStep(adam_, step, size, gradient, &s_.first[of_features], &s_.second[of_features],
              &s_.values[of_features]);
-    for (size_t k = 0; k < size; ++k) moves[k] = s_.values[of_features + k] - moves[k];
-    MoveItems(features, moves, dim, pool_, s_.values.data() + table);
+    for (size_t k = 0; k < size; ++k) moves_[k] = s_.values[of_features + k] - moves_[k];
+    MoveItems(features, moves_, dim, pool_, s_.values.data() + table);
   };
   update(tables_.output, tables_.features);
   if (!o_.shape.tied) update(tables_.input, tables_.input_features);
@@ -256,9 +257,9 @@ void Fit::MoveAverages() {
   const ItemFeatures& features = data_.item_features;
   if (features.empty() || dense_ || s_.average.empty()) return;
   const size_t dim = o_.shape.dim, size = features.num_features * dim;
-  std::vector<float> moves(num_floats_ - num_others_);
-  for (size_t k = 0; k < moves.size(); ++k) moves[k] = s_.average[num_others_ + k] - moved_to_[k];
-  const std::span<const float> all(moves);
+  moves_.resize(num_floats_ - num_others_);
+  for (size_t k = 0; k < moves_.size(); ++k) moves_[k] = s_.average[num_others_ + k] - moved_to_[k];
+  const std::span<const float> all(moves_);
   MoveItems(features, all.first(size), dim, pool_, s_.average.data() + tables_.output);
   if (!o_.shape.tied) MoveItems(features, all.last(size), dim, pool_, s_.average.data() + tables_.input);
   moved_to_.assign(s_.average.begin() + static_cast<ptrdiff_t>(num_others_), s_.average.end());
@@ -274,6 +275,22 @@ void Fit::Update(bool move_features) {
     if (s_.average.empty()) return;
     for (size_t i = begin; i < end; ++i) s_.average[i] += (1 - keep) * (s_.values[i] - s_.average[i]);
   };
+  const size_t dim = o_.shape.dim, num_items = o_.shape.num_items;
+  // The same of the own part of an item's row alone: MoveAverages moves what its features are of it.
+  const auto average_own = [&](size_t item, size_t table, size_t of_features) {
+    if (s_.average.empty()) return;
+    const size_t row = table + item * dim;
+    for (size_t k = 0; k < dim; ++k) {
+      float of_others = 0;
+      if (!data_.item_features.empty()) {
+        for (const uint32_t f : data_.item_features.Of(item)) {
+          const size_t a = of_features + f * dim + k;
+          of_others += s_.values[a] - moved_to_[a - num_others_];
+        }
+      }
+      s_.average[row + k] += (1 - keep) * (s_.values[row + k] - of_others - s_.average[row + k]);
+    }
+  };
   const auto update = [&](size_t begin, size_t end) {
     float* const total = pieces_[0].gradient.data();
     for (size_t p = 1; p < pieces_.size(); ++p) {
@@ -285,14 +302,14 @@ void Fit::Update(bool move_features) {
     }
     AdamStep(adam_, s_.step, end - begin, total + begin, &s_.first[begin], &s_.second[begin],
              &s_.values[begin]);
-    average(begin, end);
   };
-  average(num_others_, num_floats_);
-  if (move_features) MoveAverages();
-  const size_t dim = o_.shape.dim, num_items = o_.shape.num_items;
   size_t dense_begin = 0;
   if (!dense_) {
     ForPieces(pool_, num_items, 4096, [&](size_t begin, size_t end, size_t) {
+      const auto update_row = [&](size_t item, size_t table, size_t of_features) {
+        update(table + item * dim, table + (item + 1) * dim);
+        average_own(item, table, of_features);
+      };
       for (size_t i = begin; i < end; ++i) {
         bool touched = false;
         for (Piece& piece : pieces_) {
@@ -300,14 +317,18 @@ void Fit::Update(bool move_features) {
           piece.touched[i] = 0;
         }
         if (!touched) continue;
-        update(tables_.output + i * dim, tables_.output + (i + 1) * dim);
-        if (!o_.shape.tied) update(tables_.input + i * dim, tables_.input + (i + 1) * dim);
+        update_row(i, tables_.output, tables_.features);
+        if (!o_.shape.tied) update_row(i, tables_.input, tables_.input_features);
       }
     });
     dense_begin = tables_.position;
   }
-  ForPieces(pool_, num_others_ - dense_begin, 1 << 16,
-            [&](size_t begin, size_t end, size_t) { update(dense_begin + begin, dense_begin + end); });
+  ForPieces(pool_, num_others_ - dense_begin, 1 << 16, [&](size_t begin, size_t end, size_t) {
+    update(dense_begin + begin, dense_begin + end);
+    average(dense_begin + begin, dense_begin + end);
+  });
+  average(num_others_, num_floats_);
+  if (move_features) MoveAverages();
 }
 
 void Fit::Step(std::span<const uint32_t> users) {
@@ -431,6 +452,10 @@ uint64_t SequenceFitBytes(const SequenceData& data, const SequenceFitOptions& o)
   const uint64_t floats = NumFloats(TransformerParameters(o.shape));
   // Values, moments, best, mean and one gradient for each piece.
   uint64_t bytes = floats * 4 * (4 + (o.average_decay > 0 ? 1 : 0) + std::max<size_t>(1, o.pieces));
+  // What features moved by and were moved to, and which items have.
+  const uint64_t feature_floats = uint64_t{o.shape.num_features} * o.shape.dim * (o.shape.tied ? 1 : 2);
+  bytes +=
+      2 * feature_floats * 4 + data.item_features.features.size() * 4 + data.item_features.begin.size() * 8;
   // Activations of a whole batch: about 14 vectors and 7 of the feed-forward layers a block and row, and the
   // attention weights twice.
   uint64_t longest = 0;
@@ -533,8 +558,9 @@ absl::StatusOr<SequenceModel> FitSequenceModel(const SequenceData& data,
       WithCommas(NumFloats(TransformerParameters(shape))), static_cast<double>(bytes) / 1e9,
       static_cast<double>(memory) / 1e9));
   if (bytes > memory) {
-    return absl::ResourceExhaustedError(
-        "transformer: this does not fit into memory: give a smaller --dim, --batch-users or --max-length");
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "transformer: this does not fit into memory: give a smaller --dim, --batch-users or --max-length",
+        shape.num_features > 0 ? ", or --no-item-features" : ""));
   }
   KeepFreedMemory();
   UseOneBlasThread();

@@ -63,8 +63,8 @@ struct SequenceModel {
 uint64_t SequenceFitBytes(const SequenceData& data, const SequenceFitOptions& options);
 
 // With validation: until NDCG@10 stops to grow, returning the best epoch's model; without: exactly
-// max_epochs. pool may be null. CANCELLED when interrupted; the checkpoint then holds the last whole epoch
-// that was kept. FAILED_PRECONDITION for a checkpoint of other data or options, RESOURCE_EXHAUSTED where
+// max_epochs. pool may be null. CANCELLED when interrupted; the checkpoint then holds all that
+// was done. FAILED_PRECONDITION for a checkpoint of other data or options, RESOURCE_EXHAUSTED where
 // memory is short.
 absl::StatusOr<SequenceModel> FitSequenceModel(const SequenceData& data,
                                                std::span<const SequenceTarget> validation,

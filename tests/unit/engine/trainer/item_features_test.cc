@@ -65,6 +65,55 @@ TEST(ItemFeaturesTest, NothingSharedIsNone) {
   EXPECT_TRUE(MakeItemFeatures(*builder.Build()).empty());
 }
 
+TEST(ItemFeaturesTest, WhatIsDifferentIsNeverTakenForShared) {
+  constexpr int kItems = 200'000;
+  Dataset data;
+  for (int i = 0; i < kItems; ++i) {
+    data.item_ids.push_back(absl::StrCat("i", i));
+    std::string letters;  // no digits, of which the leading ones are features of their own
+    for (int rest = i + 1; rest > 0; rest /= 26) letters += static_cast<char>('a' + rest % 26);
+    data.item_attributes.push_back({{"sku", letters}});
+  }
+  EXPECT_EQ(MakeItemFeatures(data).num_features, 0u);
+  const ItemFeaturesSize bound = BoundItemFeatures(data);
+  EXPECT_EQ(bound.num_features, kMaxItemFeatures);
+  EXPECT_GT(bound.bytes, uint64_t{kItems} * 2 * 16);
+}
+
+TEST(ItemFeaturesTest, TheCommonestAreKeptAndTheFirstOfAnItem) {
+  Dataset data;
+  const auto word = [](int n) {
+    std::string letters = "w";
+    for (; n > 0; n /= 26) letters += static_cast<char>('a' + n % 26);
+    return letters;
+  };
+  // Two items for each of more features than are kept, so that all lists of items differ; and one that all
+  // have.
+  constexpr int kPerItem = 50, kGroups = 2200;
+  for (int i = 0; i < 2 * kGroups; ++i) {
+    data.item_ids.push_back(absl::StrCat("i", i));
+    std::vector<std::string>& of_item = data.item_categories.emplace_back();
+    of_item.push_back("common");
+    for (int k = 0; k < kPerItem; ++k) of_item.push_back(word(1 + i / 2 + kGroups * k));
+  }
+  // Features of the same two items are one.
+  EXPECT_EQ(MakeItemFeatures(data).num_features, 1u + kGroups);
+  data.item_categories.assign(2 * kGroups, {});
+  for (int i = 0; i < 2 * kGroups; ++i) {
+    data.item_categories[i].push_back("common");
+    for (int k = 0; k < kPerItem; ++k) {
+      const int first = i - i / (k + 1) % 2 * (k + 1);  // of two items that are k + 1 apart
+      data.item_categories[i].push_back(word(1 + first + 2 * kGroups * k));
+    }
+  }
+  const ItemFeatures features = MakeItemFeatures(data);
+  EXPECT_EQ(features.num_features, kMaxItemFeatures);
+  EXPECT_EQ(features.Of(7).front(), 0u);
+  std::vector<std::string>& many = data.item_categories[7];
+  for (int k = 0; k < 100; ++k) many.push_back(data.item_categories[100 + k].back());
+  EXPECT_LE(MakeItemFeatures(data).Of(7).size(), kMaxFeaturesOfItem);
+}
+
 TEST(ItemFeaturesTest, GradientsAndMovesAreSumsOverWhatIsShared) {
   const ItemFeatures features{.num_features = 2, .begin = {0, 1, 3, 3}, .features = {0, 0, 1}};
   std::vector<float> gradient(4, 0.0f);

@@ -208,6 +208,42 @@ TEST_F(SequenceTrainerTest, ItemsAreTheirOwnVectorsAndThoseOfTheirFeatures) {
   }
 }
 
+// Where every batch touches every row, updating the touched ones only is updating all; the means, too, though
+// of items and features they are then kept apart.
+TEST_F(SequenceTrainerTest, RowsThatAreTouchedAreUpdatedAsAllWouldBe) {
+  data_.item_features = Shared(2);
+  SequenceFitOptions options = SmallFit();
+  options.shape.num_features = data_.item_features.num_features;
+  options.average_decay = 0.95f;
+  options.loss.num_negatives = 2000;
+  for (const bool tied : {true, false}) {
+    options.shape.tied = tied;
+    // Of two tables not all rows of that of inputs are touched: by events only.
+    options.batch_users = tied ? 32 : 300;
+    options.dense_tables = true;
+    const absl::StatusOr<SequenceModel> all = Fit(options);
+    options.dense_tables = false;
+    const absl::StatusOr<SequenceModel> touched = Fit(options);
+    ASSERT_TRUE(all.ok() && touched.ok()) << all.status();
+    ASSERT_EQ(all->values.size(), touched->values.size());
+    for (size_t i = 0; i < all->values.size(); ++i)
+      ASSERT_NEAR(all->values[i], touched->values[i], 1e-4) << i;
+  }
+}
+
+TEST_F(SequenceTrainerTest, TheSizeOfAFitCountsWhatItemsShare) {
+  SequenceFitOptions options = SmallFit();
+  const uint64_t without = SequenceFitBytes(data_, options);
+  data_.item_features = Shared(1000);
+  options.shape.num_features = data_.item_features.num_features;
+  // Values, two moments, the best, one gradient for each of two pieces, moves and what they led to.
+  EXPECT_GE(SequenceFitBytes(data_, options), without + uint64_t{1005} * 16 * 4 * 8);
+  options.memory_limit = without;
+  const absl::Status status = Fit(options).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(status.message(), HasSubstr("--no-item-features"));
+}
+
 TEST_F(SequenceTrainerTest, AnItemWithoutEventsMovesWithItsFeatures) {
   // Item kItems is in no event; it shares the feature of item 0 and of every fifth one.
   data_.num_items = kItems + 1;
