@@ -26,7 +26,7 @@ namespace swiftlet {
 
 struct AttentionFitOptions {
   uint32_t max_events = 50;
-  uint32_t max_epochs = 60;
+  uint32_t max_epochs = 100;
   uint32_t patience = 4;  // epochs without a better validation NDCG@10 before the fit stops
   uint32_t batch_size = 256;
   uint32_t num_negatives = 512;

@@ -8,6 +8,8 @@
 #include <set>
 
 #include "Eigen/Cholesky"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "engine/base/status_macros.h"
 #include "engine/encoders/attention.h"
 #include "engine/trainer/attention_gradient.h"
@@ -17,8 +19,8 @@
 namespace swiftlet {
 namespace {
 
-// Of the attention fit, unless given.
-constexpr float kEventDropout = 0.1f, kDropout = 0.2f;
+// Of the attention fit, unless given. Short histories are soon known by heart.
+constexpr float kEventDropout = 0.1f, kDropout = 0.2f, kDropoutOfShort = 0.5f;
 // The running mean of the parameters looks back over about two epochs, but no more steps than this.
 constexpr size_t kMaxStepsOfMean = 500;
 
@@ -128,6 +130,7 @@ void AddUnseenTypes(const Dataset& data, const std::vector<uint64_t>& events_of_
 absl::StatusOr<FittedModel> FitMarked(const Dataset& data, const std::vector<bool>& marked,
                                       std::span<const size_t> held_out, uint32_t epochs,
                                       const FitOptions& options, ThreadPool* pool, Progress* progress) {
+  const absl::Time begin = absl::Now();
   FittedModel result;
   result.classes = MakeEventClasses(data, options.value_edges);
   std::vector<uint32_t> event_classes;
@@ -137,7 +140,11 @@ absl::StatusOr<FittedModel> FitMarked(const Dataset& data, const std::vector<boo
 
   AttentionFitOptions attention = options.attention;
   if (attention.event_dropout < 0) attention.event_dropout = kEventDropout;
-  if (attention.dropout < 0) attention.dropout = kDropout;
+  if (attention.dropout < 0) {
+    const double mean_events =
+        static_cast<double>(data.events.size()) / static_cast<double>(std::max<size_t>(1, data.num_users()));
+    attention.dropout = mean_events < kLongHistory ? kDropoutOfShort : kDropout;
+  }
   if (epochs != 0) attention.max_epochs = epochs;
 
   const SparseRows positives = MakePositives(data, result.classes, marked);
@@ -195,8 +202,11 @@ absl::StatusOr<FittedModel> FitMarked(const Dataset& data, const std::vector<boo
   model.position_logits.setZero(attention.max_events);
   model.recency_logits.setZero(kNumRecencyBuckets);
   ScaleTables(training, attention, &model);
+  result.options = attention;
+  const double seconds_before = absl::ToDoubleSeconds(absl::Now() - begin);
   SWIFTLET_ASSIGN_OR_RETURN(result.fit,
                             FitAttention(training, validation, attention, pool, progress, &model));
+  for (CurvePoint& point : result.fit.curve) point.seconds += seconds_before;
 
   std::vector<uint64_t> events_of_class(result.classes.size(), 0);
   for (size_t e = 0; e < data.events.size(); ++e) {

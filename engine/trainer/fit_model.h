@@ -14,6 +14,10 @@
 
 namespace swiftlet {
 
+// Histories of fewer events on average are short: what suits them differs (attention's and the transformer's
+// dropout, the transformer's blocks and the correction of its sample).
+inline constexpr double kLongHistory = 30;
+
 // als.lambda of 0: 0.012 sqrt(share), where share = pairs / (pairs + alpha0 * users * items) is that of the
 // positives in the objective's weights. The best fixed values grow with the share, but slower: on sparse data
 // the sum over unobserved pairs alone keeps the factors small, and a lambda that suits dense data makes them
@@ -42,6 +46,7 @@ struct FittedModel {
   double als_loss = 0;
   float als_lambda = 0;  // that was used
   size_t num_item_features = 0;
+  AttentionFitOptions options;  // that were used, nothing being left to choose
 };
 
 // The class logit of a type that nothing was learned about: mean_logit + log(|weight| / mean_weight), means

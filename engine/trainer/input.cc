@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "CLI/CLI.hpp"
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -141,9 +142,9 @@ void AddTransformerFlags(CLI::App* app, TransformerOptions* o) {
       ->check(CLI::Range(0, 1000))
       ->capture_default_str()
       ->group(group);
-  app->add_option(
-         "--dropout", o->dropout,
-         "Share of values that a training step leaves out (default: 0.2; where histories are short, 0.4)")
+  app->add_option("--dropout", o->dropout,
+                  "Share of values that a training step leaves out (default: 0.2; where users have fewer "
+                  "than 30 events on average, 0.4)")
       ->check(CLI::Range(0.0, 0.95))
       ->group(group);
   app->add_flag("--separate-tables", o->separate_tables,
@@ -275,7 +276,8 @@ void AddModelFlags(CLI::App* app, ModelOptions* o) {
       ->capture_default_str()
       ->group(group);
   app->add_option("--attention-dropout", attention.dropout,
-                  "Attention: share of the user vector's floats that a step leaves out (default: 0.2)")
+                  "Attention: share of the user vector's floats that a step leaves out (default: 0.2; where "
+                  "users have fewer than 30 events on average, 0.5)")
       ->check(CLI::Range(0.0, 0.95))
       ->group(group);
   app->add_option("--event-dropout", attention.event_dropout,
@@ -308,7 +310,8 @@ void AddModelFlags(CLI::App* app, ModelOptions* o) {
          "container, has)")
       ->check(CLI::Range(1.0, 1e9))
       ->group(group);
-  app->add_option("--seed", o->seed, "Of all random numbers: the same seed and events make the same snapshot")
+  app->add_option("--seed", o->seed,
+                  "Of all random numbers: the same seed, events and items make the same snapshot")
       ->capture_default_str()
       ->group(group);
   app->add_option("--threads", o->threads, "0: one for each core")
@@ -351,11 +354,17 @@ absl::StatusOr<Dataset> LoadInput(const InputOptions& options, Progress* progres
   if (!items.path.empty()) {
     std::vector<ItemRecord> records;
     SWIFTLET_ASSIGN_OR_RETURN(const LoadStats stats, LoadItemFile(items, &records));
+    absl::flat_hash_set<std::string> known;
     for (ItemRecord& r : records) {
+      known.insert(r.item_id);
       builder.SetItem(r.item_id, std::move(r.title), std::move(r.categories), std::move(r.attributes));
     }
     progress->Say(
-        absl::StrCat("read ", WithCommas(stats.num_records), " items from ", items.path, Skipped(stats)));
+        absl::StrCat("read ", WithCommas(known.size()), " items from ", items.path, Skipped(stats)));
+    if (const size_t repeated = records.size() - known.size(); repeated > 0) {
+      progress->Say(absl::StrCat(items.path, ": ", WithCommas(repeated),
+                                 " lines describe an item again: the last one of each counts"));
+    }
   }
   if (reader != nullptr) {
     int64_t newest_ms = 0;

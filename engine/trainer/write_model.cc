@@ -111,6 +111,12 @@ SnapshotContents ContentsOf(const Dataset& data, const FittedModel& model, const
   p["attention.learning_rate"] = absl::StrCat(options.attention.learning_rate);
   p["attention.num_negatives"] = absl::StrCat(options.attention.num_negatives);
   p["attention.item_features"] = absl::StrCat(model.num_item_features);
+  p["attention.dropout"] = absl::StrCat(model.options.dropout);
+  p["attention.event_dropout"] = absl::StrCat(model.options.event_dropout);
+  p["attention.average_decay"] = absl::StrCat(model.options.average_decay);
+  p["attention.max_events"] = absl::StrCat(options.attention.max_events);
+  p["attention.max_examples"] = absl::StrCat(options.attention.max_examples);
+  p["dim"] = absl::StrCat(options.als.dim);
   std::vector<std::string> unseen;
   for (const EventTypeId id : model.unseen_types) {
     const EventType* type = data.event_types.FindById(id);

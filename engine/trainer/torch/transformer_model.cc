@@ -79,6 +79,13 @@ SnapshotContents ContentsOf(const Dataset& data, std::span<const EventClass> cla
   p["transformer.batch_users"] = absl::StrCat(fit.batch_users);
   p["transformer.average_decay"] = absl::StrCat(fit.average_decay);
   p["transformer.item_features"] = absl::StrCat(shape.num_features);
+  p["transformer.batch_pieces"] = absl::StrCat(fit.pieces);
+  p["transformer.blocks"] = absl::StrCat(shape.blocks);
+  p["transformer.heads"] = absl::StrCat(shape.heads);
+  p["transformer.hidden"] = absl::StrCat(shape.hidden);
+  p["transformer.max_length"] = absl::StrCat(shape.max_length);
+  p["transformer.separate_tables"] = shape.tied ? "0" : "1";
+  p["dim"] = absl::StrCat(shape.dim);
   p["seed"] = absl::StrCat(fit.seed);
   return contents;
 }
@@ -104,16 +111,16 @@ SequenceFitOptions ChooseFit(const SequenceData& data, const TransformerOptions&
     rows += std::min(data.Length(u) - 1, fit.shape.max_length);
   }
   const double mean_rows = users > 0 ? static_cast<double>(rows) / static_cast<double>(users) : 1;
-  fit.shape.blocks = o.blocks != 0 ? o.blocks : (mean_rows >= 30 ? 2 : 1);
+  fit.shape.blocks = o.blocks != 0 ? o.blocks : (mean_rows >= kLongHistory ? 2 : 1);
   // Short histories are soon known by heart.
-  fit.dropout = o.dropout >= 0 ? o.dropout : (mean_rows >= 30 ? 0.2f : 0.4f);
+  fit.dropout = o.dropout >= 0 ? o.dropout : (mean_rows >= kLongHistory ? 0.2f : 0.4f);
   fit.batch_users =
       o.batch_users != 0 ? o.batch_users : std::clamp<size_t>(std::lround(3600 / mean_rows), 1, 128);
   fit.loss.kind = o.loss == "gbce" ? LossKind::kGbce : LossKind::kSoftmax;
   fit.loss.num_negatives = o.num_negatives;
   fit.loss.popular_share = o.popular_share;
   // Where events are few for each user, a sample that stands for all items is learned from twice as fast.
-  fit.loss.correction = o.correction >= 0 ? o.correction : (mean_rows >= 30 ? 0 : 1);
+  fit.loss.correction = o.correction >= 0 ? o.correction : (mean_rows >= kLongHistory ? 0 : 1);
   fit.learning_rate = o.learning_rate;
   fit.average_decay = o.average_decay;
   fit.pieces = o.batch_pieces != 0 ? o.batch_pieces : std::max<size_t>(2, threads);

@@ -108,7 +108,7 @@ TEST(FitModelTest, WhatAStepLeavesOutAndTheMeanOfTheStepsAreChosenWhereTheyAreNo
   };
   FitOptions given = SmallOptions();
   given.attention.event_dropout = 0.1f;
-  given.attention.dropout = 0.2f;
+  given.attention.dropout = 0.5f;
   given.attention.average_decay = 0.9f;  // 60 users have 300 examples, 5 steps an epoch
   EXPECT_EQ(fit(60, SmallOptions()), fit(60, given));
   FitOptions small_steps = SmallOptions();
@@ -121,6 +121,19 @@ TEST(FitModelTest, WhatAStepLeavesOutAndTheMeanOfTheStepsAreChosenWhereTheyAreNo
   const MatrixF plain = fit(120, given);
   given.attention.dropout = 0.2f;
   EXPECT_NE(fit(120, given), plain) << "none is none";
+}
+
+TEST(FitModelTest, DropoutFollowsFromTheLengthOfHistories) {
+  Progress silent(nullptr);
+  const auto dropout = [&](uint32_t events_of_user, float given) {
+    FitOptions options = SmallOptions();
+    options.attention.dropout = given;
+    return FitModel(CyclicData(20, 3, 40, events_of_user, 2), {}, 1, options, nullptr, &silent)
+        ->options.dropout;
+  };
+  EXPECT_EQ(dropout(6, -1), 0.5f);
+  EXPECT_EQ(dropout(40, -1), 0.2f);
+  EXPECT_EQ(dropout(40, 0), 0.0f);
 }
 
 TEST(FitModelTest, MarkedEventsChangeNothing) {
