@@ -157,10 +157,25 @@ absl::StatusOr<std::vector<SearchDimension>> SpaceOf(const TuneOptions& options)
   return space;
 }
 
+// A flag that is there several times has a list of its values.
+Json FlagsToJson(const ConfigFlags& flags) {
+  Json json = Json::object();
+  for (const auto& [flag, value] : flags) {
+    if (!json.contains(flag)) {
+      json[flag] = value;
+    } else if (json[flag].is_array()) {
+      json[flag].push_back(value);
+    } else {
+      json[flag] = {json[flag], value};
+    }
+  }
+  return json;
+}
+
 absl::Status WriteBest(const TuneOptions& options, const Trial& best, const std::vector<Trial>& trials,
                        const std::string& protocol) {
-  Json flags{{"model", options.model.training.kind}};
-  for (const auto& [flag, value] : options.given) flags[flag] = value;
+  Json flags = FlagsToJson(options.given);
+  flags["model"] = options.model.training.kind;
   for (const auto& [flag, value] : best.configuration) flags[flag] = value;
   double seconds = 0;
   for (const Trial& trial : trials) seconds += trial.seconds;
@@ -219,7 +234,7 @@ absl::Status RunTune(const TuneOptions& options) {
   SWIFTLET_ASSIGN_OR_RETURN(const std::vector<SearchDimension> space, SpaceOf(options));
   Progress progress(stderr);
   SWIFTLET_ASSIGN_OR_RETURN(Dataset data, LoadInput(options.input, &progress));
-  const std::string fingerprint = Fingerprint(data);
+  const std::string fingerprint = Fingerprint(data), items = FingerprintOfItems(data);
   const auto seed = static_cast<uint64_t>(options.model.seed);
   SWIFTLET_ASSIGN_OR_RETURN(Protocol protocol,
                             MakeProtocol(options.protocol, options.input, std::move(data), seed, &progress));
@@ -237,12 +252,12 @@ absl::Status RunTune(const TuneOptions& options) {
 
   Json search = {{"model", options.model.training.kind},
                  {"data", fingerprint},
+                 {"items", items},
                  {"split", protocol.name},
                  {"seed", options.model.seed},
                  {"k", options.k},
-                 {"flags", Json::object()},
+                 {"flags", FlagsToJson(options.given)},
                  {"space", Json::array()}};
-  for (const auto& [flag, value] : options.given) search["flags"][flag] = value;
   for (const SearchDimension& d : space) {
     search["space"].push_back({d.flag, d.choices, d.low, d.high, d.logarithmic, d.integer});
   }

@@ -199,29 +199,78 @@ Dataset Subset(const Dataset& data, const std::vector<bool>& keep) {
   return part;
 }
 
+namespace {
+
+// XXH3-128 of numbers and texts.
+class Digest {
+ public:
+  Digest() : state_(XXH3_createState()) { XXH3_128bits_reset(state_); }
+  ~Digest() { XXH3_freeState(state_); }
+  Digest(const Digest&) = delete;
+  Digest& operator=(const Digest&) = delete;
+
+  template <typename T>
+  void Number(const T& value) {
+    XXH3_128bits_update(state_, &value, sizeof(value));
+  }
+  void Text(const std::string& text) {
+    Number(static_cast<uint64_t>(text.size()));
+    XXH3_128bits_update(state_, text.data(), text.size());
+  }
+  std::string Hex() const {
+    XXH128_canonical_t canonical;
+    XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(state_));
+    std::string hex;
+    for (const unsigned char byte : canonical.digest) absl::StrAppend(&hex, absl::Hex(byte, absl::kZeroPad2));
+    return hex;
+  }
+
+ private:
+  XXH3_state_t* const state_;
+};
+
+}  // namespace
+
 std::string Fingerprint(const Dataset& data) {
-  XXH3_state_t* state = XXH3_createState();
-  XXH3_128bits_reset(state);
-  const auto add_number = [&](const auto& value) { XXH3_128bits_update(state, &value, sizeof(value)); };
-  const auto add_text = [&](const std::string& text) {
-    add_number(static_cast<uint64_t>(text.size()));
-    XXH3_128bits_update(state, text.data(), text.size());
-  };
+  Digest digest;
   for (const TrainingEvent& e : data.events) {
-    add_text(data.user_ids[e.user]);
-    add_text(data.item_ids[e.item]);
-    add_number(e.timestamp_ms);
-    add_number(e.value);
-    add_number(e.type);
+    digest.Text(data.user_ids[e.user]);
+    digest.Text(data.item_ids[e.item]);
+    digest.Number(e.timestamp_ms);
+    digest.Number(e.value);
+    digest.Number(e.type);
   }
-  XXH128_canonical_t canonical;
-  XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(state));
-  XXH3_freeState(state);
-  std::string hex;
-  for (const unsigned char byte : canonical.digest) {
-    absl::StrAppend(&hex, absl::Hex(byte, absl::kZeroPad2));
+  return digest.Hex();
+}
+
+std::string FingerprintOfItems(const Dataset& data) {
+  if (data.item_titles.empty() && data.item_categories.empty() && data.item_attributes.empty() &&
+      data.unseen_items.empty()) {
+    return "";
   }
-  return hex;
+  Digest digest;
+  const auto add = [&](const std::string& id, const std::string& title,
+                       const std::vector<std::string>& categories,
+                       const std::vector<std::pair<std::string, std::string>>& attributes) {
+    digest.Text(id);
+    digest.Text(title);
+    digest.Number(static_cast<uint64_t>(categories.size()));
+    for (const std::string& category : categories) digest.Text(category);
+    digest.Number(static_cast<uint64_t>(attributes.size()));
+    for (const auto& [name, value] : attributes) {
+      digest.Text(name);
+      digest.Text(value);
+    }
+  };
+  for (size_t i = 0; i < data.num_items(); ++i) {
+    add(data.item_ids[i], data.item_titles.empty() ? std::string() : data.item_titles[i],
+        data.item_categories.empty() ? std::vector<std::string>() : data.item_categories[i],
+        data.item_attributes.empty() ? std::vector<std::pair<std::string, std::string>>()
+                                     : data.item_attributes[i]);
+  }
+  for (const ItemDescription& item : data.unseen_items)
+    add(item.item_id, item.title, item.categories, item.attributes);
+  return digest.Hex();
 }
 
 absl::StatusOr<ValueEdges> ParseValueEdges(std::string_view text, const EventTypeTable& event_types) {

@@ -103,6 +103,8 @@ std::vector<bool> MarkRepeated(const Dataset& data);
 
 // XXH3-128 (32 hex digits) of the events in order, ids included.
 std::string Fingerprint(const Dataset& data);
+// The same of what is known about the items, those without events included; empty where nothing is.
+std::string FingerprintOfItems(const Dataset& data);
 
 // How the events of one type are split into classes by their value: ascending lower edges of the 2nd, 3rd, ..
 // class.

@@ -337,11 +337,14 @@ absl::Status RunExperiment(const InputOptions& input, const ProtocolOptions& pro
   std::fputs(FormatResults(results).c_str(), stdout);
   std::fputs(("\n" + FormatDetails(results, analyses)).c_str(), stdout);
   if (!options.json_path.empty()) {
-    const Provenance provenance{.split = protocol.name,
-                                .data = size,
-                                .fingerprint = Fingerprint(split.train),
-                                .seed = options.seed,
-                                .flags = options.flags};
+    const Provenance provenance{
+        .split = protocol.name,
+        .data = size,
+        .fingerprint = Fingerprint(split.train),
+        .items_fingerprint = FingerprintOfItems(split.train),
+        .seed = options.seed,
+        .threads = pool == nullptr ? 1 : static_cast<uint32_t>(pool->num_threads() + 1),
+        .flags = options.flags};
     SWIFTLET_RETURN_IF_ERROR(WriteText(options.json_path, ResultsToJson(results, analyses, provenance)));
   }
   if (options.html_path.empty()) return absl::OkStatus();

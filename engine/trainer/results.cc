@@ -106,7 +106,9 @@ std::string ResultsToJson(std::span<const NamedResult> results, std::span<const 
   json["run"] = {{"data", provenance.data},
                  {"split", provenance.split},
                  {"training_fingerprint", provenance.fingerprint},
+                 {"items_fingerprint", provenance.items_fingerprint},
                  {"seed", provenance.seed},
+                 {"threads", provenance.threads},
                  {"flags", provenance.flags}};
   for (size_t r = 0; r < results.size(); ++r) {
     const NamedResult& named = results[r];

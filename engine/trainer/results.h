@@ -49,8 +49,10 @@ std::string FormatDetails(std::span<const NamedResult> results, std::span<const 
 // What was run, to run it again.
 struct Provenance {
   std::string split, data;  // for people
-  std::string fingerprint;  // of the events that were fitted: Fingerprint(Dataset)
+  // Of the events that were fitted, and of what was known about their items; see dataset.h.
+  std::string fingerprint, items_fingerprint;
   uint64_t seed = 0;
+  uint32_t threads = 0;
   // Flags that were given, without dashes, and their values.
   std::map<std::string, std::vector<std::string>> flags = {};
 };

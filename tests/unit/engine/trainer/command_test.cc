@@ -372,6 +372,8 @@ TEST_F(CommandTest, EvaluatePrintsTheModelAndItsBaselinesAndWritesJson) {
   EXPECT_THAT(std::string(json["run"]["data"]), HasSubstr("60 users"));
   EXPECT_EQ(std::string(json["run"]["training_fingerprint"]).size(), 32u);
   EXPECT_EQ(json["results"][0]["parameters"]["als.epochs"], "3");
+  EXPECT_EQ(json["results"][0]["parameters"]["attention.dropout"], "0.5");
+  EXPECT_GE(json["run"]["threads"], 1);
 
   arguments.insert(arguments.end(), {"--split", "time", "--test-fraction", "0.2"});
   EXPECT_EQ(Run(arguments), 0) << output_;
@@ -557,6 +559,32 @@ TEST_F(CommandTest, AConfigurationGivesTheFlagsThatTheCommandLineDoesNot) {
   EXPECT_THAT(output_, HasSubstr("\"dim\" is not a string, a number"));
   EXPECT_EQ(train(R"({"flags": {"wings": 2}})", {}), 2);
   EXPECT_THAT(output_, HasSubstr("--wings"));
+}
+
+TEST_F(CommandTest, TuneKeepsFlagsOfSeveralValuesAndTellsItemsApart) {
+  WriteEvents(40, 7);
+  const auto tune = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = Train(
+        {"--budget", "1h", "--trials", "1", "--output", dir_.File("t.json"), "--model", "blend", "--blend",
+         "ials,ease", "--value-edges", "rating:2", "--value-edges", "view:1", "--search", "dim=4,12"});
+    arguments[0] = "tune";
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return Run(arguments);
+  };
+  ASSERT_EQ(tune({}), 0) << output_;
+  const auto flags = nlohmann::json::parse(ReadFile(dir_.File("t.json")))["flags"];
+  EXPECT_EQ(flags["blend"], (std::vector<std::string>{"ials", "ease"}));
+  EXPECT_EQ(flags["value-edges"], (std::vector<std::string>{"rating:2", "view:1"}));
+  EXPECT_EQ(flags["als-epochs"], "3");
+  EXPECT_EQ(Run({"train", "--events", dir_.File("events.csv"), "--time-unit", "ms", "--config",
+                 dir_.File("t.json"), "--output", dir_.File("s")}),
+            0)
+      << output_;
+  // What is known about items is part of the search.
+  WriteFile(dir_.File("items.csv"), "item,genres\ni0,a\ni1,b\ni0,b\n");
+  EXPECT_EQ(tune({"--items", dir_.File("items.csv")}), 1);
+  EXPECT_THAT(output_, AllOf(HasSubstr("read 2 items"), HasSubstr("1 lines describe an item again"),
+                             HasSubstr("holds the trials of another search")));
 }
 
 TEST_F(CommandTest, TuneFindsAConfigurationAndGoesOnWhereItStopped) {
