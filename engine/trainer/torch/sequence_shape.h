@@ -30,6 +30,8 @@ struct Parameter {
   size_t offset = 0, size = 0;  // floats in the flat array
 };
 
+inline constexpr std::string_view kFeatures = "features", kInputFeatures = "input_features";
+
 // The parameters of a transformer whose residuals are gated (LiGR), in order:
 //   output [items, dim], input [items, dim] (unless tied), position [max_length, dim] (row 0: the newest
 //   event), class [classes, dim] (where there are two or more), then of each block b
@@ -40,15 +42,13 @@ struct Parameter {
 // and at the end, where there are features, "features" and (unless tied) "input_features" [features, dim], of
 // which the rows of items in the tables are sums already.
 // Matrices are [out, in]: y = W x + b.
-inline constexpr std::string_view kFeatures = "features", kInputFeatures = "input_features";
 std::vector<Parameter> TransformerParameters(const SequenceShape& shape);
 size_t NumFloats(const std::vector<Parameter>& parameters);
 // Null when there is none of that name.
 const Parameter* FindParameter(const std::vector<Parameter>& parameters, std::string_view name);
 
 // Random values of a new model: Xavier's normal distribution for matrices (Glorot and Bengio 2010, eq. 12),
-// ones for the weights of the norms, zeros for biases and
-// features.
+// ones for the weights of the norms, zeros for biases and features.
 std::vector<float> InitialParameters(const std::vector<Parameter>& parameters, uint64_t seed);
 
 }  // namespace swiftlet

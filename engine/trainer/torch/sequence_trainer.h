@@ -39,7 +39,8 @@ struct SequenceFitOptions {
   // have had. Empty: none. `<file>.csv` gets a line for each epoch.
   std::string checkpoint;
   double checkpoint_seconds = 20;  // 0: at the end of each epoch
-  // Steps move all rows of the tables, or those that a batch touched. Not given: by the tables' size.
+  // Steps move all rows of the tables, or those that a batch touched. Not given: by the tables' size (tests
+  // give it).
   std::optional<bool> dense_tables = {};
   uint64_t memory_limit = 0;  // bytes that a fit may take; 0: MemoryLimit()
 };

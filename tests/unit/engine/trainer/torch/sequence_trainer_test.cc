@@ -66,6 +66,33 @@ class SequenceTrainerTest : public ::testing::Test {
   absl::StatusOr<SequenceModel> Fit(const SequenceFitOptions& options, ThreadPool* pool = nullptr) {
     return FitSequenceModel(data_, validation_, options, pool, &quiet_);
   }
+  // Fits with a checkpoint, interrupted after `first`, then `more` longer each time, until it comes to its
+  // end: with the result of `whole`, which nothing interrupted.
+  void ExpectSameThroughInterruptions(const SequenceFitOptions& options, const SequenceModel& whole,
+                                      std::chrono::milliseconds first, std::chrono::milliseconds more) {
+    int num_interrupted = 0, num_within_epoch = 0;
+    for (int round = 0; round < 500; ++round) {
+      std::thread interrupt([&, round] {
+        std::this_thread::sleep_for(first + round * more);
+        SetInterrupted(true);
+      });
+      const absl::StatusOr<SequenceModel> model = Fit(options);
+      interrupt.join();
+      SetInterrupted(false);
+      if (model.ok()) {
+        EXPECT_EQ(model->values, whole.values);
+        ASSERT_EQ(model->curve.size(), whole.curve.size());
+        for (size_t i = 0; i < whole.curve.size(); ++i) EXPECT_EQ(model->curve[i].loss, whole.curve[i].loss);
+        EXPECT_GT(num_interrupted, 0);
+        EXPECT_GT(num_within_epoch, 0);
+        return;
+      }
+      ASSERT_EQ(model.status().code(), absl::StatusCode::kCancelled);
+      ++num_interrupted;
+      num_within_epoch += ReadCheckpoint(options.checkpoint)->batch > 0 ? 1 : 0;
+    }
+    FAIL() << "it never ended";
+  }
   SequenceData data_ = Walks(300);
   std::vector<SequenceTarget> validation_;
   Progress quiet_{nullptr};
@@ -144,27 +171,7 @@ TEST_F(SequenceTrainerTest, AnInterruptedFitLosesNothing) {
   ASSERT_TRUE(whole.ok());
   options.checkpoint = dir_.File("a.checkpoint");
   options.checkpoint_seconds = 3600;  // nothing is written but what an interruption leaves
-  int num_interrupted = 0, num_within_epoch = 0;
-  for (int round = 0; round < 500; ++round) {
-    std::thread interrupt([round] {
-      std::this_thread::sleep_for(std::chrono::milliseconds(1 + round));
-      SetInterrupted(true);
-    });
-    const absl::StatusOr<SequenceModel> model = Fit(options);
-    interrupt.join();
-    SetInterrupted(false);
-    if (model.ok()) {
-      EXPECT_EQ(model->values, whole->values);
-      for (size_t i = 0; i < 6; ++i) EXPECT_EQ(model->curve[i].loss, whole->curve[i].loss);
-      EXPECT_GT(num_interrupted, 0);
-      EXPECT_GT(num_within_epoch, 0);
-      return;
-    }
-    ASSERT_EQ(model.status().code(), absl::StatusCode::kCancelled);
-    ++num_interrupted;
-    if (ReadCheckpoint(options.checkpoint)->batch > 0) ++num_within_epoch;
-  }
-  FAIL() << "it never ended";
+  ExpectSameThroughInterruptions(options, *whole, std::chrono::milliseconds(1), std::chrono::milliseconds(1));
 }
 
 // Items of features: one of the item modulo 5, and, `copies` times, one that all items have.
@@ -285,24 +292,8 @@ TEST_F(SequenceTrainerTest, FeaturesThatMoveAfterSeveralBatchesGoOnFromACheckpoi
   const absl::StatusOr<SequenceModel> whole = Fit(options);
   ASSERT_TRUE(whole.ok()) << whole.status();
   options.checkpoint = dir_.File("a.checkpoint");
-  int num_within_epoch = 0;
-  for (int round = 0; round < 500; ++round) {
-    std::thread interrupt([round] {
-      std::this_thread::sleep_for(std::chrono::milliseconds(60 + 10 * round));
-      SetInterrupted(true);
-    });
-    const absl::StatusOr<SequenceModel> model = Fit(options);
-    interrupt.join();
-    SetInterrupted(false);
-    if (model.ok()) {
-      EXPECT_EQ(model->values, whole->values);
-      EXPECT_GT(num_within_epoch, 0);
-      return;
-    }
-    ASSERT_EQ(model.status().code(), absl::StatusCode::kCancelled);
-    num_within_epoch += ReadCheckpoint(options.checkpoint)->batch > 0 ? 1 : 0;
-  }
-  FAIL() << "it never ended";
+  ExpectSameThroughInterruptions(options, *whole, std::chrono::milliseconds(60),
+                                 std::chrono::milliseconds(10));
 }
 
 TEST_F(SequenceTrainerTest, ACheckpointOfAnotherFitIsRefused) {
